@@ -1,0 +1,1 @@
+"""streamlog: an embeddable, single-process Kafka."""
