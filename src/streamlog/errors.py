@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from streamlog.structs import TopicPartition
+    from streamlog.topic_partition import TopicPartition
 
 
 class StreamlogError(Exception):
@@ -42,7 +42,7 @@ def _restore(
 
 
 class RetriableError(StreamlogError):
-    """Marker: the condition is temporary. Repeat the same call, after a pause if it is immediate."""
+    """Marker: the condition is temporary. Repeat the same call, perhaps after a pause."""
 
 
 class IllegalStateError(StreamlogError, RuntimeError):
@@ -82,7 +82,7 @@ class DeadlockError(StreamlogError, RuntimeError):
     """
 
 
-# ---- configuration and data given by the caller 
+# ---- configuration and data given by the caller
 
 
 class InvalidConfigurationError(StreamlogError, ValueError):
@@ -179,7 +179,7 @@ class RecordBatchTooLargeError(StreamlogError, ValueError):
     code = 18
 
 
-# ---- topics 
+# ---- topics
 
 
 class InvalidTopicError(StreamlogError, ValueError):
@@ -203,8 +203,7 @@ class UnknownTopicOrPartitionError(RetriableError, LookupError):
 
 
 class InvalidPartitionsError(StreamlogError, ValueError):
-    """A partition count below 1, or not above the present one when growing (REC-11). Not retriable.
-    """
+    """A partition count below 1, or not above the present one (REC-11). Not retriable."""
 
     code = 37
 
@@ -218,13 +217,12 @@ class InvalidReplicationFactorError(StreamlogError, ValueError):
 
 
 class NotLeaderOrFollowerError(RetriableError):
-    """The broker does not hold the partition any more (REP-8). Retriable: after a metadata refresh.
-    """
+    """The broker no longer holds the partition (REP-8). Retriable: after a metadata refresh."""
 
     code = 6
 
 
-# ---- reading 
+# ---- reading
 
 
 class OffsetOutOfRangeError(StreamlogError, IndexError):
@@ -270,7 +268,7 @@ class CorruptRecordError(RetriableError):
     code = 2
 
 
-# ---- storage 
+# ---- storage
 
 
 class StorageError(StreamlogError, OSError):
@@ -374,7 +372,7 @@ class DurabilityError(StreamlogError, OSError):
         self.errno = errno
 
 
-# ---- producer 
+# ---- producer
 
 
 class StreamlogTimeoutError(RetriableError, TimeoutError):
@@ -393,7 +391,7 @@ class BufferExhaustedError(StreamlogTimeoutError):
     code = None
 
 
-# ---- groups 
+# ---- groups
 
 
 class InvalidGroupIdError(StreamlogError, ValueError):
@@ -449,8 +447,7 @@ class IllegalGenerationError(StreamlogError):
 
 
 class UnknownMemberIdError(StreamlogError):
-    """The coordinator does not know the member id: it left or was evicted. Not retriable: rejoin.
-    """
+    """The coordinator does not know the member: it left or was evicted. Not retriable: rejoin."""
 
     code = 25
 

@@ -12,23 +12,30 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from streamlog.topic_partition import TopicPartition
+
+__all__ = [
+    "NO_TIMESTAMP",
+    "ConsumerGroupMetadata",
+    "ConsumerRecord",
+    "Durability",
+    "Header",
+    "Isolation",
+    "OffsetAndMetadata",
+    "OffsetAndTimestamp",
+    "PartitionInfo",
+    "ProducerRecord",
+    "RecordMetadata",
+    "TimestampType",
+    "TopicDescription",
+    "TopicPartition",
+]
+
 NO_TIMESTAMP = -1
 """Timestamp of a record that has none (Kafka ``RecordBatch.NO_TIMESTAMP``)."""
 
 Header = tuple[str, bytes | None]
 """One record header; the same name may occur more than once (REC-1)."""
-
-
-class TopicPartition(NamedTuple):
-    """A topic name and a partition number; sorts by topic, then number. ``str()`` gives
-    ``orders-3``.
-    """
-
-    topic: str
-    partition: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}-{self.partition}"
 
 
 class TimestampType(IntEnum):
