@@ -294,16 +294,17 @@ class CorruptLogError(StreamlogError):
         self,
         message: str = "",
         *,
-        topic_partition: TopicPartition,
-        first_bad_offset: int,
-        next_good_offset: int | None,
-        file: str,
-        position: int,
+        topic_partition: TopicPartition | None = None,
+        first_bad_offset: int | None = None,
+        next_good_offset: int | None = None,
+        file: str = "",
+        position: int = 0,
     ) -> None:
         super().__init__(message)
         self.topic_partition = topic_partition
+        """Whose log it is, None for a file of the whole data directory."""
         self.first_bad_offset = first_bad_offset
-        """The first offset that cannot be read."""
+        """The first offset that cannot be read, None where no offset is known."""
         self.next_good_offset = next_good_offset
         """The first readable offset after the damage, None when nothing readable follows."""
         self.file = file

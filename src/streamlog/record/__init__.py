@@ -1,0 +1,19 @@
+"""Records and batches: bytes to batches and back. Start with ``layout.py``.
+
+Nothing here knows files, partitions or clocks.
+"""
+
+from streamlog.record.batch_builder import BatchBuilder, build_batch, build_single_value_batch
+from streamlog.record.batch_view import BatchView, split_batches
+from streamlog.record.columns import Headers
+from streamlog.record.pending_batch import PendingBatch
+
+__all__ = [
+    "BatchBuilder",
+    "BatchView",
+    "Headers",
+    "PendingBatch",
+    "build_batch",
+    "build_single_value_batch",
+    "split_batches",
+]

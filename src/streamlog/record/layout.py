@@ -1,0 +1,139 @@
+"""The record batch on disk: one byte table, and the structs that read and write it.
+
+A batch is a fixed header of 80 bytes and a body. All integers are little-endian. Batches start at multiples of 8 bytes, the gap
+between two batches is zero.
+
+====== ==== ====== ================== ============================================================================
+offset size type   field              meaning
+====== ==== ====== ================== ============================================================================
+0      4    u32    length             header and body together; 0 = no batch here. Stored after everything else
+4      4    u32    header_crc         CRC-32C of bytes 8 to 79
+8      4    bytes  magic              ``SLB`` and the format version, 1
+12     4    u32    body_size          length - 80, so that header_crc vouches for the length as well
+16     8    i64    base_offset        offset of the first record; stamped by the leader
+24     4    u32    body_crc           CRC-32C of the body (bytes 80 to length - 1)
+28     4    i32    leader_epoch       stamped by the leader
+32     2    u16    attributes         bits 0-2 compression, 3 timestamp type, 4 transactional, 5 control, 6 delete horizon
+34     1    u8     body_encoding      0 = columns of msgpack (``columns.py``), 1 = Kafka record batch v2, verbatim
+35     1    u8     reserved           0
+36     4    u32    record_count       records in the body
+40     4    u32    last_offset_delta  last offset of the batch - base_offset (more than the count says once compacted)
+44     4    i32    base_sequence      -1 without idempotence
+48     8    i64    producer_id        -1 without idempotence
+56     2    i16    producer_epoch     -1 without idempotence
+58     2    u16    reserved           0
+60     4    u32    uncompressed_size  size of the body before compression; 0 = the body is not compressed
+64     8    i64    first_timestamp    of the first record; timestamp deltas count from here
+72     8    i64    max_timestamp      greatest of the batch; under LogAppendTime the timestamp of every record
+80     n    bytes  body               see body_encoding
+====== ==== ====== ================== ============================================================================
+
+Why two checksums: ``header_crc`` lets recovery trust ``length`` before it jumps, so a flipped length cannot mis-frame the rest of
+the file; ``body_crc`` is computed once by the producer and is never touched again. The leader stamps offset and epoch while it
+packs the header, which happens exactly once.
+
+Why ``length`` comes last: a process killed between two stores leaves a zero there, and a zero means "nothing here". On the same
+boot a non-zero length with a bad checksum is therefore damage and never a torn write.
+
+Source: Kafka ``DefaultRecordBatch`` (field meanings); the column body is streamlog's own.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from streamlog.record.checksum import crc32c
+
+MAGIC = b"SLB\x01"
+HEADER_SIZE = 80
+
+#: Everything from length to max_timestamp, in file order.
+HEADER = struct.Struct("<II4sIqIiHBBIIiqhHIqq")
+assert HEADER.size == HEADER_SIZE
+
+#: The same header for the hot path of one plain record: what never differs is packed as two constant runs.
+SINGLE_HEADER = struct.Struct("<12sIqI36sqq")
+assert SINGLE_HEADER.size == HEADER_SIZE
+SINGLE_PREFIX = bytes(8) + MAGIC
+_SINGLE_MIDDLE = struct.Struct("<iHBBIIiqhHI")
+assert _SINGLE_MIDDLE.size == 36
+
+COLUMNS_ENCODING = 0
+KAFKA_V2_ENCODING = 1
+
+COMPRESSION_MASK = 0x07
+LOG_APPEND_TIME_BIT = 0x08
+TRANSACTIONAL_BIT = 0x10
+CONTROL_BIT = 0x20
+DELETE_HORIZON_BIT = 0x40
+
+#: No batch is larger, whatever a header claims: it bounds what a reader of untrusted bytes may allocate. The greatest
+#: ``max_message_bytes`` that a topic accepts stays below it.
+MAX_BATCH_BYTES = 256 * 1024 * 1024
+
+NO_PRODUCER_ID = -1
+NO_PRODUCER_EPOCH = -1
+NO_SEQUENCE = -1
+
+
+class BatchHeader(NamedTuple):
+    """The header fields in file order, as read. ``length`` and the two checksums are those that were stored."""
+
+    length: int
+    header_crc: int
+    magic: bytes
+    body_size: int
+    base_offset: int
+    body_crc: int
+    leader_epoch: int
+    attributes: int
+    body_encoding: int
+    reserved_1: int
+    record_count: int
+    last_offset_delta: int
+    base_sequence: int
+    producer_id: int
+    producer_epoch: int
+    reserved_2: int
+    uncompressed_size: int
+    first_timestamp_ms: int
+    max_timestamp_ms: int
+
+    @property
+    def next_offset(self) -> int:
+        """The offset after the last one of this batch."""
+        return self.base_offset + self.last_offset_delta + 1
+
+    @property
+    def aligned_size(self) -> int:
+        """Bytes from the start of this batch to where the next one may start."""
+        return aligned(self.length)
+
+
+def aligned(size: int) -> int:
+    """Round *size* up to a multiple of 8: where the next batch starts."""
+    return (size + 7) & -8
+
+
+def single_middle(leader_epoch: int) -> bytes:
+    """Return bytes 28 to 63 of the header of a batch of one plain record (no producer id, no compression)."""
+    return _SINGLE_MIDDLE.pack(
+        leader_epoch, 0, COLUMNS_ENCODING, 0, 1, 0, NO_SEQUENCE, NO_PRODUCER_ID, NO_PRODUCER_EPOCH, 0, 0
+    )
+
+
+def read_header(header: bytes) -> BatchHeader | None:
+    """Return the header in *header* (exactly 80 bytes), or None when it is not a valid one.
+
+    Valid means: length not zero, magic and version known, header checksum right, sizes and counts consistent. Never raises,
+    whatever the bytes are; the body is not looked at.
+    """
+    if len(header) != HEADER_SIZE or header[8:12] != MAGIC:
+        return None
+    fields = BatchHeader._make(HEADER.unpack(header))
+    if fields.length != fields.body_size + HEADER_SIZE or fields.header_crc != crc32c(header[8:]):
+        return None
+    if fields.length > MAX_BATCH_BYTES or fields.base_offset < 0 or fields.record_count > fields.last_offset_delta + 1:
+        return None
+    return fields

@@ -1,0 +1,75 @@
+"""A batch that is about to be written: it has content, and neither offset, epoch nor checksum yet."""
+
+from __future__ import annotations
+
+from streamlog.record.layout import (
+    COLUMNS_ENCODING,
+    CONTROL_BIT,
+    HEADER_SIZE,
+    NO_PRODUCER_EPOCH,
+    NO_PRODUCER_ID,
+    NO_SEQUENCE,
+    TRANSACTIONAL_BIT,
+)
+
+
+class PendingBatch:
+    """Records on their way into a log, packed once.
+
+    Made by the builder functions, appended by exactly one thread; the leader may still change ``attributes`` and
+    ``max_timestamp_ms`` (LogAppendTime) before the log packs the header. Source: Kafka ``MemoryRecords`` before append.
+    """
+
+    __slots__ = (
+        "attributes",
+        "base_sequence",
+        "body",
+        "body_encoding",
+        "first_timestamp_ms",
+        "has_null_keys",
+        "max_timestamp_ms",
+        "min_timestamp_ms",
+        "producer_epoch",
+        "producer_id",
+        "record_count",
+        "uncompressed_size",
+    )
+
+    def __init__(
+        self,
+        body: bytes,
+        record_count: int,
+        first_timestamp_ms: int,
+        max_timestamp_ms: int,
+        min_timestamp_ms: int | None = None,
+        has_null_keys: bool = True,
+    ) -> None:
+        self.body = body
+        self.record_count = record_count
+        self.first_timestamp_ms = first_timestamp_ms
+        self.max_timestamp_ms = max_timestamp_ms
+        #: Not stored: the leader checks the bounds of REC-4 against it.
+        self.min_timestamp_ms = first_timestamp_ms if min_timestamp_ms is None else min_timestamp_ms
+        #: Not stored: a compacted topic refuses the batch (REC-7).
+        self.has_null_keys = has_null_keys
+        self.attributes = 0
+        self.body_encoding = COLUMNS_ENCODING
+        self.producer_id = NO_PRODUCER_ID
+        self.producer_epoch = NO_PRODUCER_EPOCH
+        self.base_sequence = NO_SEQUENCE
+        self.uncompressed_size = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of header and body: what ``max_message_bytes`` and ``segment_bytes`` are compared with."""
+        return HEADER_SIZE + len(self.body)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the batch carries transaction markers instead of records."""
+        return bool(self.attributes & CONTROL_BIT)
+
+    @property
+    def is_transactional(self) -> bool:
+        """Whether the batch belongs to a transaction."""
+        return bool(self.attributes & TRANSACTIONAL_BIT)
