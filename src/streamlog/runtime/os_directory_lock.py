@@ -1,0 +1,117 @@
+"""The lock that keeps a second broker out of a directory."""
+
+# The methods are documented where they are declared, in `DirectoryLock`.
+# ruff: noqa: D102
+from __future__ import annotations
+
+import os
+import re
+from datetime import datetime, timezone
+
+from streamlog.errors import AlreadyOpenError
+from streamlog.runtime import host, system_calls
+from streamlog.runtime.disk_errors import CLOSED_FD, raise_translated
+from streamlog.runtime.filesystem import LOCK_FILE_NAME, DirectoryLock
+from streamlog.runtime.fork import on_fork_in_child
+from streamlog.runtime.threads import Lock
+
+_NOTE_LIMIT_BYTES = 4096
+_FIELD = re.compile(r"^(pid|since)=(.*)$", re.MULTILINE)
+
+# Directories locked by this process, by (device, inode), with the time. The system's lock would do on
+# a local disk; where it is emulated by record locks (NFS) it lets the same process in twice.
+_held: dict[tuple[int, int], str] = {}
+_held_lock = Lock()
+
+
+class OsDirectoryLock(DirectoryLock):
+    """A lock on ``<directory>/LOCK``. Made by `acquire`."""
+
+    __slots__ = ("_fd", "_key", "_pid", "path")
+
+    def __init__(self, path: str, fd: int, key: tuple[int, int]) -> None:
+        self.path = path
+        self._fd = fd
+        self._key = key
+        self._pid = os.getpid()
+        on_fork_in_child(self)
+
+    @classmethod
+    def acquire(cls, path: str) -> OsDirectoryLock:
+        """Lock the directory *path*; raise AlreadyOpenError if someone has."""
+        note_path = os.path.join(path, LOCK_FILE_NAME)
+        status = os.stat(path)
+        key = (status.st_dev, status.st_ino)
+        with _held_lock:
+            if key in _held:
+                raise _already_open(path, os.getpid(), _held[key])
+            fd = os.open(note_path, os.O_RDWR | os.O_CREAT | system_calls.OPEN_FLAGS, 0o600)
+            try:
+                if not system_calls.lock_exclusively(fd):
+                    raise _already_open(path, *_read_note(fd))
+                since = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+                _write_note(fd, since)
+            except OSError as error:
+                os.close(fd)
+                if isinstance(error, AlreadyOpenError):
+                    raise
+                raise_translated(error, note_path, "write the owner's name")
+            _held[key] = since
+        return cls(path, fd, key)
+
+    def release(self) -> None:
+        if os.getpid() != self._pid:
+            self.abandon()  # forked behind Python's back: the lock is the parent's
+            return
+        with _held_lock:
+            fd, self._fd = self._fd, CLOSED_FD
+            if fd == CLOSED_FD:
+                return
+            _held.pop(self._key, None)
+            # Unlocked and not only closed: a child may have inherited the descriptor.
+            try:
+                system_calls.unlock(fd)
+            finally:
+                os.close(fd)
+
+    def abandon(self) -> None:
+        fd, self._fd = self._fd, CLOSED_FD
+        if fd != CLOSED_FD:
+            _held.pop(self._key, None)
+            os.close(fd)  # unlocking here would take the lock from the parent
+
+    def _forked(self) -> None:
+        self.abandon()
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", CLOSED_FD) != CLOSED_FD:
+            self.abandon()
+
+    def __repr__(self) -> str:
+        return f"<OsDirectoryLock {self.path}{' released' if self._fd == CLOSED_FD else ''}>"
+
+
+def _already_open(path: str, pid: int | None, since: str | None) -> AlreadyOpenError:
+    if pid == os.getpid():
+        owner = "this process"
+    else:
+        owner = "another process" if pid is None else f"process {pid}"
+    when = "" if since is None else f" since {since}"
+    return AlreadyOpenError(f"{path} is in use by {owner}{when}", path=path, pid=pid, since=since)
+
+
+def _write_note(fd: int, since: str) -> None:
+    note = f"pid={os.getpid()}\nsince={since}\nboot_id={host.boot_id()}\n".encode()
+    os.ftruncate(fd, 0)
+    system_calls.pwrite(fd, memoryview(note), 0)
+
+
+def _read_note(fd: int) -> tuple[int | None, str | None]:
+    """Return the owner's process id and time, None for what cannot be read."""
+    try:
+        note = system_calls.pread(fd, _NOTE_LIMIT_BYTES, 0).decode("ascii", "replace")
+    except OSError:
+        return None, None
+    fields = dict(_FIELD.findall(note))
+    pid = fields.get("pid", "")
+    return int(pid) if pid.isdecimal() else None, fields.get("since")

@@ -1,0 +1,38 @@
+"""The thread primitives, so that no other layer imports `threading`.
+
+A test that drives everything from one thread replaces the clock, not these.
+"""
+
+from __future__ import annotations
+
+from threading import TIMEOUT_MAX, Condition, Lock, RLock, Thread, current_thread, get_ident
+from threading import local as ThreadLocal  # noqa: N812 - it is a class
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "TIMEOUT_MAX",
+    "Condition",
+    "Lock",
+    "RLock",
+    "Thread",
+    "ThreadLocal",
+    "current_thread",
+    "get_ident",
+    "spawn",
+]
+
+
+def spawn(name: str, target: Callable[[], None]) -> Thread:
+    """Start *target* in a new thread called *name* and return the thread.
+
+    The thread is a daemon: it never keeps the interpreter alive. Correctness must not depend on its
+    last words, which a kill would swallow as well.
+
+    Raises RuntimeError when the system has no thread left or the interpreter is shutting down.
+    """
+    thread = Thread(target=target, name=name, daemon=True)
+    thread.start()
+    return thread
