@@ -1,0 +1,116 @@
+"""The configuration of a broker. Source: Kafka ``ServerConfigs``, ``ServerLogConfigs``,
+``LogConfig``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import attrs
+
+from streamlog.config.definition import Config, option
+from streamlog.config.kinds import INT_MAX, boolean, integer, nullable
+from streamlog.config.topic_config import TopicConfig
+from streamlog.config.unsupported import UNSUPPORTED_BROKER_KEYS
+
+_TOPIC_KEYS = {
+    "log_segment_bytes": "segment_bytes",
+    "log_roll_ms": "segment_ms",
+    "log_roll_jitter_ms": "segment_jitter_ms",
+    "log_index_size_max_bytes": "segment_index_bytes",
+    "log_index_interval_bytes": "index_interval_bytes",
+    "log_retention_ms": "retention_ms",
+    "log_retention_bytes": "retention_bytes",
+    "log_flush_interval_ms": "flush_ms",
+    "log_flush_interval_messages": "flush_messages",
+    "log_segment_delete_delay_ms": "file_delete_delay_ms",
+    "log_cleanup_policy": "cleanup_policy",
+    "log_message_timestamp_type": "message_timestamp_type",
+    "log_message_timestamp_before_max_ms": "message_timestamp_before_max_ms",
+    "log_message_timestamp_after_max_ms": "message_timestamp_after_max_ms",
+    "message_max_bytes": "max_message_bytes",
+    "min_insync_replicas": "min_insync_replicas",
+}
+
+
+def _topic_default(broker_key: str) -> Any:
+    """Declare a broker key that is the default of a topic key: same kind, same default."""
+    topic_field = getattr(attrs.fields(TopicConfig), _TOPIC_KEYS[broker_key])
+    doc = f"Default of the topic key `{topic_field.name}`."
+    return option(topic_field.metadata["kind"], topic_field.default, doc)
+
+
+@attrs.frozen(kw_only=True)
+class BrokerConfig(Config):
+    """What a broker does by itself, and the defaults of its topics under Kafka's broker names."""
+
+    aliases: ClassVar[Mapping[str, str]] = {
+        "log_segment_ms": "log_roll_ms",
+        "node_id": "broker_id",
+        "log_delete_delay_ms": "log_segment_delete_delay_ms",
+    }
+    unsupported: ClassVar[Mapping[str, str]] = UNSUPPORTED_BROKER_KEYS
+
+    broker_id: int = option(integer(0, INT_MAX), 1, "This broker's number, shown in metadata.")
+    num_partitions: int = option(
+        integer(1, INT_MAX), 1, "Partitions of a topic created without a number."
+    )
+    default_replication_factor: int = option(
+        integer(1, 32_767), 1, "Replicas of a topic created without a number."
+    )
+    auto_create_topics_enable: bool = option(
+        boolean(), True, "A topic is created when a client first uses its name."
+    )
+    log_segment_bytes: int = _topic_default("log_segment_bytes")
+    log_roll_ms: int = _topic_default("log_roll_ms")
+    log_roll_jitter_ms: int = _topic_default("log_roll_jitter_ms")
+    log_index_size_max_bytes: int = _topic_default("log_index_size_max_bytes")
+    log_index_interval_bytes: int = _topic_default("log_index_interval_bytes")
+    log_retention_ms: int = _topic_default("log_retention_ms")
+    log_retention_bytes: int = _topic_default("log_retention_bytes")
+    log_flush_interval_ms: int | None = _topic_default("log_flush_interval_ms")
+    log_flush_interval_messages: int | None = _topic_default("log_flush_interval_messages")
+    log_segment_delete_delay_ms: int = _topic_default("log_segment_delete_delay_ms")
+    log_cleanup_policy: tuple[str, ...] = _topic_default("log_cleanup_policy")
+    log_message_timestamp_type: str = _topic_default("log_message_timestamp_type")
+    log_message_timestamp_before_max_ms: int = _topic_default("log_message_timestamp_before_max_ms")
+    log_message_timestamp_after_max_ms: int = _topic_default("log_message_timestamp_after_max_ms")
+    message_max_bytes: int = _topic_default("message_max_bytes")
+    min_insync_replicas: int = _topic_default("min_insync_replicas")
+    log_retention_check_interval_ms: int = option(
+        integer(1), 300_000, "How often segments are looked at for deletion."
+    )
+    log_initial_task_delay_ms: int = option(
+        integer(0), 30_000, "The first look comes this long after the start."
+    )
+    offsets_topic_num_partitions: int = option(
+        integer(1, INT_MAX),
+        50,
+        "Partitions of `__consumer_offsets`; takes effect when that topic is created.",
+    )
+    offset_metadata_max_bytes: int = option(
+        integer(0, INT_MAX), 4096, "The longest note a committed offset may carry, as UTF-8."
+    )
+    max_open_segments: int | None = option(
+        nullable(integer(1, INT_MAX), "derived from the limit on open files"),
+        None,
+        "How many segment files stay open at once; None derives it from the process's limit.",
+    )
+    min_free_bytes: int | None = option(
+        nullable(integer(0), "the storage layer's default"),
+        None,
+        "Appends are refused while the file system has less free space; None is the storage default.",
+    )
+    allow_network_fs: bool = option(
+        boolean(),
+        False,
+        "Allow a data directory on a network file system, where locks and maps may not hold.",
+    )
+
+    def topic_defaults(self) -> TopicConfig:
+        """Return the configuration of a topic that overrides nothing."""
+        values: dict[str, Any] = {
+            topic_key: getattr(self, broker_key) for broker_key, topic_key in _TOPIC_KEYS.items()
+        }
+        return TopicConfig(**values)

@@ -1,0 +1,246 @@
+"""Kafka's configuration keys that streamlog refuses, each with the reason.
+
+An option that were accepted and ignored would be a lie, so each of these raises. A key moves from
+here into a configuration class when what it stands for is built. Source: Kafka 4.x documentation.
+"""
+
+from __future__ import annotations
+
+from streamlog.config.definition import unsupported_keys
+
+NOT_YET = "not supported yet"
+_NO_NETWORK = "there is no network between a client and its broker"
+_NO_SERVER = "there is no server to bootstrap; pass the Broker object"
+_NO_ACCESS_CONTROL = "everything runs in one process, which has no users"
+_NO_COMPRESSION = "compression is not supported yet"
+_NO_TIERS = "tiered storage is not supported yet"
+_NO_CLUSTER = "one broker has no peers; replication is not supported yet"
+NO_TRANSACTIONS = "transactions and idempotence are not supported yet"
+_NO_METRICS_PUSH = "ask metrics() instead; nothing is pushed"
+_NO_QUOTA = "there are no quotas"
+_IN_PROCESS_MEMBERSHIP = "membership is checked in process; see max_poll_interval_ms"
+_GROUP_PROTOCOL = "groups follow KIP-848 in process; classic group settings do not apply"
+
+COMPRESSION_TYPES = dict.fromkeys(("gzip", "snappy", "lz4", "zstd"), NOT_YET)
+"""Kafka's codecs, with the reason for refusing them."""
+
+_NETWORK_KEYS = (
+    "client_dns_lookup",
+    "connections_max_idle_ms",
+    "receive_buffer_bytes",
+    "reconnect_backoff_max_ms",
+    "reconnect_backoff_ms",
+    "send_buffer_bytes",
+    "socket_connection_setup_timeout_max_ms",
+    "socket_connection_setup_timeout_ms",
+    "metadata_recovery_*",
+)
+_ACCESS_KEYS = ("security_*", "ssl_*", "sasl_*", "config_providers", "config_providers_*")
+_METRICS_KEYS = (
+    "enable_metrics_push",
+    "metric_reporters",
+    "metrics_*",
+    "auto_include_jmx_reporter",
+)
+
+UNSUPPORTED_PRODUCER_KEYS = unsupported_keys(
+    {
+        _NO_SERVER: ("bootstrap_servers",),
+        _NO_NETWORK: _NETWORK_KEYS,
+        _NO_ACCESS_CONTROL: _ACCESS_KEYS,
+        _NO_METRICS_PUSH: _METRICS_KEYS,
+        _NO_COMPRESSION: (
+            "compression_gzip_level",
+            "compression_lz4_level",
+            "compression_zstd_level",
+        ),
+        NO_TRANSACTIONS: ("transaction_timeout_ms", "transaction_two_phase_commit_enable"),
+        "metadata is read from the broker at each use": (
+            "metadata_max_age_ms",
+            "metadata_max_idle_ms",
+        ),
+        "no partition can be slower to reach than another": (
+            "partitioner_availability_timeout_ms",
+        ),
+        "pass a name, a callable or an object as partitioner": ("partitioner_class",),
+        "pass objects as interceptors": ("interceptor_classes",),
+    }
+)
+
+UNSUPPORTED_CONSUMER_KEYS = unsupported_keys(
+    {
+        _NO_SERVER: ("bootstrap_servers",),
+        _NO_NETWORK: _NETWORK_KEYS,
+        _NO_ACCESS_CONTROL: _ACCESS_KEYS,
+        _NO_METRICS_PUSH: _METRICS_KEYS,
+        _IN_PROCESS_MEMBERSHIP: ("session_timeout_ms", "heartbeat_interval_ms"),
+        "the broker is in this process, so no request waits or backs off; see default_api_timeout_ms": (
+            "request_timeout_ms",
+            "retry_backoff_ms",
+            "retry_backoff_max_ms",
+        ),
+        "all replicas are in this process": ("client_rack",),
+        "choose with partition_assignment_strategy": ("group_remote_assignor",),
+        "share groups are not supported yet": (
+            "share_acknowledgement_mode",
+            "share_acquire_mode",
+        ),
+        "pass objects as interceptors": ("interceptor_classes",),
+    }
+)
+
+UNSUPPORTED_TOPIC_KEYS = unsupported_keys(
+    {
+        _NO_COMPRESSION: (
+            "compression_gzip_level",
+            "compression_lz4_level",
+            "compression_zstd_level",
+        ),
+        _NO_TIERS: ("remote_*", "local_retention_bytes", "local_retention_ms"),
+        _NO_CLUSTER: (
+            "follower_replication_throttled_replicas",
+            "leader_replication_throttled_replicas",
+            "unclean_leader_election_enable",
+        ),
+        "segments are always preallocated": ("preallocate",),
+        "segment_bytes itself may be small": ("internal_segment_bytes",),
+        "removed from Kafka; see message_timestamp_before_max_ms and message_timestamp_after_max_ms": (
+            "message_timestamp_difference_max_ms",
+        ),
+        "removed from Kafka; there is one format": (
+            "message_format_version",
+            "message_downconversion_enable",
+        ),
+    }
+)
+
+UNSUPPORTED_BROKER_KEYS = unsupported_keys(
+    {
+        "the broker is in this process and listens nowhere": (
+            "advertised_listeners",
+            "listeners",
+            "listener_*",
+            "host_name",
+            "port",
+            "early_start_listeners",
+            "inter_broker_listener_name",
+            "num_io_threads",
+            "num_network_threads",
+            "queued_max_*",
+            "request_timeout_ms",
+            "socket_*",
+            "max_connection_creation_rate",
+            "max_connections",
+            "max_connections_*",
+            "connections_*",
+            "max_incremental_fetch_session_cache_slots",
+            "fetch_max_bytes",
+        ),
+        "the broker is its own controller": (
+            "process_roles",
+            "controller_*",
+            "zookeeper_*",
+            "metadata_*",
+            "initial_broker_registration_timeout_ms",
+            "broker_heartbeat_interval_ms",
+            "broker_session_timeout_ms",
+            "broker_id_generation_enable",
+            "reserved_broker_max_id",
+        ),
+        "give the directory as the broker's path": ("log_dir", "log_dirs", "log_dir_*"),
+        "use log_retention_ms": ("log_retention_hours", "log_retention_minutes"),
+        "use log_roll_ms": ("log_roll_hours",),
+        "use log_roll_jitter_ms": ("log_roll_jitter_hours",),
+        "syncs are timed by log_flush_interval_ms, checkpoints follow them": (
+            "log_flush_scheduler_interval_ms",
+            "log_flush_offset_checkpoint_interval_ms",
+            "log_flush_start_offset_checkpoint_interval_ms",
+        ),
+        "segments are always preallocated": ("log_preallocate",),
+        "set the topic's own key; compaction of user topics is not supported yet": (
+            "log_cleaner_*",
+        ),
+        _NO_COMPRESSION: (
+            "compression_type",
+            "compression_gzip_level",
+            "compression_lz4_level",
+            "compression_zstd_level",
+            "offsets_topic_compression_codec",
+        ),
+        "the number of threads does not depend on it": (
+            "background_threads",
+            "num_recovery_threads_per_data_dir",
+            "num_replica_alter_log_dirs_threads",
+        ),
+        _NO_CLUSTER: (
+            "auto_leader_rebalance_enable",
+            "leader_imbalance_*",
+            "num_replica_fetchers",
+            "replica_*",
+            "unclean_leader_election_enable",
+            "controlled_shutdown_*",
+            "inter_broker_protocol_version",
+            "broker_rack",
+            "offsets_topic_replication_factor",
+            "follower_replication_*",
+            "leader_replication_*",
+        ),
+        "change the configuration of __consumer_offsets instead": ("offsets_topic_segment_bytes",),
+        "committed offsets are kept until they are deleted; expiry is not supported yet": (
+            "offsets_retention_minutes",
+            "offsets_retention_check_interval_ms",
+        ),
+        "commits are appended by the caller and need no timeout": (
+            "offsets_commit_timeout_ms",
+            "offsets_load_buffer_size",
+        ),
+        "there is no first-join delay: members reconcile one by one": (
+            "group_initial_rebalance_delay_ms",
+        ),
+        _GROUP_PROTOCOL: (
+            "group_min_session_timeout_ms",
+            "group_max_session_timeout_ms",
+            "group_max_size",
+            "group_coordinator_*",
+            "group_consumer_*",
+        ),
+        "share groups are not supported yet": ("group_share_*", "share_*"),
+        "streams groups are not supported": ("group_streams_*",),
+        NO_TRANSACTIONS: (
+            "transaction_*",
+            "transactional_id_expiration_ms",
+            "producer_id_expiration_ms",
+            "producer_id_expiration_check_interval_ms",
+        ),
+        "topics can always be deleted; there is no access control": ("delete_topic_enable",),
+        _NO_ACCESS_CONTROL: (
+            *_ACCESS_KEYS,
+            "authorizer_class_name",
+            "early_start_listeners",
+            "delegation_token_*",
+            "password_encoder_*",
+            "principal_builder_class",
+            "super_users",
+            "allow_everyone_if_no_acl_found",
+        ),
+        _NO_QUOTA: ("quota_*", "client_quota_callback_class", "alter_log_dirs_replication_*"),
+        _NO_TIERS: ("remote_*",),
+        _NO_METRICS_PUSH: (
+            *_METRICS_KEYS,
+            "kafka_metrics_*",
+            "telemetry_*",
+            "client_metrics_*",
+        ),
+        "policies are Python: check before you call": (
+            "create_topic_policy_class_name",
+            "alter_config_policy_class_name",
+        ),
+        "removed from Kafka; see log_message_timestamp_before_max_ms and ..._after_max_ms": (
+            "log_message_timestamp_difference_max_ms",
+        ),
+        "removed from Kafka; there is one format": (
+            "log_message_format_version",
+            "log_message_downconversion_enable",
+        ),
+    }
+)
