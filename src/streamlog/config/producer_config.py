@@ -142,7 +142,14 @@ class ProducerConfig(Config):
         return {**given, "delivery_timeout_ms": least}
 
     def check_together(self) -> None:
-        """Raise when a record would be given up before its first attempt could end (PRD-3)."""
+        """Raise when a record would be given up before its first attempt could end (PRD-3), or when
+        keys are to be ignored by a partitioner that would not (PRD-11; Kafka keeps silent there).
+        """
+        if self.partitioner_ignore_keys and self.partitioner not in (None, "murmur2"):
+            raise InvalidConfigurationError(
+                f"ProducerConfig: partitioner_ignore_keys: expected False with a partitioner other"
+                f" than the default, found True with partitioner={self.partitioner!r}"
+            )
         if self.batch_size == 0:
             object.__setattr__(self, "batch_size", 1)  # PRD-1
         least = min(self.linger_ms + self.request_timeout_ms, INT_MAX)
