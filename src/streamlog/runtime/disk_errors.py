@@ -40,4 +40,4 @@ def disk_full(path: str, attempt: str, number: int) -> DiskFullError:
 
 def closed(path: str) -> ClosedError:
     """Return the error for using a file after its `close`."""
-    return ClosedError(f"{path}: the file is closed")
+    return ClosedError(f"{path}: the file is closed, or was opened before a fork")

@@ -37,7 +37,8 @@ def fd_limit() -> int:
     """
     if sys.platform == "win32":
         return 512  # the C runtime's limit; there is no setting to read
-    import resource
+    else:  # noqa: RET505 - mypy takes what follows an `if` by platform for dead code
+        import resource
 
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _NO_LIMIT if soft == resource.RLIM_INFINITY else min(soft, _NO_LIMIT)
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return _NO_LIMIT if soft == resource.RLIM_INFINITY else min(soft, _NO_LIMIT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 from typing import Protocol, overload
 
 
@@ -62,12 +63,12 @@ def prefault_pages(mapping: mmap.mmap, start: int, end: int) -> None:
     """Load the pages around ``start <= position < end`` for writing; do nothing if impossible."""
     first = start - start % _PAGE_BYTES
     length = min(end, len(mapping)) - first
-    if length <= 0:
-        return
-    try:
-        mapping.madvise(_POPULATE_WRITE, first, length)
-    except (AttributeError, OSError, ValueError):
-        pass  # another platform, an older kernel, a read-only or closed map: it was only a hint
+    # The number means this on Linux only.
+    if length > 0 and sys.platform == "linux":
+        try:
+            mapping.madvise(_POPULATE_WRITE, first, length)
+        except (AttributeError, OSError, ValueError):
+            pass  # an older kernel, a map for reading, a closed one: it was only a hint
 
 
 def view_as_words(mapping: Mapping) -> memoryview[int]:

@@ -35,9 +35,18 @@ class MemoryContent:
 
     __slots__ = ("_lock", "_reserve", "_time_ms", "mapping", "modified_ms", "size")
 
-    def __init__(self, reserve: Callable[[MemoryContent, int], None], time_ms: Callable[[], int]):
-        self.size = 0
-        self.mapping: mmap.mmap | None = None  # None as long as the file is empty
+    def __init__(
+        self,
+        reserve: Callable[[MemoryContent, int], None],
+        time_ms: Callable[[], int],
+        data: bytes = b"",
+    ) -> None:
+        self.size = len(data)
+        self.mapping: mmap.mmap | None = None
+        """Where the bytes are; at least *size* long; None as long as the file is empty."""
+        if data:
+            self.mapping = _anonymous_map(len(data))
+            self.mapping[: len(data)] = data
         self.modified_ms = time_ms()
         self._reserve = reserve
         self._time_ms = time_ms
@@ -69,13 +78,15 @@ class MemoryContent:
 
     def read_at(self, position: int, size: int) -> bytes:
         """Return *size* bytes from *position*; fewer where the file ends."""
+        _check_position(position, size)
+        end = min(position + size, self.size)  # before the map: that one is never shorter
         mapping = self.mapping
-        end = min(position + size, self.size)
         return b"" if mapping is None or position >= end else mapping[position:end]
 
     def write_at(self, position: int, data: bytes | bytearray | memoryview) -> None:
         """Store *data* at *position*, growing the file as needed."""
         view = memoryview(data).cast("B")
+        _check_position(position, len(view))
         end = position + len(view)
         if end > self.size:
             self.resize(end)
@@ -114,6 +125,7 @@ class MemoryFile(File):
             content.resize(end)
 
     def truncate(self, size: int) -> None:
+        _check_position(size, 0)
         self._writable().resize(size)
 
     def read_at(self, position: int, size: int) -> bytes:
@@ -146,13 +158,18 @@ class MemoryFile(File):
         return f"<MemoryFile {self.path}{' closed' if self._content is None else ''}>"
 
 
+def _check_position(position: int, size: int) -> None:
+    if position < 0 or size < 0:
+        raise OSError(errno.EINVAL, f"Invalid position {position} or size {size}")
+
+
 def _anonymous_map(size: int) -> mmap.mmap:
     size += -size % _PAGE_BYTES
     if sys.platform == "win32":
         return mmap.mmap(-1, size)
     # Private: a shared one would be a file of the system's, and a forked child would write into it.
     new = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+    if sys.platform == "linux":
         # Neighbouring maps look like one to the kernel: with huge pages, the first byte of each of
         # a thousand idle partitions would cost 2 MiB and not 4 KiB.
         try:

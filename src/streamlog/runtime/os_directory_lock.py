@@ -22,6 +22,14 @@ _FIELD = re.compile(r"^(pid|since)=(.*)$", re.MULTILINE)
 # a local disk; where it is emulated by record locks (NFS) it lets the same process in twice.
 _held: dict[tuple[int, int], str] = {}
 _held_lock = Lock()
+if hasattr(os, "register_at_fork"):
+    # A fork waits until no thread is half way through acquire(): the child would keep a descriptor
+    # that nobody in it knows of, and with it the lock, however its parent ends.
+    os.register_at_fork(
+        before=_held_lock.acquire,
+        after_in_parent=_held_lock.release,
+        after_in_child=_held_lock.release,
+    )
 
 
 class OsDirectoryLock(DirectoryLock):
@@ -45,7 +53,10 @@ class OsDirectoryLock(DirectoryLock):
         with _held_lock:
             if key in _held:
                 raise _already_open(path, os.getpid(), _held[key])
-            fd = os.open(note_path, os.O_RDWR | os.O_CREAT | system_calls.OPEN_FLAGS, 0o600)
+            try:
+                fd = _open_note(note_path)
+            except OSError as error:
+                raise_translated(error, note_path, "make the lock file")
             try:
                 if not system_calls.lock_exclusively(fd):
                     raise _already_open(path, *_read_note(fd))
@@ -98,6 +109,17 @@ def _already_open(path: str, pid: int | None, since: str | None) -> AlreadyOpenE
         owner = "another process" if pid is None else f"process {pid}"
     when = "" if since is None else f" since {since}"
     return AlreadyOpenError(f"{path} is in use by {owner}{when}", path=path, pid=pid, since=since)
+
+
+def _open_note(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | system_calls.OPEN_FLAGS)
+    except FileNotFoundError:
+        pass
+    try:
+        return system_calls.make_file(path, os.O_RDWR)
+    except FileExistsError:  # somebody was quicker; the lock decides who may stay
+        return os.open(path, os.O_RDWR | system_calls.OPEN_FLAGS)
 
 
 def _write_note(fd: int, since: str) -> None:

@@ -12,19 +12,16 @@ from typing import TYPE_CHECKING
 from streamlog.runtime import system_calls
 from streamlog.runtime.disk_errors import CLOSED_FD, closed, raise_translated
 from streamlog.runtime.filesystem import File
+from streamlog.runtime.fork import on_fork_in_child
 
 if TYPE_CHECKING:
     from streamlog.runtime.mapping import Mapping
-
-# A map keeps a duplicate of the descriptor for a resize() that we never call; 3.13 can do without,
-# which halves how many descriptors a broker needs.
-_MAP_OPTIONS = {"trackfd": False} if sys.version_info >= (3, 13) and os.name == "posix" else {}
 
 
 class OsFile(File):
     """A file of the operating system. Made by `OsFileSystem.open`.
 
-    Closing while another thread is inside a call is a mistake of the caller's: the descriptor's
+    A forked child closes its copy at once: the file is the parent's. Closing while another thread is inside a call is a mistake of the caller's: the descriptor's
     number may be in use for another file by then.
     """
 
@@ -33,6 +30,7 @@ class OsFile(File):
     def __init__(self, path: str, fd: int) -> None:
         self.path = path
         self._fd = fd
+        on_fork_in_child(self)
 
     def size(self) -> int:
         try:
@@ -100,7 +98,7 @@ class OsFile(File):
             raise ValueError(f"{self.path}: cannot map {size} bytes")
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
         try:
-            return mmap.mmap(self._fd, size, access=access, **_MAP_OPTIONS)
+            return _map(self._fd, size, access)
         except OSError as error:
             raise_translated(error, self.path, f"map {size} bytes")
         except ValueError as error:
@@ -126,6 +124,9 @@ class OsFile(File):
             except OSError as error:
                 raise_translated(error, self.path, "close the file")
 
+    def _forked(self) -> None:
+        self.close()
+
     def __del__(self) -> None:
         # Python does not know that the number stands for something to be given back.
         if getattr(self, "_fd", CLOSED_FD) != CLOSED_FD:
@@ -133,3 +134,11 @@ class OsFile(File):
 
     def __repr__(self) -> str:
         return f"<OsFile {self.path}{' closed' if self._fd == CLOSED_FD else ''}>"
+
+
+def _map(fd: int, size: int, access: int) -> mmap.mmap:
+    if sys.platform != "win32" and sys.version_info >= (3, 13):
+        # Without a duplicate of the descriptor, kept for a resize() that we never call: this
+        # halves how many descriptors a broker needs.
+        return mmap.mmap(fd, size, access=access, trackfd=False)
+    return mmap.mmap(fd, size, access=access)

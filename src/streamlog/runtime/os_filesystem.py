@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from streamlog.runtime.filesystem import DirectoryLock
     from streamlog.runtime.mapping import Mapping, Words
 
-_FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o700
 
 # Process id and number make a temporary name unique without chance; O_EXCL makes it safe.
@@ -39,15 +38,15 @@ class OsFileSystem(FileSystem):
     def open(
         self, path: str, *, create: bool = False, exclusive: bool = False, read_only: bool = False
     ) -> File:
-        flags = system_calls.OPEN_FLAGS | (os.O_RDONLY if read_only else os.O_RDWR)
+        flags = os.O_RDONLY if read_only else os.O_RDWR
         try:
             if create or exclusive:
                 try:
-                    return _made_file(path, flags)
+                    return OsFile(path, system_calls.make_file(path, flags))
                 except FileExistsError:
                     if exclusive:
                         raise
-            fd = os.open(path, flags)
+            fd = os.open(path, flags | system_calls.OPEN_FLAGS)
         except OSError as error:
             raise_translated(error, path, "open the file")
         file = OsFile(path, fd)
@@ -59,13 +58,11 @@ class OsFileSystem(FileSystem):
         return file
 
     def exists(self, path: str) -> bool:
-        return os.path.lexists(path)
+        return _mode(path) is not None  # not os.path.exists(), which hides every other error
 
     def is_dir(self, path: str) -> bool:
-        try:
-            return stat.S_ISDIR(os.lstat(path).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        mode = _mode(path)
+        return mode is not None and stat.S_ISDIR(mode)
 
     def list_dir(self, path: str) -> list[str]:
         return sorted(os.listdir(path))
@@ -86,10 +83,16 @@ class OsFileSystem(FileSystem):
             return
         except OSError as error:
             raise_translated(error, path, "make the directory")
-        os.chmod(path, _DIRECTORY_MODE)  # whatever the umask took away
+        try:
+            os.chmod(path, _DIRECTORY_MODE)  # whatever the umask took away
+        except OSError:
+            pass  # a file system without modes
 
     def remove_dir(self, path: str) -> None:
-        os.rmdir(path)
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            raise_translated(error, path, "remove the directory")
 
     def rename(self, source: str, target: str) -> None:
         try:
@@ -98,7 +101,10 @@ class OsFileSystem(FileSystem):
             raise_translated(error, target, f"rename {source}")
 
     def unlink(self, path: str) -> None:
-        os.unlink(path)
+        try:
+            os.unlink(path)  # a copy-on-write file system may need room for that
+        except OSError as error:
+            raise_translated(error, path, "remove the name")
 
     def sync_dir(self, path: str) -> None:
         try:
@@ -115,12 +121,10 @@ class OsFileSystem(FileSystem):
     def read_file(self, path: str, limit_bytes: int) -> bytes:
         file = self.open(path, read_only=True)
         try:
-            data = file.read_at(0, limit_bytes + 1)
-            if len(data) > limit_bytes:
-                raise StorageError(
-                    f"{path}: expected at most {limit_bytes} bytes, found {file.size()}"
-                )
-            return data
+            size = file.size()
+            if size > limit_bytes:
+                raise StorageError(f"{path}: expected at most {limit_bytes} bytes, found {size}")
+            return file.read_at(0, size)
         finally:
             file.close()
 
@@ -134,7 +138,10 @@ class OsFileSystem(FileSystem):
                 file.close()
             self.rename(temporary, path)
         except BaseException:
-            os.unlink(temporary)
+            try:
+                os.unlink(temporary)
+            except OSError:
+                pass  # the first error matters; the next start removes the file by its suffix
             raise
         self.sync_dir(os.path.dirname(path) or ".")
 
@@ -167,8 +174,9 @@ class OsFileSystem(FileSystem):
         return "OsFileSystem()"
 
 
-def _made_file(path: str, flags: int) -> OsFile:
-    fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, _FILE_MODE)
-    if hasattr(os, "fchmod"):
-        os.fchmod(fd, _FILE_MODE)  # whatever the umask took away
-    return OsFile(path, fd)
+def _mode(path: str) -> int | None:
+    """Return type and mode of what *path* names, a link itself included, or None."""
+    try:
+        return os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None

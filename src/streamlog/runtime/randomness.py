@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from random import Random
 from uuid import UUID
-
-from streamlog.runtime.threads import Lock
 
 
 class RandomSource:
@@ -22,13 +21,12 @@ class RandomSource:
     Threads: any. Not for secrets.
     """
 
-    __slots__ = ("_lock", "_requests", "seed")
+    __slots__ = ("_requests", "seed")
 
     def __init__(self, seed: int | None = None) -> None:
         self.seed = int.from_bytes(os.urandom(8), "big") if seed is None else seed
         """The seed in use; without one given, a fresh one that can be noted and passed again."""
-        self._lock = Lock()
-        self._requests: dict[str, int] = {}
+        self._requests: dict[str, itertools.count[int]] = {}
 
     def stream(self, name: str) -> Random:
         """Return a new generator for *name*, independent of all others.
@@ -43,8 +41,7 @@ class RandomSource:
         return UUID(bytes=self._digest(f"uuid:{name}")[:16], version=4)
 
     def _digest(self, name: str) -> bytes:
-        with self._lock:
-            number = self._requests.get(name, 0)
-            self._requests[name] = number + 1
+        # Both steps are atomic: two threads never get the same number.
+        number = next(self._requests.setdefault(name, itertools.count()))
         # hash() depends on PYTHONHASHSEED, and neighbouring integer seeds give related generators.
         return hashlib.sha256(f"{self.seed}/{number}/{name}".encode()).digest()

@@ -49,8 +49,9 @@ class Scheduler(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Cancel all timers and wait for a callback that is running, unless called from it.
+        """Cancel all timers and wait until the scheduler's thread has ended, if there is one.
 
+        Called from a callback in that thread it does not wait; the thread ends after the callback.
         Closing again changes nothing.
         """
 

@@ -18,6 +18,7 @@ OPEN_FLAGS = (
     | getattr(os, "O_NONBLOCK", 0)  # a pipe planted there must not hang us; no effect on files
     | getattr(os, "O_BINARY", 0)
 )
+FILE_MODE = 0o600
 _ZEROS = bytes(1 << 20)
 _NO_FALLOCATE = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
@@ -98,6 +99,17 @@ if sys.platform == "darwin":
 else:
     sync_file = os.fsync
     sync_file_data = getattr(os, "fdatasync", os.fsync)
+
+
+def make_file(path: str, flags: int) -> int:
+    """Make the file *path*, readable by nobody else, and return its descriptor."""
+    fd = os.open(path, flags | OPEN_FLAGS | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    if hasattr(os, "fchmod"):
+        try:
+            os.fchmod(fd, FILE_MODE)  # whatever the umask took away
+        except OSError:
+            pass  # a file system without modes
+    return fd
 
 
 def fill_with_zeros(fd: int, start: int, end: int) -> None:

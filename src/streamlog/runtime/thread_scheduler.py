@@ -58,7 +58,11 @@ class ThreadScheduler(Scheduler):
         if self._closed:
             timer.cancel()
         elif self._thread is None:
-            self._start_thread()
+            try:
+                self._start_thread()
+            except RuntimeError:  # no thread to be had: do not keep what will never run
+                timer.cancel()
+                raise
         elif is_first:
             self._wake.set()
         return timer
