@@ -193,6 +193,10 @@ class ConsumerGroupMetadata:
     group_instance_id: str | None = None
 
 
+def _broker_ids(ids: Iterable[int]) -> tuple[int, ...]:
+    return tuple(ids)
+
+
 @attrs.frozen
 class PartitionInfo:
     """Who holds a partition, as broker ids. ``leader`` is None while the partition is offline.
@@ -204,8 +208,8 @@ class PartitionInfo:
     topic: str
     partition: int
     leader: int | None
-    replicas: tuple[int, ...] = attrs.field(converter=tuple)
-    in_sync_replicas: tuple[int, ...] = attrs.field(converter=tuple)
+    replicas: tuple[int, ...] = attrs.field(converter=_broker_ids)
+    in_sync_replicas: tuple[int, ...] = attrs.field(converter=_broker_ids)
 
 
 @attrs.frozen
