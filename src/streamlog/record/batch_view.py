@@ -28,6 +28,7 @@ class BatchView:
     """
 
     __slots__ = (
+        "_body",
         "_body_at",
         "_columns",
         "_data",
@@ -47,7 +48,7 @@ class BatchView:
         "size_bytes",
     )
 
-    def __init__(self, data: memoryview, position: int) -> None:
+    def __init__(self, data: bytes, position: int) -> None:
         """Read the header at *position* of *data*; raises CorruptRecordError when there is no valid one."""
         end_of_header = position + HEADER_SIZE
         if end_of_header > len(data):
@@ -83,6 +84,7 @@ class BatchView:
         self.size_bytes: int = length
         self._data = data
         self._body_at = end_of_header
+        self._body: bytes | None = None
         self._columns: ColumnReader | None = None
 
     def check(self) -> None:
@@ -94,9 +96,12 @@ class BatchView:
             )
 
     @property
-    def body(self) -> memoryview:
-        """The stored body: read-only bytes, still compressed if the batch is."""
-        return self._data[self._body_at : self._body_at + self.size_bytes - HEADER_SIZE]
+    def body(self) -> bytes:
+        """The stored body, still compressed if the batch is."""
+        # Copied out once: the checksum takes bytes alone, and the columns are then decoded from the same copy.
+        if self._body is None:
+            self._body = self._data[self._body_at : self._body_at + self.size_bytes - HEADER_SIZE]
+        return self._body
 
     @property
     def timestamp_type(self) -> TimestampType:
@@ -123,7 +128,7 @@ class BatchView:
                     f"found encoding {self.body_encoding} with codec {self.attributes & COMPRESSION_MASK}: "
                     "written by a newer version"
                 )
-            self._columns = ColumnReader(self.body, self.record_count)
+            self._columns = ColumnReader(memoryview(self.body), self.record_count)
         return self._columns
 
     def values(self) -> list[bytes | None]:
@@ -160,11 +165,10 @@ def split_batches(data: bytes) -> list[BatchView]:
     that a reader first delivers what is right and meets the error on its next read. ``b""`` gives an empty list.
     """
     batches: list[BatchView] = []
-    view = memoryview(data)
     position, end = 0, len(data)
     while position < end:
         try:
-            batch = BatchView(view, position)
+            batch = BatchView(data, position)
         except CorruptRecordError:
             if not batches:
                 raise

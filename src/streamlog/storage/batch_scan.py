@@ -1,0 +1,62 @@
+"""Walking a mapped segment batch by batch, and finding the next good batch behind a bad place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streamlog.record.checksum import crc32c
+from streamlog.record.layout import HEADER_SIZE, MAGIC, BatchHeader, read_header
+from streamlog.runtime import Mapping
+
+#: Where MAGIC stands in a header.
+_MAGIC_AT = 8
+
+
+def header_at(mapping: Mapping, position: int, end: int) -> BatchHeader | None:
+    """Return the header at *position* when it is valid and its whole batch lies below *end*; None otherwise."""
+    if position + HEADER_SIZE > end:
+        return None
+    header = read_header(mapping[position : position + HEADER_SIZE])
+    if header is None or position + header.length > end:
+        return None
+    return header
+
+
+def body_is_good(mapping: Mapping, position: int, header: BatchHeader) -> bool:
+    """Whether the body of the batch at *position* has the checksum that its header names."""
+    return crc32c(mapping[position + HEADER_SIZE : position + header.length]) == header.body_crc
+
+
+def headers_from(mapping: Mapping, position: int, end: int) -> Iterator[tuple[int, BatchHeader]]:
+    """Yield (position, header) batch after batch from *position*, until one is not valid or *end* is reached."""
+    while (header := header_at(mapping, position, end)) is not None:
+        yield position, header
+        position += header.aligned_size
+
+
+def find_next_batch(mapping: Mapping, start: int, end: int, min_offset: int) -> tuple[int, BatchHeader] | None:
+    """Return the first wholly good batch at or behind *start* whose base offset is at least *min_offset*.
+
+    Searches for the magic with the speed of ``memmem``; a hit counts only with both checksums right, so payload bytes that look
+    like a header are not believed. None when there is no such batch below *end*.
+    """
+    at = start + _MAGIC_AT
+    while (found := mapping.find(MAGIC, at, end)) >= 0:
+        position = found - _MAGIC_AT
+        if position % 8 == 0:
+            header = header_at(mapping, position, end)
+            if header is not None and header.base_offset >= min_offset and body_is_good(mapping, position, header):
+                return position, header
+        at = found + 1
+    return None
+
+
+def is_zero(mapping: Mapping, start: int, end: int) -> bool:
+    """Whether every byte from *start* to *end* is zero. Cost: memory speed, 1 MiB at a time."""
+    while start < end:
+        stop = min(start + (1 << 20), end)
+        piece = mapping[start:stop]
+        if piece.count(0) != len(piece):
+            return False
+        start = stop
+    return True

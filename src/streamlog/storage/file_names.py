@@ -1,0 +1,29 @@
+"""The names of the files in a partition directory (LOG-1)."""
+
+from __future__ import annotations
+
+LOG_SUFFIX = ".log"
+OFFSET_INDEX_SUFFIX = ".idx"
+TIME_INDEX_SUFFIX = ".tix"
+DELETED_SUFFIX = ".deleted"
+TEMPORARY_SUFFIX = ".tmp"
+
+SEGMENT_SUFFIXES = (LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX)
+
+
+def segment_stem(base_offset: int) -> str:
+    """Return the file stem of the segment at *base_offset*: 20 digits, so that names sort as offsets do."""
+    return f"{base_offset:020d}"
+
+
+def base_offset_of(name: str) -> int | None:
+    """Return the base offset in a log file's *name*, or None when it is not the name of a log file."""
+    stem = name.removesuffix(LOG_SUFFIX)
+    if stem == name or len(stem) != 20 or not (stem.isascii() and stem.isdigit()):
+        return None
+    return int(stem)
+
+
+def join(directory: str, name: str) -> str:
+    """Return the path of *name* inside *directory*."""
+    return f"{directory}/{name}"

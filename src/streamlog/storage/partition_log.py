@@ -1,0 +1,625 @@
+"""The log of one partition: a directory of segments that behaves like one endless file of records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from streamlog.config import TopicConfig
+from streamlog.errors import (
+    ClosedError,
+    CorruptLogError,
+    ForkedError,
+    OffsetOutOfRangeError,
+    RecordBatchTooLargeError,
+)
+from streamlog.record.batch_view import BatchView
+from streamlog.record.layout import HEADER_SIZE, LOG_APPEND_TIME_BIT, aligned, single_middle
+from streamlog.record.pending_batch import PendingBatch
+from streamlog.runtime import FileSystem, Lock, Runtime
+from streamlog.storage.file_names import DELETED_SUFFIX
+from streamlog.storage.group_commit import GroupCommit
+from streamlog.storage.log_segments import LogSegments
+from streamlog.storage.open_segments import OpenSegments
+from streamlog.storage.partition_checkpoint import PartitionCheckpoint
+from streamlog.storage.quarantine import Quarantine
+from streamlog.storage.recovery import LogRecovery
+from streamlog.storage.recovery_report import PartitionRecovery
+from streamlog.storage.retention import deletable_count
+from streamlog.storage.segment import Segment
+from streamlog.structs import OffsetAndTimestamp, TopicPartition
+
+_logger = logging.getLogger("streamlog")
+
+#: Offsets in the index are relative to the segment and four bytes wide (LOG-2).
+_MAX_RELATIVE_OFFSET = 2**31 - 1
+
+#: What a record of n bytes takes at most in a batch of its own: header, directory, array and bin markers, padding.
+_SINGLE_OVERHEAD = aligned(HEADER_SIZE + 12 + 1 + 5 + 7)
+
+_ROLL_NEVER_MS = 2**62
+
+
+class PartitionLog:
+    """Append at the end, read anywhere, drop the beginning.
+
+    At all times ``log_start_offset <= durable_end_offset <= log_end_offset``, the last but for truncation only ever growing
+    (LOG-6; the high watermark belongs to the partition above). One lock, taken by whoever changes the log; readers take none on
+    the active segment: they trust offsets that were published after the bytes.
+
+    Threads: any. Lock order: log lock, then a segment's own lock. Nothing is called back with the log lock held, except
+    ``on_dirty``. Source: Kafka ``UnifiedLog``, ``LocalLog``.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        directory: str,
+        topic_partition: TopicPartition,
+        config: TopicConfig,
+        open_segments: OpenSegments,
+        *,
+        checkpoint: PartitionCheckpoint | None,
+        clean: bool,
+        same_boot: bool,
+        quarantine: Quarantine,
+        persist: Callable[[], None],
+        check_free_bytes: Callable[[int], None],
+        recovery: PartitionRecovery,
+    ) -> None:
+        """Open the log in *directory*, recovering it as need be. Raises DataLossError when durable records are missing.
+
+        *persist* makes the checkpoints of all logs durable; *check_free_bytes* raises DiskFullError rather than let the last
+        bytes of a disk go to preallocation.
+        """
+        self.topic_partition = topic_partition
+        self.directory = directory
+        self._runtime = runtime
+        self._filesystem: FileSystem = runtime.filesystem
+        self._open_segments = open_segments
+        self._persist = persist
+        self._check_free_bytes = check_free_bytes
+        self._jitter = runtime.random.stream(f"segment-jitter-{topic_partition}")
+        self.lock = Lock()
+        self._acquire = self.lock.acquire
+        self._release = self.lock.release
+        self._config = config
+        self._closed: Exception | None = None
+        self._append_refused = ""
+        self._dirty = False
+        self._truncating_to_offset = -1
+        self._segments = LogSegments()
+        self._on_dirty: Callable[[PartitionLog], None] | None = None
+        #: Gets the renamed files of deleted segments, and the delay in ms after which to unlink them. None: at once.
+        self.on_files_retired: Callable[[list[str], int], None] | None = None
+        #: What opening found.
+        self.recovery = recovery
+        recovered = LogRecovery(
+            runtime.filesystem,
+            directory,
+            checkpoint,
+            self._make_segment,
+            recovery,
+            quarantine,
+            clean=clean,
+            same_boot=same_boot,
+        ).run()
+        for segment in recovered.segments:
+            self._segments.add(segment)
+        self._active: Segment = recovered.segments[-1]
+        self._next_offset = self._active.next_offset
+        self._log_start_offset = min(recovered.log_start_offset, self._next_offset)
+        self._append_refused = recovered.append_refused
+        self._leader_epoch = recovered.leader_epoch
+        self._single_middle = single_middle(self._leader_epoch)
+        self._roll_after_ms = _ROLL_NEVER_MS
+        self._group_commit = GroupCommit(self._sync_segments, lambda: str(topic_partition))
+        # Recovery starts here next time, until a sync moves it: what was only scanned is in the page cache, not on the disk.
+        self._recovery_point = checkpoint or PartitionCheckpoint(
+            self._log_start_offset, recovered.segments[0].base_offset, recovered.segments[0].base_offset, 0, 0, -1, -1, 0
+        )
+        self._group_commit.durable_end_offset = min(self._recovery_point.recovery_offset, self._next_offset)
+        self._dirty = self._group_commit.durable_end_offset < self._next_offset
+
+    def __repr__(self) -> str:
+        return f"<PartitionLog {self.topic_partition} offsets {self._log_start_offset}..{self._next_offset}>"
+
+    # ------------------------------------------------------------------------------------------------------- bounds
+
+    @property
+    def log_start_offset(self) -> int:
+        """The first offset that can be read."""
+        return self._log_start_offset
+
+    @property
+    def log_end_offset(self) -> int:
+        """The offset that the next record gets."""
+        return self._next_offset
+
+    @property
+    def durable_end_offset(self) -> int:
+        """Every record below survives a power loss."""
+        return self._group_commit.durable_end_offset
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether there are bytes that are not on the disk yet."""
+        return self._dirty
+
+    @property
+    def on_dirty(self) -> Callable[[PartitionLog], None] | None:
+        """Called each time the log comes to have bytes that are not on the disk yet, and at once when it has some already.
+
+        The caller holds the log's lock: the callback may arm a timer and nothing else.
+        """
+        return self._on_dirty
+
+    @on_dirty.setter
+    def on_dirty(self, callback: Callable[[PartitionLog], None] | None) -> None:
+        with self.lock:
+            self._on_dirty = callback
+            if self._dirty and callback is not None:
+                callback(self)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all batches in all segments, preallocated room not counted."""
+        return sum(segment.position for segment in self._segments.in_order())
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The segments, oldest first; the last one is the active one. For retention, tools and tests."""
+        return self._segments.in_order()
+
+    @property
+    def leader_epoch(self) -> int:
+        """Stamped on every batch; grows when recovery cut records, so that an offset given again can be told apart."""
+        return self._leader_epoch
+
+    @leader_epoch.setter
+    def leader_epoch(self, epoch: int) -> None:
+        with self.lock:
+            self._leader_epoch = epoch
+            self._single_middle = single_middle(epoch)
+
+    @property
+    def config(self) -> TopicConfig:
+        """The topic's configuration; assign a new one to change it. It holds from the next append on."""
+        return self._config
+
+    @config.setter
+    def config(self, config: TopicConfig) -> None:
+        with self.lock:
+            self._config = config
+            self._active.index_interval_bytes = config.index_interval_bytes
+            self._active.limit = 0
+
+    # ------------------------------------------------------------------------------------------------------- append
+
+    def append(self, batch: PendingBatch) -> int:
+        """Append *batch* and return the offset of its first record; the others follow without a gap (REC-8).
+
+        When it returns the records survive ``kill -9`` and can be read. Raises, with nothing appended and no offset used:
+        RecordBatchTooLargeError (larger than a segment), DiskFullError (retriable), CorruptLogError (the end of the log is
+        damaged), DurabilityError (an earlier sync failed), ClosedError, ForkedError.
+        """
+        size = HEADER_SIZE + len(batch.body)
+        max_timestamp_ms = batch.max_timestamp_ms
+        self._acquire()
+        try:
+            segment = self._active
+            offset = self._next_offset
+            if (
+                segment.position + size + 7 > segment.limit
+                or max_timestamp_ms > self._roll_after_ms
+                or offset + batch.record_count - segment.base_offset > _MAX_RELATIVE_OFFSET
+            ):
+                segment = self._prepare(size, max_timestamp_ms, batch.record_count)
+            segment.append(batch, offset, self._leader_epoch)
+            # Published last: a reader that sees this offset finds everything below it in place.
+            self._next_offset = segment.next_offset
+        finally:
+            self._release()
+        return offset
+
+    def append_value(self, value: bytes, timestamp_ms: int) -> int:
+        """Append one record that has a value and nothing else: what :meth:`append` does, in half the time."""
+        self._acquire()
+        try:
+            segment = self._active
+            offset = self._next_offset
+            end = segment.position + len(value) + _SINGLE_OVERHEAD
+            if end > segment.limit or timestamp_ms > self._roll_after_ms:
+                segment = self._prepare(len(value) + _SINGLE_OVERHEAD, timestamp_ms, 1)
+            segment.append_value(value, timestamp_ms, offset, self._single_middle)
+            self._next_offset = offset + 1
+        finally:
+            self._release()
+        return offset
+
+    def _prepare(self, size: int, max_timestamp_ms: int, record_count: int) -> Segment:
+        """Do what an append needs done first: refuse, roll, announce, make room. Returns the segment to append to."""
+        self._check_usable()
+        if self._append_refused:
+            raise self._corrupt_end()
+        if (failure := self._group_commit.failure) is not None:
+            raise self._group_commit.error() from failure
+        config, segment = self._config, self._active
+        if size > config.segment_bytes:
+            raise RecordBatchTooLargeError(
+                f"{self.topic_partition}: batch of {size} bytes: expected at most segment_bytes={config.segment_bytes}"
+            )
+        if segment.position and (
+            segment.position > config.segment_bytes - size
+            or max_timestamp_ms > self._roll_after_ms
+            or segment.index_is_full(config.segment_index_bytes)
+            or self._next_offset + record_count - segment.base_offset > _MAX_RELATIVE_OFFSET
+        ):
+            segment = self._roll()
+        end = segment.position + aligned(size)
+        segment.reserve(end, config.segment_bytes, self._check_free_bytes)
+        if not segment.position:
+            segment.first_timestamp_ms = max_timestamp_ms
+        if self._roll_after_ms == _ROLL_NEVER_MS:
+            # Chosen once a segment, or partitions created together would all roll together after all.
+            jitter = self._jitter.randint(0, min(config.segment_jitter_ms, config.segment_ms))
+            self._roll_after_ms = segment.first_timestamp_ms + config.segment_ms - jitter
+        segment.limit = self._limit_of(segment)
+        if not self._dirty:
+            self._dirty = True
+            if self._on_dirty is not None:
+                self._on_dirty(self)
+        return segment
+
+    def _limit_of(self, segment: Segment) -> int:
+        # No append may pass segment_bytes without coming by _prepare (LOG-2), nor one after the index is full.
+        if segment.index_is_full(self._config.segment_index_bytes):
+            return 0
+        return min(segment.limit, aligned(self._config.segment_bytes))
+
+    def roll(self) -> None:
+        """Close the active segment and start a new one; nothing happens while the active one is empty."""
+        with self.lock:
+            self._check_usable()
+            if self._active.position:
+                self._roll()
+
+    def _roll(self) -> Segment:
+        """Start a new segment. Its file comes first: when that fails the old segment is still the active one."""
+        old, new = self._active, self._make_segment(self._next_offset)
+        new.create()
+        self._segments.add(new)
+        self._active = new
+        self._roll_after_ms = _ROLL_NEVER_MS
+        old.seal()
+        return new
+
+    # ------------------------------------------------------------------------------------------------------- read
+
+    def read(self, offset: int, max_bytes: int, upper_bound_offset: int | None = None) -> bytes:
+        """Return the batches from *offset* on, as stored: whole ones, in offset order, from one segment.
+
+        At least one batch, however large, then up to *max_bytes*, softly; only batches that start below *upper_bound_offset*
+        (None = log end). The first may begin before *offset*: the caller skips. ``b""`` at the bound (LOG-7). Headers are checked
+        where the read starts, bodies are the caller's to check (``BatchView.check``).
+
+        Raises OffsetOutOfRangeError below the log start or above the log end, CorruptLogError when the batch of *offset* is
+        damaged. Cost: one copy of the bytes; to find them, O(log segments + log index entries), or nothing when an earlier read
+        ended there. Threads: any.
+        """
+        end = self._next_offset
+        if upper_bound_offset is None or upper_bound_offset >= end:
+            bound, upper_bound_offset = end, None
+        else:
+            bound = upper_bound_offset
+        if not self._log_start_offset <= offset <= end:
+            raise self._out_of_range(offset)
+        if offset >= bound:
+            return b""
+        try:
+            while True:
+                segment = self._active
+                if offset < segment.base_offset:
+                    floor = self._segments.floor(offset)
+                    if floor is None:
+                        raise self._out_of_range(offset)
+                    segment = floor
+                data = segment.read(offset, max_bytes, upper_bound_offset)
+                if data is not None:
+                    return data
+                following = self._segments.higher(segment.base_offset)
+                if following is None:
+                    return b""
+                if following.base_offset > offset:
+                    raise self._missing(segment, offset, following.base_offset)
+                offset = following.base_offset
+        except CorruptLogError as error:
+            error.topic_partition = self.topic_partition
+            raise
+        except (FileNotFoundError, ValueError) as error:
+            # The segment was deleted, or its map was dropped, between finding it and reading it.
+            self._check_usable()
+            if offset < self._log_start_offset:
+                raise self._out_of_range(offset) from error
+            raise
+
+    def offset_for_timestamp(self, timestamp_ms: int, upper_bound_offset: int | None = None) -> OffsetAndTimestamp | None:
+        """Return the first record, by offset, whose timestamp is at least *timestamp_ms*, or None (TIM-1).
+
+        Timestamps need not be sorted. Only records below *upper_bound_offset* count (None = log end).
+        """
+        return self._first_record(
+            lambda segment: segment.largest_timestamp_ms() >= timestamp_ms,
+            lambda segment: max(segment.base_offset + segment.time_floor(timestamp_ms), self._log_start_offset),
+            lambda stamp: stamp >= timestamp_ms,
+            upper_bound_offset,
+        )
+
+    def offset_of_max_timestamp(self, upper_bound_offset: int | None = None) -> OffsetAndTimestamp | None:
+        """Return the first record that has the greatest timestamp of all (TIM-2, KIP-734), or None in an empty log."""
+        best: OffsetAndTimestamp | None = None
+        for segment in self._segments.in_order():
+            while best is None or segment.largest_timestamp_ms() > best.timestamp_ms:
+                start = segment.base_offset
+                threshold = best.timestamp_ms if best is not None else None
+                found = self._first_record(
+                    lambda candidate, wanted=segment: candidate is wanted,  # type: ignore[misc]
+                    lambda _, start=start: max(start, self._log_start_offset),  # type: ignore[misc]
+                    lambda stamp, threshold=threshold: threshold is None or stamp > threshold,  # type: ignore[misc]
+                    upper_bound_offset,
+                )
+                if found is None:
+                    break
+                best = found
+        return best
+
+    def _first_record(
+        self,
+        may_hold: Callable[[Segment], bool],
+        start_in: Callable[[Segment], int],
+        matches: Callable[[int], bool],
+        upper_bound_offset: int | None,
+    ) -> OffsetAndTimestamp | None:
+        bound = self._next_offset if upper_bound_offset is None else min(upper_bound_offset, self._next_offset)
+        for segment in self._segments.in_order():
+            if segment.position == 0 or segment.next_offset <= self._log_start_offset or not may_hold(segment):
+                continue
+            offset = start_in(segment)
+            while offset < min(segment.next_offset, bound):
+                batch = BatchView(self.read(offset, 1, bound), 0)
+                if matches(batch.max_timestamp_ms):
+                    batch.check()
+                    stamps = batch.timestamps_ms() if not batch.attributes & LOG_APPEND_TIME_BIT else [batch.max_timestamp_ms]
+                    for found, stamp in zip(batch.offsets(), stamps, strict=False):
+                        if offset <= found < bound and matches(stamp):
+                            return OffsetAndTimestamp(found, stamp, batch.leader_epoch)
+                offset = batch.next_offset
+        return None
+
+    # ------------------------------------------------------------------------------------------------------- durability
+
+    def sync(self, end_offset: int | None = None) -> None:
+        """Return once every record below *end_offset* (None: all there are now) survives a power loss.
+
+        Concurrent callers share one ``fdatasync`` (group commit). Raises DurabilityError when that failed, now or earlier.
+        """
+        self._group_commit.wait_for(self._next_offset if end_offset is None else end_offset)
+
+    def _sync_segments(self) -> int:
+        """Sync what is not yet on the disk, oldest first, and return the end offset that this covers. One thread at a time."""
+        with self.lock:
+            self._check_usable()
+            segments = self._segments.in_order()
+            active, end_offset, position = self._active, self._next_offset, self._active.position
+            first, greatest = active.first_timestamp_ms, active.max_timestamp_ms
+            greatest_offset = active.max_timestamp_offset
+        try:
+            for segment in segments:
+                if segment.synced_position < segment.position:
+                    segment.sync()
+        except OSError:
+            with self.lock:
+                self._active.limit = 0  # the next append goes by _prepare, which refuses it
+            raise
+        with self.lock:
+            self._recovery_point = PartitionCheckpoint(
+                self._log_start_offset,
+                end_offset,
+                active.base_offset,
+                position,
+                self._leader_epoch,
+                first,
+                greatest,
+                greatest_offset,
+            )
+            self._dirty = self._next_offset > end_offset
+            if not self._dirty:
+                self._active.limit = 0  # the next append goes by _prepare, which announces it
+            elif self._on_dirty is not None:
+                self._on_dirty(self)
+        return end_offset
+
+    def checkpoint(self) -> PartitionCheckpoint:
+        """Return what STATE has to remember of this log now."""
+        with self.lock:
+            point = self._recovery_point
+            try:
+                if self._closed is None and point.recovery_offset > 0:
+                    self._active.flush_indexes()
+            except OSError as error:
+                _logger.warning("%s: index not written, it is rebuilt at the next open: %s", self.topic_partition, error)
+            return PartitionCheckpoint(
+                self._log_start_offset,
+                point.recovery_offset,
+                point.segment_base_offset,
+                point.segment_position,
+                self._leader_epoch,
+                point.first_timestamp_ms,
+                point.max_timestamp_ms,
+                point.max_timestamp_offset,
+                self._truncating_to_offset,
+            )
+
+    # ------------------------------------------------------------------------------------------------------- delete
+
+    def advance_log_start(self, offset: int) -> None:
+        """Forget every record below *offset*; durable when it returns. Files go later, with retention (RET-9).
+
+        An *offset* at or below the log start changes nothing. Raises OffsetOutOfRangeError above the log end.
+        """
+        with self.lock:
+            self._check_usable()
+            if offset > self._next_offset:
+                raise self._out_of_range(offset)
+            if offset <= self._log_start_offset:
+                return
+            self._log_start_offset = offset
+        self._persist()
+
+    def delete_expired(self, now_ms: int, high_watermark: int) -> int:
+        """Apply retention once and return how many segments went (RET-1 to RET-8).
+
+        Files are renamed at once and unlinked ``file_delete_delay_ms`` later. The log start moves first, durably: a log whose
+        first file is missing without that would look like data loss.
+        """
+        with self.lock:
+            self._check_usable()
+            segments = self._segments.in_order()
+            count = deletable_count(
+                segments,
+                self._config,
+                now_ms=now_ms,
+                log_start_offset=self._log_start_offset,
+                high_watermark=high_watermark,
+            )
+            if count == 0:
+                return 0
+            if count == len(segments):
+                self._roll()  # the active one expired as well: its successor starts empty (RET-6)
+            self._log_start_offset = max(self._log_start_offset, self._segments.in_order()[count].base_offset)
+        self._persist()
+        self._retire(segments[:count])
+        return count
+
+    def truncate_to(self, offset: int) -> None:
+        """Cut every batch that holds *offset* or a later one (a follower that diverged, REP-5).
+
+        The log end becomes the first offset of the batch that held *offset*. Crash-safe: the cut is recorded durably before a
+        byte changes. Raises OffsetOutOfRangeError below the log start; at or above the log end nothing happens.
+        """
+        if offset >= self._next_offset:
+            return
+        self.sync()  # so that the recovery point may be the place of the cut
+        with self.lock:
+            self._check_usable()
+            if offset < self._log_start_offset:
+                raise self._out_of_range(offset)
+            segments = self._segments.in_order()
+            keep = max(number for number, s in enumerate(segments) if s.base_offset <= offset)
+            target, later = segments[keep], segments[keep + 1 :]
+            position, end_offset = target.position_of(offset)
+            self._truncating_to_offset = end_offset
+            self._recovery_point = PartitionCheckpoint(
+                self._log_start_offset, end_offset, target.base_offset, position, self._leader_epoch, -1, -1, target.base_offset
+            )
+        self._persist()
+        with self.lock:
+            for segment in later:
+                self._segments.remove(segment)
+            self._active = target
+            self._roll_after_ms = _ROLL_NEVER_MS
+            self._next_offset = end_offset
+            target.truncate(position, end_offset)
+            self._group_commit.durable_end_offset = end_offset
+        self._retire(later)
+        target.sync()
+        with self.lock:
+            self._truncating_to_offset = -1
+        self._persist()
+
+    def _retire(self, segments: list[Segment]) -> None:
+        retired: list[str] = []
+        for segment in segments:
+            self._segments.remove(segment)
+            segment.abandon()
+            for path in (segment.path, segment.offset_index_path, segment.time_index_path):
+                if self._filesystem.exists(path):
+                    self._filesystem.rename(path, path + DELETED_SUFFIX)
+                    retired.append(path + DELETED_SUFFIX)
+        if self.on_files_retired is not None:
+            self.on_files_retired(retired, self._config.file_delete_delay_ms)
+        else:
+            for path in retired:
+                self._filesystem.unlink(path)
+
+    # ------------------------------------------------------------------------------------------------------- end
+
+    def close(self) -> None:
+        """Sync, write the indexes out and let go of the files. Closing again changes nothing.
+
+        Raises DurabilityError or OSError when the end of the log did not reach the disk; it is closed all the same, and the next
+        open recovers it.
+        """
+        if self._closed is not None:
+            return
+        try:
+            if self._dirty or self._group_commit.durable_end_offset < self._next_offset:
+                self.sync()
+        finally:
+            with self.lock:
+                segments = self._segments.in_order()
+                self._closed = ClosedError(f"{self.topic_partition}: the log is closed")
+                for segment in segments:
+                    segment.limit = 0
+            for segment in segments:
+                segment.close()
+
+    def abandon(self, reason: Exception) -> None:
+        """Drop every file as it is; any use raises *reason* from now on (a forked child, a deleted topic)."""
+        self._closed = reason
+        for segment in self._segments.in_order():
+            segment.abandon()
+
+    def _check_usable(self) -> None:
+        if self._closed is not None:
+            raise type(self._closed)(str(self._closed))
+
+    # ------------------------------------------------------------------------------------------------------- helpers
+
+    def _make_segment(self, base_offset: int) -> Segment:
+        return Segment(
+            self._filesystem,
+            self.directory,
+            base_offset,
+            self._open_segments,
+            self.lock,
+            self._config.index_interval_bytes,
+        )
+
+    def _out_of_range(self, offset: int) -> OffsetOutOfRangeError:
+        self._check_usable()
+        return OffsetOutOfRangeError(
+            f"{self.topic_partition}: offset {offset}: expected {self._log_start_offset} to {self._next_offset}",
+            offsets={self.topic_partition: offset},
+        )
+
+    def _missing(self, segment: Segment, offset: int, next_good_offset: int) -> CorruptLogError:
+        return CorruptLogError(
+            f"{self.topic_partition}: {segment.path}: expected batches up to offset {next_good_offset - 1}, "
+            f"found the end of the file before offset {offset}",
+            topic_partition=self.topic_partition,
+            first_bad_offset=offset,
+            next_good_offset=next_good_offset,
+            file=segment.path,
+            position=segment.position,
+        )
+
+    def _corrupt_end(self) -> CorruptLogError:
+        return CorruptLogError(
+            f"{self.topic_partition}: nothing can be appended: {self._append_refused}",
+            topic_partition=self.topic_partition,
+            first_bad_offset=self._next_offset,
+            next_good_offset=None,
+            file=self._active.path,
+            position=self._active.position,
+        )
