@@ -1,0 +1,122 @@
+"""What a batch must fulfil before a partition takes it: size, keys, timestamps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamlog.errors import (
+    InvalidRecordError,
+    InvalidTimestampError,
+    MessageTooLargeError,
+    RecordBatchTooLargeError,
+)
+from streamlog.record.layout import HEADER_SIZE, LOG_APPEND_TIME_BIT, MAX_BATCH_BYTES
+from streamlog.structs import NO_TIMESTAMP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamlog.config import TopicConfig
+    from streamlog.record import PendingBatch
+    from streamlog.structs import TopicPartition
+
+_UNLIMITED_MS = 2**63 - 1
+# More than a body adds around a lone value, and than the log adds to align it.
+_SINGLE_VALUE_OVERHEAD = 64
+_EVERY_BATCH = -(2**63)
+
+
+class AppendGate:
+    """The admission rules of one topic under one configuration, checked per batch, never per record.
+
+    Partitions ask only ``batch.max_timestamp_ms > newest_ms or len(batch.body) > max_body_bytes``
+    and call `admit` when that is true, which for an ordinary topic is about once an hour:
+    ``newest_ms`` is the greatest timestamp known to be allowed, and the wall clock moves it up.
+    (Set back, the clock does not take back what was already allowed.) Topics with stricter rules
+    have a ``newest_ms`` that sends every batch through `admit`.
+
+    A changed configuration makes a new gate, so an append that is under way meets the old rules or
+    the new ones and never a mixture. Threads: any. Source: Kafka ``LogValidator``; REC-4, REC-6,
+    REC-7.
+    """
+
+    __slots__ = (
+        "_checks_every_batch",
+        "_config",
+        "_time_ns",
+        "flush_messages",
+        "max_body_bytes",
+        "max_value_bytes",
+        "newest_ms",
+    )
+
+    def __init__(self, config: TopicConfig, time_ns: Callable[[], int]) -> None:
+        self._config = config
+        self._time_ns = time_ns
+        self.max_body_bytes = (
+            min(config.max_message_bytes, config.segment_bytes, MAX_BATCH_BYTES) - HEADER_SIZE
+        )
+        """The largest body that needs no closer look."""
+        self.max_value_bytes = self.max_body_bytes - _SINGLE_VALUE_OVERHEAD
+        """The largest value that needs no closer look when it is all of a batch."""
+        self.flush_messages = config.flush_messages or 0
+        """Sync when so many records are not synced; 0 = never because of a count."""
+        self.newest_ms = _EVERY_BATCH
+        """The greatest batch timestamp that needs no closer look."""
+        self._checks_every_batch = (
+            config.message_timestamp_type == "LogAppendTime"
+            or config.message_timestamp_before_max_ms < _UNLIMITED_MS
+            or "compact" in config.cleanup_policy
+        )
+
+    def admit(self, batch: PendingBatch, target: TopicPartition) -> None:
+        """Raise what is wrong with *batch*; under LogAppendTime put the broker's time on it.
+
+        Raises `MessageTooLargeError` above ``max_message_bytes``, `RecordBatchTooLargeError` above
+        ``segment_bytes``, `InvalidRecordError` for a null key in a compacted topic,
+        `InvalidTimestampError` outside the bounds of REC-4. One bad record refuses the whole batch.
+        """
+        config = self._config
+        size_bytes = batch.size_bytes
+        max_message_bytes = min(config.max_message_bytes, MAX_BATCH_BYTES)
+        if size_bytes > max_message_bytes:
+            raise MessageTooLargeError(
+                f"{target}: expected a batch of at most max_message_bytes={max_message_bytes}, "
+                f"found {size_bytes} bytes in {batch.record_count} record(s)"
+            )
+        if size_bytes > config.segment_bytes:
+            raise RecordBatchTooLargeError(
+                f"{target}: expected a batch that fits segment_bytes={config.segment_bytes}, "
+                f"found {size_bytes} bytes in {batch.record_count} record(s)"
+            )
+        if batch.has_null_keys and "compact" in config.cleanup_policy:
+            raise InvalidRecordError(
+                f"{target}: expected a key in every record of a compacted topic, found a null key "
+                f"in a batch of {batch.record_count} record(s)"
+            )
+        now_ms = self._time_ns() // 1_000_000
+        if config.message_timestamp_type == "LogAppendTime":
+            batch.attributes |= LOG_APPEND_TIME_BIT
+            batch.max_timestamp_ms = now_ms
+        else:
+            self._check_timestamps(batch, now_ms, target)
+        if not self._checks_every_batch:
+            self.newest_ms = now_ms + config.message_timestamp_after_max_ms
+
+    def _check_timestamps(self, batch: PendingBatch, now_ms: int, target: TopicPartition) -> None:
+        """Raise `InvalidTimestampError` when a record is older or newer than REC-4 allows."""
+        config = self._config
+        newest_ms = now_ms + config.message_timestamp_after_max_ms
+        if batch.max_timestamp_ms > newest_ms:
+            raise InvalidTimestampError(
+                f"{target}: expected timestamps up to {newest_ms} (broker time {now_ms} + "
+                f"message_timestamp_after_max_ms={config.message_timestamp_after_max_ms}), "
+                f"found {batch.max_timestamp_ms}"
+            )
+        oldest_ms = now_ms - config.message_timestamp_before_max_ms
+        if batch.min_timestamp_ms < oldest_ms and batch.min_timestamp_ms != NO_TIMESTAMP:
+            raise InvalidTimestampError(
+                f"{target}: expected timestamps from {oldest_ms} (broker time {now_ms} - "
+                f"message_timestamp_before_max_ms={config.message_timestamp_before_max_ms}), "
+                f"found {batch.min_timestamp_ms}"
+            )

@@ -1,0 +1,405 @@
+"""The broker: one directory, its topics, and everything that happens to them."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from typing import TYPE_CHECKING, Protocol
+
+from streamlog.broker import open_brokers
+from streamlog.broker.broker_resources import (
+    BrokerResources,
+    close_orphans,
+    leave_to_be_closed,
+)
+from streamlog.broker.maintenance import Maintenance
+from streamlog.broker.topic_name import is_internal, validate_topic_name
+from streamlog.broker.topic_registry import TopicRegistry
+from streamlog.config import BrokerConfig
+from streamlog.errors import ClosedError, ForkedError, InvalidConfigurationError, StreamlogError
+from streamlog.runtime import (
+    MemoryFileSystem,
+    OsFileSystem,
+    RandomSource,
+    RLock,
+    Runtime,
+    SystemClock,
+    on_fork_in_child,
+    path_string,
+)
+from streamlog.storage.data_directory import DataDirectory
+from streamlog.structs import Durability
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+
+    from streamlog.broker.group_coordinator import GroupCoordinator
+    from streamlog.broker.partition import Partition
+    from streamlog.broker.topic import Topic
+    from streamlog.config import TopicConfig
+    from streamlog.runtime import Clock, FileSystem, Scheduler, Signal, StrPath
+    from streamlog.storage.recovery_report import RecoveryReport
+    from streamlog.structs import TopicDescription
+
+_logger = logging.getLogger("streamlog")
+
+_MEMORY_PATH = "/memory"
+
+
+class BrokerClient(Protocol):
+    """What the broker closes before it closes itself: a producer, a consumer."""
+
+    def close(self) -> None:
+        """Finish and unregister. Called while the broker still works."""
+
+
+class Broker:
+    """A Kafka broker inside this process, with its data in the directory *path*.
+
+    >>> with Broker() as broker:
+    ...     description = broker.create_topic("orders", partitions=3)
+    ...     broker.topics()
+    ['orders']
+
+    * topics: `create_topic`, `delete_topic`, `create_partitions`, `alter_topic_configs`,
+      `describe_topic`, `topics`
+    * care: `sync`, `run_maintenance`, `recovery_report`, `close`
+
+    Without *path* everything lives in memory and is gone after `close`; the code is the same. *clock*,
+    *filesystem* and *seed* replace time, files and chance. Configuration keys are `BrokerConfig`'s, as
+    keyword arguments or in the mapping *config* (``{"log.retention.ms": ...}``).
+
+    Raises `InvalidConfigurationError`; `AlreadyOpenError` when another broker, here or in another
+    process, has the directory open; `NotStreamlogDirectoryError` when it holds something else;
+    `UnsupportedFormatError` when a newer version wrote it; `CorruptLogError` when the list of topics
+    itself is damaged (one damaged partition only refuses its own use); `OSError` as the system gives
+    it, such as PermissionError.
+
+    Threads: any, for every method. After `close` every call raises `ClosedError`; in the child of a
+    fork `ForkedError`, while the parent goes on unharmed. Close it: at the end of the interpreter it
+    is closed if possible, but only `close` and ``with`` are sure to run. Source: Kafka
+    ``KafkaBroker``, ``LogManager``.
+    """
+
+    _resources: BrokerResources | None = None  # for a broker whose __init__ raised
+
+    def __init__(
+        self,
+        path: StrPath | None = None,
+        *,
+        clock: Clock | None = None,
+        filesystem: FileSystem | None = None,
+        seed: int | None = None,
+        config: Mapping[str, object] | None = None,
+        **broker_config: object,
+    ) -> None:
+        self.config: BrokerConfig = BrokerConfig.from_options(config, **broker_config)
+        """The configuration in force."""
+        self.path: str | None = None if path is None else path_string(path)
+        """The data directory, absolute; None in memory."""
+        self.runtime = Runtime(
+            clock=SystemClock() if clock is None else clock,
+            filesystem=_choose_filesystem(self.path, filesystem),
+            random=RandomSource(seed),
+        )
+        """Clock, files and chance. Internal: for the clients of this broker."""
+        self._lock = RLock()
+        self._close_lock = RLock()
+        self._closing = False
+        self._clients: list[BrokerClient] = []
+        self._group_coordinator: GroupCoordinator | None = None
+        self._refusal: StreamlogError | None = None
+        # A broker that was dropped without close may hold this very directory.
+        close_orphans()
+        self._resources = _open(self.path or _MEMORY_PATH, self.config, self.runtime, self._promise)
+        self._topics = self._resources.topics
+        self.recovery_report: RecoveryReport = self._resources.directory.recovery_report
+        """What opening the directory found: whether it was closed cleanly, what was scanned, cut off,
+        damaged or unknown. Stays readable after `close`."""
+        self.scheduler: Scheduler = self._resources.scheduler
+        """The timers of this broker. Internal: for the clients of this broker."""
+        on_fork_in_child(self)
+        open_brokers.add(self)
+
+    @property
+    def _promise(self) -> Durability:
+        return Durability.NONE if self.path is None else Durability.PROCESS
+
+    def __repr__(self) -> str:
+        state = "" if self._refusal is None else ", closed"
+        return f"<Broker {self.config.broker_id} in {self.path or 'memory'}{state}>"
+
+    # ---- topics
+
+    def create_topic(
+        self,
+        name: str,
+        *,
+        partitions: int | None = None,
+        replication_factor: int | None = None,
+        configs: Mapping[str, object] | None = None,
+    ) -> TopicDescription:
+        """Create a topic and describe it; it survives a power loss once this returns.
+
+        None means the broker's ``num_partitions`` and ``default_replication_factor``. *configs* are
+        `TopicConfig` keys, with underscores or dots. Raises `InvalidTopicError` (REC-5),
+        `TopicAlreadyExistsError`, `InvalidPartitionsError`, `InvalidReplicationFactorError` (REC-11),
+        `InvalidConfigurationError`, `DiskFullError`; then nothing was created.
+        """
+        self.check_open()
+        topic = self._topics.create(name, partitions, replication_factor, configs)
+        return topic.describe(self.config.broker_id)
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with all its records, now and for good.
+
+        Its users get `UnknownTopicOrPartitionError` from their next call; waiting ones are woken for
+        that. Raises the same when there is no such topic.
+        """
+        self.check_open()
+        self._topics.delete(name)
+
+    def create_partitions(self, name: str, total: int) -> None:
+        """Let the topic have *total* partitions, more than now. Where a key goes changes for new
+        records only (REC-11). Raises `InvalidPartitionsError` for a number that is not greater.
+        """
+        self.check_open()
+        self._topics.grow(name, total)
+
+    def alter_topic_configs(
+        self, name: str, configs: Mapping[str, object] | None = None, *, remove: Iterable[str] = ()
+    ) -> TopicConfig:
+        """Set the topic's *configs*, give the keys in *remove* back to the broker's default, and return
+        what is in force from now on, also for records that are already there.
+
+        Raises `InvalidConfigurationError`; then nothing was changed.
+        """
+        self.check_open()
+        return self._topics.alter_configs(name, configs, remove)
+
+    def describe_topic(self, name: str) -> TopicDescription:
+        """Return the topic's id, partitions and configuration in force."""
+        return self.topic(name).describe(self.config.broker_id)
+
+    def topics(self, *, include_internal: bool = False) -> list[str]:
+        """Return the names of all topics, sorted; the broker's own only with *include_internal*."""
+        self.check_open()
+        return self._topics.names(include_internal=include_internal)
+
+    # ---- care
+
+    def sync(self) -> None:
+        """Return when everything appended before the call is on disk.
+
+        All partitions are synced even when one fails; then raises the first error, `DurabilityError`
+        as a rule.
+        """
+        resources = self._require_resources()
+        logs = [p.log for p in self._topics.partitions() if not p.is_refused]
+        error = resources.maintenance.sync_logs(logs)
+        if error is not None:
+            raise error
+
+    def run_maintenance(self) -> None:
+        """Run every timer that is due, in time order, in the calling thread; then apply retention,
+        whether or not its timer is due.
+
+        For tests and for programs that want old segments gone at a moment of their choosing. Nothing
+        is due twice: a timer that ran here does not run again.
+        """
+        resources = self._require_resources()
+        resources.scheduler.run_due()
+        resources.maintenance.apply_retention()
+
+    def close(self) -> None:
+        """Close the clients, latest first, sync everything, mark the directory clean and release it.
+
+        Closing again changes nothing; a second thread waits until the first is done. Raises what
+        kept the directory from being marked clean (such as `DurabilityError`); it is released all
+        the same, and the next open recovers. In the child of a fork, does nothing.
+        """
+        with self._close_lock:
+            resources = self._resources
+            if resources is None or self._closing or not resources.belongs_to_this_process:
+                return
+            self._closing = True  # a client that closes the broker while being closed by it
+            self._close_clients()
+            closed = ClosedError(f"broker {self.path or 'in memory'} is closed")
+            with self._lock:
+                self._refusal = closed
+                self._resources = None
+            open_brokers.discard(self)
+            resources.close(closed)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the broker can no longer be used here."""
+        return self._refusal is not None
+
+    def __enter__(self) -> Broker:
+        self.check_open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # ---- internal: for the clients of this broker
+
+    def check_open(self) -> None:
+        """Raise `ClosedError` or `ForkedError` when the broker cannot be used."""
+        if self._refusal is not None:
+            raise copy.copy(self._refusal)
+
+    def topic(self, name: str) -> Topic:
+        """Return a topic; raise `UnknownTopicOrPartitionError` when there is none."""
+        return self._topics.topic(name)
+
+    def topic_or_create(self, name: str, allow_auto_create: bool) -> Topic:
+        """Return a topic, created first if the client and ``auto_create_topics_enable`` both allow it.
+
+        Raises `InvalidTopicError` for a name no topic can have, `UnknownTopicOrPartitionError` when
+        the topic does not exist and may not be created. The internal topics are never made this
+        way: who needs them knows how many partitions they have.
+        """
+        topic = self._topics.find(name)
+        if topic is not None:
+            return topic
+        validate_topic_name(name)
+        if not allow_auto_create or not self.config.auto_create_topics_enable or is_internal(name):
+            return self._topics.topic(name)
+        return self._topics.create_if_absent(name)
+
+    def partition(self, topic: str, number: int) -> Partition:
+        """Return a partition; raise `UnknownTopicOrPartitionError` when there is none."""
+        return self._topics.partition(topic, number)
+
+    @property
+    def topic_epoch(self) -> int:
+        """A number that grows with every topic created, grown, configured or deleted."""
+        return self._topics.epoch
+
+    def add_topic_listener(self, signal: Signal) -> None:
+        """Set *signal* whenever `topic_epoch` has grown, and when the broker closes, until removed."""
+        self._topics.add_listener(signal)
+
+    def remove_topic_listener(self, signal: Signal) -> None:
+        """Undo `add_topic_listener`; nothing happens when *signal* was not added."""
+        self._topics.remove_listener(signal)
+
+    @property
+    def topic_registry(self) -> TopicRegistry:
+        """All topics and the ways to change them, for `Admin`."""
+        self.check_open()
+        return self._topics
+
+    @property
+    def group_coordinator(self) -> GroupCoordinator:
+        """The coordinator of all groups, made when first asked for."""
+        self.check_open()
+        with self._lock:
+            if self._group_coordinator is None:
+                from streamlog.broker.group_coordinator import GroupCoordinator
+
+                self._group_coordinator = GroupCoordinator(self)
+            return self._group_coordinator
+
+    def register_client(self, client: BrokerClient) -> None:
+        """Close *client* before the broker closes, latest first, unless unregistered until then."""
+        with self._lock:
+            self.check_open()
+            self._clients.append(client)
+
+    def unregister_client(self, client: BrokerClient) -> None:
+        """Forget *client*, which closed by itself; nothing happens when it was not registered."""
+        with self._lock:
+            self._clients = [other for other in self._clients if other is not client]
+
+    # ---- how it is done
+
+    def _close_clients(self) -> None:
+        """Close the clients, latest first, and then the coordinator they used. Errors are logged: the
+        others have to be closed all the same.
+        """
+        while True:
+            with self._lock:
+                if not self._clients:
+                    break
+                client = self._clients.pop()
+            try:
+                client.close()
+            except Exception:
+                _logger.exception("Could not close %r", client)
+        if self._group_coordinator is not None:
+            self._group_coordinator.close()
+
+    def _require_resources(self) -> BrokerResources:
+        self.check_open()
+        resources = self._resources
+        if resources is None:
+            raise ClosedError(f"broker {self.path or 'in memory'} is closed")
+        return resources
+
+    def _forked(self) -> None:
+        """Refuse all use in the child of a fork. Locks may be held by threads that are not here."""
+        forked = ForkedError(
+            f"broker {self.path or 'in memory'} was opened before a fork and belongs to the parent "
+            "process: open it in the process that uses it"
+        )
+        self._lock = RLock()
+        self._close_lock = RLock()
+        self._refusal = forked
+        self._clients = []
+        resources, self._resources = self._resources, None
+        self._topics.forget(forked)
+        if resources is not None:
+            resources.directory.abandon(forked)
+
+    def __del__(self) -> None:
+        resources = self._resources
+        if resources is None or not resources.belongs_to_this_process:
+            return
+        self._resources = None
+        if self.path is not None:
+            warnings.warn(f"unclosed broker in {self.path}", ResourceWarning, source=self)
+        leave_to_be_closed(resources)
+
+
+def _choose_filesystem(path: str | None, filesystem: FileSystem | None) -> FileSystem:
+    if filesystem is None:
+        return MemoryFileSystem() if path is None else OsFileSystem()
+    if path is None and isinstance(filesystem, OsFileSystem):
+        raise InvalidConfigurationError(
+            "path: expected a directory for a broker on the real file system, found None"
+        )
+    return filesystem
+
+
+def _open(
+    path: str, config: BrokerConfig, runtime: Runtime, promise: Durability
+) -> BrokerResources:
+    """Open the directory and all that is in it; on an error, give back what was opened so far."""
+    directory = DataDirectory.open(
+        path,
+        runtime,
+        max_open_segments=config.max_open_segments,
+        allow_network_fs=config.allow_network_fs,
+        min_free_bytes=config.min_free_bytes,
+    )
+    scheduler = runtime.clock.new_scheduler(f"streamlog-broker-{config.broker_id}")
+    try:
+        maintenance = Maintenance(runtime, scheduler, directory, config)
+        topics = TopicRegistry(runtime, directory, maintenance, config, promise)
+        topics.open()
+        maintenance.start(topics.partitions)
+    except BaseException:
+        scheduler.close()
+        directory.close()
+        raise
+    return BrokerResources(runtime, scheduler, directory, maintenance, topics)

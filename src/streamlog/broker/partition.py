@@ -1,0 +1,310 @@
+"""One partition of a topic: leader rules on the way down, the visible bound on the way up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from streamlog.broker.refused_log import RefusedLog
+from streamlog.errors import (
+    ClosedError,
+    OffsetOutOfRangeError,
+    PolicyViolationError,
+    StorageError,
+)
+from streamlog.record import build_single_value_batch
+from streamlog.structs import Durability, Isolation, OffsetAndTimestamp, TopicPartition
+
+if TYPE_CHECKING:
+    from streamlog.broker.append_gate import AppendGate
+    from streamlog.config import TopicConfig
+    from streamlog.errors import StreamlogError
+    from streamlog.record import PendingBatch
+    from streamlog.runtime import Signal
+    from streamlog.runtime.threads import Lock
+    from streamlog.storage.partition_log import PartitionLog
+
+HIGH_WATERMARK = -1
+"""``delete_records`` up to everything that is readable. Source: Kafka ``DeleteRecordsRequest``."""
+
+
+class Partition:
+    """A partition as its leader sees it. Made by the topic registry; threads: any, for every method.
+
+    * write: `append`, `append_value`, `sync`, `delete_records`, `ack_durability`
+    * read: `read`, `offset_for_timestamp`, `offset_of_max_timestamp`
+    * bounds: `log_start_offset` <= `last_stable_offset` <= `high_watermark` <= `log_end_offset`
+      (LOG-6)
+    * wait: `add_waiter`, `remove_waiter`
+
+    Once the topic is deleted every call raises `UnknownTopicOrPartitionError`; once the broker is
+    closed `ClosedError`; when recovery found the log damaged as a whole `CorruptLogError`. Source:
+    Kafka ``cluster/Partition.scala``.
+    """
+
+    __slots__ = (
+        "_gate",
+        "_promise",
+        "_waiters",
+        "_waiters_lock",
+        "log",
+        "topic_partition",
+    )
+
+    def __init__(
+        self,
+        topic_partition: TopicPartition,
+        log: PartitionLog | RefusedLog,
+        gate: AppendGate,
+        *,
+        waiters_lock: Lock,
+        promise: Durability,
+    ) -> None:
+        self.topic_partition = topic_partition
+        self.log = cast("PartitionLog", log)
+        """The log, or a `RefusedLog` that raises why there is none. Internal to the broker."""
+        self._gate = gate
+        # What an append survives without a sync: the process on a disk, nothing in memory.
+        self._promise = promise
+        self._waiters: tuple[Signal, ...] = ()
+        self._waiters_lock = waiters_lock
+
+    def __repr__(self) -> str:
+        return f"<Partition {self.topic_partition}>"
+
+    @property
+    def topic(self) -> str:
+        """The topic's name."""
+        return self.topic_partition.topic
+
+    @property
+    def number(self) -> int:
+        """The partition's number, from 0."""
+        return self.topic_partition.partition
+
+    @property
+    def leader_epoch(self) -> int:
+        """Stamped on each batch; grows when recovery had to cut the log (REP-4)."""
+        return self.log.leader_epoch
+
+    # ---- write
+
+    def append(self, batch: PendingBatch) -> int:
+        """Store *batch* and return the offset of its first record; waiting readers are woken.
+
+        All of the batch is stored or nothing (REC-8). Under LogAppendTime ``batch.max_timestamp_ms``
+        is the broker's time afterwards. With ``flush_messages`` set, returns after the sync that the
+        count asks for.
+
+        Raises `MessageTooLargeError`, `RecordBatchTooLargeError` (REC-6), `InvalidRecordError`
+        (REC-7), `InvalidTimestampError` (REC-4), `DiskFullError`: nothing was stored, no offset
+        used. Raises `DurabilityError` when the sync failed: the batch is readable and may or may not
+        survive. Source: Kafka ``Partition.appendRecordsToLeader``.
+        """
+        gate = self._gate
+        if batch.max_timestamp_ms > gate.newest_ms or len(batch.body) > gate.max_body_bytes:
+            gate.admit(batch, self.topic_partition)
+        log = self.log
+        try:
+            base_offset = log.append(batch)
+        except (ClosedError, StorageError) as error:
+            raise self._refusal_instead_of(error) from None
+        # The log has published the batch before we look for waiters, and a reader registers before
+        # it looks at the log: whichever comes first, one of the two sees the other.
+        waiters = self._waiters
+        if waiters:
+            for signal in waiters:
+                signal.set()
+        flush_messages = gate.flush_messages
+        if flush_messages:
+            end_offset = base_offset + batch.record_count
+            if end_offset - log.durable_end_offset >= flush_messages:
+                log.sync(end_offset)
+        return base_offset
+
+    def append_value(self, value: bytes, timestamp_ms: int) -> int:
+        """Store one record that has a value and nothing else, and return its offset.
+
+        What `append` does for such a batch, in half the time; the same errors. Where the broker sets
+        the timestamps (LogAppendTime) use `append`, whose batch tells which one it was.
+        """
+        gate = self._gate
+        if timestamp_ms > gate.newest_ms or len(value) > gate.max_value_bytes:
+            return self.append(build_single_value_batch(value, timestamp_ms))
+        log = self.log
+        try:
+            offset = log.append_value(value, timestamp_ms)
+        except (ClosedError, StorageError) as error:
+            raise self._refusal_instead_of(error) from None
+        waiters = self._waiters  # as in append
+        if waiters:
+            for signal in waiters:
+                signal.set()
+        flush_messages = gate.flush_messages
+        if flush_messages and offset + 1 - log.durable_end_offset >= flush_messages:
+            log.sync(offset + 1)
+        return offset
+
+    def ack_durability(self) -> Durability:
+        """Return what a record survives once `append` has returned: DISK with ``flush_messages=1``,
+        else PROCESS, and NONE in a broker that lives in memory.
+        """
+        if self._gate.flush_messages == 1 and self._promise is Durability.PROCESS:
+            return Durability.DISK
+        return self._promise
+
+    def sync(self) -> None:
+        """Return when all that was appended before the call is on disk. Raises `DurabilityError`."""
+        log = self.log
+        try:
+            log.sync()
+        except (ClosedError, StorageError) as error:
+            raise self._refusal_instead_of(error) from None
+
+    def delete_records(self, offset: int) -> int:
+        """Move the log start up to *offset*, -1 meaning the high watermark, and return the log start.
+
+        Readers see the new start at once; whole segments below it go later, at the next retention
+        run. An offset below the present log start changes nothing. Raises `OffsetOutOfRangeError`
+        above the high watermark or below -1, `PolicyViolationError` when ``cleanup_policy`` is set
+        and lacks ``delete`` (RET-9).
+        """
+        log = self.log
+        policy = log.config.cleanup_policy
+        if policy and "delete" not in policy:
+            raise PolicyViolationError(
+                f"{self.topic_partition}: records can be deleted only where cleanup_policy contains "
+                f"'delete', found {','.join(policy)!r}"
+            )
+        high_watermark = self.high_watermark
+        if offset == HIGH_WATERMARK:
+            offset = high_watermark
+        if not 0 <= offset <= high_watermark:
+            raise OffsetOutOfRangeError(
+                f"{self.topic_partition}: expected an offset to delete up to from 0 to the high "
+                f"watermark {high_watermark}, or -1, found {offset}",
+                offsets={self.topic_partition: offset},
+            )
+        if offset > log.log_start_offset:
+            log.advance_log_start(offset)
+        return log.log_start_offset
+
+    # ---- read
+
+    def read(
+        self, offset: int, max_bytes: int, isolation: Isolation = Isolation.READ_UNCOMMITTED
+    ) -> bytes:
+        """Return whole batches from the one that holds *offset* on; ``b""`` at the visible end.
+
+        About *max_bytes*, at least one batch when there is any (LOG-7); the first batch may begin
+        below *offset*. Raises `OffsetOutOfRangeError` outside log start .. log end, `CorruptLogError`
+        when what is stored there is damaged.
+        """
+        log = self.log
+        try:
+            return log.read(offset, max_bytes, self.end_offset(isolation))
+        except (ClosedError, StorageError) as error:
+            raise self._refusal_instead_of(error) from None
+
+    def offset_for_timestamp(
+        self, timestamp_ms: int, isolation: Isolation = Isolation.READ_UNCOMMITTED
+    ) -> OffsetAndTimestamp | None:
+        """Return the first record at or after *timestamp_ms*, None when no visible one is (TIM-1).
+
+        Timestamps need not be sorted: first means smallest offset. Raises ValueError below 0.
+        """
+        if timestamp_ms < 0:
+            raise ValueError(
+                f"{self.topic_partition}: expected a timestamp of 0 or later, found {timestamp_ms}"
+            )
+        return self.log.offset_for_timestamp(timestamp_ms, self.end_offset(isolation))
+
+    def offset_of_max_timestamp(
+        self, isolation: Isolation = Isolation.READ_UNCOMMITTED
+    ) -> OffsetAndTimestamp | None:
+        """Return the visible record with the greatest timestamp, the first of equals, None when
+        there is no record (TIM-2, KIP-734).
+        """
+        return self.log.offset_of_max_timestamp(self.end_offset(isolation))
+
+    # ---- bounds
+
+    @property
+    def log_start_offset(self) -> int:
+        """The first offset that can be read."""
+        return self.log.log_start_offset
+
+    @property
+    def log_end_offset(self) -> int:
+        """The offset the next record will get."""
+        return self.log.log_end_offset
+
+    @property
+    def high_watermark(self) -> int:
+        """The end of what every in-sync replica has. This broker is the only one, so the log end."""
+        return self.log.log_end_offset
+
+    @property
+    def last_stable_offset(self) -> int:
+        """The end of what belongs to no open transaction. There are none yet, so the high watermark."""
+        return self.log.log_end_offset
+
+    def end_offset(self, isolation: Isolation = Isolation.READ_UNCOMMITTED) -> int:
+        """Return the offset after the last one that a reader of *isolation* sees (TIM-3)."""
+        if isolation is Isolation.READ_COMMITTED:
+            return self.last_stable_offset
+        return self.high_watermark
+
+    # ---- wait
+
+    def add_waiter(self, signal: Signal) -> None:
+        """Set *signal* after every append, and when the partition goes away, until removed.
+
+        To miss nothing: add the waiter (or clear its signal) first, *then* look at the log, then
+        wait.
+        """
+        with self._waiters_lock:
+            self._waiters = (*self._waiters, signal)
+
+    def remove_waiter(self, signal: Signal) -> None:
+        """Undo one `add_waiter`; nothing happens when *signal* was not waiting."""
+        with self._waiters_lock:
+            waiters = list(self._waiters)
+            for index, waiter in enumerate(waiters):
+                if waiter is signal:
+                    del waiters[index]
+                    break
+            self._waiters = tuple(waiters)
+
+    # ---- internal: the topic registry
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether there is no usable log: damaged, deleted, closed or forked away."""
+        return isinstance(cast("PartitionLog | RefusedLog", self.log), RefusedLog)
+
+    def apply_config(self, config: TopicConfig, gate: AppendGate) -> None:
+        """Use *config* from the next call on. Internal: called by the registry alone."""
+        self._gate = gate
+        if not self.is_refused:
+            self.log.config = config
+
+    def refuse(self, error: StreamlogError) -> None:
+        """Raise *error* from every later call and wake whoever waits. Internal: registry and broker.
+
+        The log itself is not touched: the caller closes or deletes it.
+        """
+        self.log = cast("PartitionLog", RefusedLog(error))
+        for signal in self._waiters:
+            signal.set()
+
+    def forget_waiters(self, waiters_lock: Lock) -> None:
+        """Drop all waiters without waking them. Internal: in the child of a fork, where the lock may
+        be held by a thread that does not exist.
+        """
+        self._waiters_lock = waiters_lock
+        self._waiters = ()
+
+    def _refusal_instead_of(self, error: StreamlogError) -> StreamlogError:
+        """Return why the log is out of use, if it is: *error* then only says that it was closed."""
+        refused = cast("PartitionLog | RefusedLog", self.log)
+        return refused.error if isinstance(refused, RefusedLog) else error

@@ -1,0 +1,112 @@
+"""Partitions and the directories behind them: opened, created, deleted."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from streamlog.broker.partition import Partition
+from streamlog.broker.refused_log import RefusedLog
+from streamlog.errors import CorruptLogError, StorageError, StreamlogError
+from streamlog.structs import Durability, TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from streamlog.broker.maintenance import Maintenance
+    from streamlog.broker.topic import Topic
+    from streamlog.storage.data_directory import DataDirectory
+    from streamlog.storage.partition_log import PartitionLog
+
+_logger = logging.getLogger("streamlog")
+
+
+class PartitionFiles:
+    """Turns log directories into partitions and back. Internal to the topic registry, which calls it
+    from one thread at a time.
+    """
+
+    def __init__(
+        self, directory: DataDirectory, maintenance: Maintenance, promise: Durability
+    ) -> None:
+        self._directory = directory
+        self._maintenance = maintenance
+        self._promise = promise
+
+    def open(self, topic: Topic, number: int) -> Partition:
+        """Return partition *number* of the manifest with its log open.
+
+        Whatever is wrong with its files is raised by every use of that partition, and by nothing
+        else: one bad partition never stops the broker.
+        """
+        log: PartitionLog | RefusedLog
+        try:
+            log = self._directory.open_log(topic.name, number, topic.topic_id, topic.config)
+        except CorruptLogError as error:
+            log = RefusedLog(error)
+        except OSError as error:
+            log = RefusedLog(
+                StorageError(
+                    f"{topic.name}-{number}: its log could not be opened: {error}",
+                    errno=error.errno,
+                )
+            )
+        if isinstance(log, RefusedLog):
+            _logger.error("Partition cannot be used: %s", log.error)
+        return self._partition(topic, number, log)
+
+    def create(self, topic: Topic, numbers: Iterable[int]) -> list[Partition]:
+        """Make empty logs for new partitions, to be named in the manifest next; on an error, take back
+        those made.
+        """
+        created: list[Partition] = []
+        try:
+            for number in numbers:
+                self._directory.create_log_directory(topic.name, number)
+                log = self._directory.open_log(topic.name, number, topic.topic_id, topic.config)
+                created.append(self._partition(topic, number, log))
+            self._directory.sync_topics()
+        except BaseException:
+            for partition in created:
+                self.delete(partition, StreamlogError("never created"))
+            raise
+        return created
+
+    def delete(self, partition: Partition, error: StreamlogError) -> None:
+        """Take *partition* out of use, saying *error*, and delete its files.
+
+        Files that cannot be deleted are logged and stay: the manifest no longer names them.
+        """
+        log = self.refuse(partition, error)
+        if log is None:
+            return  # damaged: what is left of it stays, somebody may want to look at it
+        try:
+            self._directory.delete_log(log)
+        except (StreamlogError, OSError):
+            _logger.exception("Could not delete the files of %s", partition.topic_partition)
+
+    def close(self, partitions: Iterable[Partition]) -> None:
+        """Take *partitions* out of use and leave their files alone."""
+        for partition in partitions:
+            log = self.refuse(partition, StreamlogError("never created"))
+            if log is not None:
+                log.close()
+
+    def refuse(self, partition: Partition, error: StreamlogError) -> PartitionLog | None:
+        """Take *partition* out of use, saying *error*; return its log, None if it had none."""
+        log = None if partition.is_refused else partition.log
+        partition.refuse(error)
+        if log is not None:
+            self._maintenance.unwatch(log)
+        return log
+
+    def _partition(self, topic: Topic, number: int, log: PartitionLog | RefusedLog) -> Partition:
+        if not isinstance(log, RefusedLog):
+            self._maintenance.watch(log)
+        return Partition(
+            TopicPartition(topic.name, number),
+            log,
+            topic.gate,
+            waiters_lock=topic.waiters_lock,
+            promise=self._promise,
+        )

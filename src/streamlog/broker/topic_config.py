@@ -1,0 +1,47 @@
+"""A topic's configuration: the broker's defaults, and what was set for this topic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streamlog.broker.topic_name import is_internal
+from streamlog.config import TopicConfig
+from streamlog.errors import InvalidConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+def topic_overrides(configs: Mapping[str, object] | None) -> dict[str, Any]:
+    """Return *configs* checked, by canonical names, as plain values that can be stored.
+
+    Names may be Kafka's with dots. Raises `InvalidConfigurationError` for an unknown name, naming the
+    nearest one, and for a value of the wrong type or out of range.
+    """
+    return dict(TopicConfig.parse_options(configs, {}))
+
+
+def topic_config_names(names: Iterable[str]) -> set[str]:
+    """Return *names* as canonical names. Raises `InvalidConfigurationError` for an unknown one."""
+    known = {description.key for description in TopicConfig.describe()}
+    canonical = {name.replace(".", "_") for name in names}
+    for name in sorted(canonical - known):
+        TopicConfig.parse_options({name: None}, {})  # raises, naming the nearest one
+    return canonical
+
+
+def topic_config(name: str, defaults: TopicConfig, overrides: Mapping[str, object]) -> TopicConfig:
+    """Return what is in force for topic *name*.
+
+    Raises `InvalidConfigurationError` when keys contradict each other, or when an ordinary topic asks
+    for compaction: the broker does not compact yet, and keeping every record of a topic that was
+    asked to forget some would be a silent difference. The internal topics carry the policy already,
+    so that their records are right when it does.
+    """
+    config = defaults.with_overrides(overrides)
+    if "compact" in config.cleanup_policy and not is_internal(name):
+        raise InvalidConfigurationError(
+            f"topic {name!r}: cleanup_policy 'compact' is not supported yet; expected 'delete' or "
+            f"an empty policy, found {','.join(config.cleanup_policy)!r}"
+        )
+    return config

@@ -1,0 +1,273 @@
+"""Topics seen from outside: created, described, changed, deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from streamlog.broker.broker import Broker
+from streamlog.client.config_entry import ConfigResource, ConfigResourceType
+from streamlog.client.config_operations import altered_topic_configs, broker_entries, topic_entries
+from streamlog.client.new_topic import NewTopic
+from streamlog.client.offset_spec import ListedOffset, OffsetSpec
+from streamlog.errors import ClosedError, InvalidRequestError, StreamlogError
+from streamlog.structs import Isolation, TopicDescription, TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+
+    from streamlog.broker.partition import Partition
+    from streamlog.client.config_entry import AlterConfigOp, ConfigEntry
+
+K = TypeVar("K")
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+class Admin:
+    """Kafka's admin client over a broker in this process.
+
+    * topics: `create_topics`, `delete_topics`, `describe_topics`, `list_topics`,
+      `create_partitions`
+    * records: `list_offsets`, `delete_records`
+    * configuration: `describe_configs`, `incremental_alter_configs`
+
+    Every call acts at once and returns plain values where Kafka returns futures. A call about several
+    topics or partitions treats each on its own, in the order given, whatever happens to the others;
+    if any fails, the first error is raised at the end, and its notes (PEP 678) name the other ones.
+
+    >>> with Broker() as broker, Admin(broker) as admin:
+    ...     created = admin.create_topics(["orders", NewTopic("payments", partitions=3)])
+    ...     admin.list_topics()
+    ['orders', 'payments']
+
+    Threads: any. Source: Kafka ``org.apache.kafka.clients.admin.Admin``.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        if not isinstance(broker, Broker):
+            raise TypeError(f"expected a Broker, found {type(broker).__name__}")
+        broker.check_open()
+        self._broker = broker
+        self._closed = False
+
+    # ---- topics
+
+    def create_topics(
+        self, topics: Iterable[NewTopic | str], *, validate_only: bool = False
+    ) -> dict[str, TopicDescription]:
+        """Create topics and describe them, by name; a bare name means the broker's defaults.
+
+        *validate_only* looks for errors, describes what would be, and creates nothing. Raises, for
+        the first topic that failed, what `Broker.create_topic` raises (REC-5, REC-11).
+        """
+        registry = self._use().topic_registry
+        wanted = [NewTopic(topic) if isinstance(topic, str) else topic for topic in topics]
+
+        def create(new: NewTopic) -> TopicDescription:
+            topic = registry.create(
+                new.name,
+                new.partitions,
+                new.replication_factor,
+                new.configs,
+                validate_only=validate_only,
+            )
+            return topic.describe(self._broker.config.broker_id)
+
+        return _for_each({new.name: new for new in _without_repeats(wanted)}, create)
+
+    def delete_topics(self, topics: Iterable[str]) -> None:
+        """Delete topics with all their records. Raises `UnknownTopicOrPartitionError`."""
+        broker = self._use()
+        _for_each({name: name for name in topics}, broker.delete_topic)
+
+    def describe_topics(self, topics: Iterable[str] | None = None) -> dict[str, TopicDescription]:
+        """Return the descriptions of *topics* by name; None means all that `list_topics` lists.
+
+        Raises `UnknownTopicOrPartitionError` if one does not exist.
+        """
+        broker = self._use()
+        names = broker.topics() if topics is None else topics
+        return _for_each({name: name for name in names}, broker.describe_topic)
+
+    def list_topics(self, *, include_internal: bool = False) -> list[str]:
+        """Return the topic names, sorted; the broker's own only with *include_internal*."""
+        return self._use().topics(include_internal=include_internal)
+
+    def create_partitions(self, totals: Mapping[str, int], *, validate_only: bool = False) -> None:
+        """Let each topic have the total number of partitions given, more than now (REC-11).
+
+        Raises `InvalidPartitionsError` or `UnknownTopicOrPartitionError`.
+        """
+        registry = self._use().topic_registry
+        _for_each(
+            {name: (name, total) for name, total in totals.items()},
+            lambda item: registry.grow(*item, validate_only=validate_only),
+        )
+
+    # ---- records
+
+    def list_offsets(
+        self,
+        partitions: Mapping[TopicPartition, OffsetSpec | int],
+        *,
+        isolation_level: Isolation | str = Isolation.READ_UNCOMMITTED,
+    ) -> dict[TopicPartition, ListedOffset | None]:
+        """Return the offset that each `OffsetSpec`, or timestamp in ms, stands for (TIM-1, TIM-2).
+
+        None where no record fits. Raises `InvalidRequestError` for a negative number that is no
+        `OffsetSpec`, `UnknownTopicOrPartitionError`.
+        """
+        broker = self._use()
+        isolation = Isolation(isolation_level)
+
+        def look_up(item: tuple[TopicPartition, int]) -> ListedOffset | None:
+            (topic, number), spec = item
+            return _list_offset(broker.partition(topic, number), spec, isolation)
+
+        return _for_each({tp: (tp, spec) for tp, spec in partitions.items()}, look_up)
+
+    def delete_records(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Delete what is below the offset of each partition, -1 meaning all that is readable; return
+        the new log starts. Readers see it at once, files go with the next retention run (RET-9).
+
+        Raises `OffsetOutOfRangeError` above the high watermark, `PolicyViolationError` where
+        ``cleanup_policy`` lacks ``delete``, `UnknownTopicOrPartitionError`.
+        """
+        broker = self._use()
+
+        def delete(item: tuple[TopicPartition, int]) -> int:
+            (topic, number), offset = item
+            return broker.partition(topic, number).delete_records(offset)
+
+        return _for_each({tp: (tp, offset) for tp, offset in offsets.items()}, delete)
+
+    # ---- configuration
+
+    def describe_configs(
+        self, resources: Iterable[ConfigResource | str]
+    ) -> dict[ConfigResource, dict[str, ConfigEntry]]:
+        """Return every key of each resource with its value and where that comes from.
+
+        A bare name means a topic; the broker's name is its number. Raises
+        `UnknownTopicOrPartitionError`, or `InvalidRequestError` for another broker.
+        """
+        broker = self._use()
+
+        def describe(resource: ConfigResource) -> dict[str, ConfigEntry]:
+            if resource.type is ConfigResourceType.TOPIC:
+                return topic_entries(broker.topic(resource.name), broker.config)
+            if resource.name != str(broker.config.broker_id):
+                raise InvalidRequestError(
+                    f"{resource}: expected this broker's number, {broker.config.broker_id}"
+                )
+            return broker_entries(broker.config)
+
+        return _for_each({r: r for r in map(_resource, resources)}, describe)
+
+    def incremental_alter_configs(
+        self,
+        changes: Mapping[ConfigResource | str, Iterable[AlterConfigOp]],
+        *,
+        validate_only: bool = False,
+    ) -> None:
+        """Apply the changes to each topic, all of a topic's or none; in force at once.
+
+        Raises `InvalidConfigurationError`, `InvalidRequestError` for a key named twice or a broker,
+        whose configuration is fixed when it opens, `UnknownTopicOrPartitionError`. Source: KIP-339.
+        """
+        registry = self._use().topic_registry
+
+        def alter(item: tuple[ConfigResource, list[AlterConfigOp]]) -> None:
+            resource, operations = item
+            if resource.type is not ConfigResourceType.TOPIC:
+                raise InvalidRequestError(
+                    f"{resource}: expected a topic; a broker's configuration is fixed when it opens"
+                )
+            topic = registry.topic(resource.name)
+            configs, removed = altered_topic_configs(topic, operations)
+            registry.alter_configs(topic.name, configs, removed, validate_only=validate_only)
+
+        wanted = [(_resource(name), list(operations)) for name, operations in changes.items()]
+        _for_each({resource: (resource, ops) for resource, ops in wanted}, alter)
+
+    # ---- end
+
+    def close(self) -> None:
+        """Refuse further use. The broker stays open. Closing again changes nothing."""
+        self._closed = True
+
+    def __enter__(self) -> Admin:
+        self._use()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _use(self) -> Broker:
+        if self._closed:
+            raise ClosedError("the admin client is closed")
+        self._broker.check_open()
+        return self._broker
+
+
+def _list_offset(
+    partition: Partition, spec: OffsetSpec | int, isolation: Isolation
+) -> ListedOffset | None:
+    if spec == OffsetSpec.LATEST:
+        end_offset = partition.end_offset(isolation)
+        return ListedOffset(end_offset, leader_epoch=partition.leader_epoch)
+    if spec in (OffsetSpec.EARLIEST, OffsetSpec.EARLIEST_LOCAL):
+        return ListedOffset(partition.log_start_offset, leader_epoch=partition.leader_epoch)
+    if spec == OffsetSpec.LATEST_TIERED:
+        return None
+    if spec == OffsetSpec.MAX_TIMESTAMP:
+        found = partition.offset_of_max_timestamp(isolation)
+    elif spec < 0:
+        raise InvalidRequestError(
+            f"{partition.topic_partition}: expected an OffsetSpec or a timestamp of 0 or later, "
+            f"found {spec}"
+        )
+    else:
+        found = partition.offset_for_timestamp(spec, isolation)
+    if found is None:
+        return None
+    return ListedOffset(found.offset, found.timestamp_ms, found.leader_epoch)
+
+
+def _resource(resource: ConfigResource | str) -> ConfigResource:
+    if isinstance(resource, str):
+        return ConfigResource(ConfigResourceType.TOPIC, resource)
+    return resource
+
+
+def _without_repeats(topics: list[NewTopic]) -> list[NewTopic]:
+    names = [topic.name for topic in topics]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidRequestError(f"topic {name!r} is named more than once")
+    return topics
+
+
+def _for_each(items: Mapping[K, T], action: Callable[[T], V]) -> dict[K, V]:
+    """Apply *action* to every item; return the results by key, or raise the first error at the end."""
+    results: dict[K, V] = {}
+    errors: list[StreamlogError | OSError] = []
+    for key, item in items.items():
+        try:
+            results[key] = action(item)
+        except (StreamlogError, OSError) as error:
+            errors.append(error)
+    if errors:
+        first, *others = errors
+        if others:
+            # PEP 678, which Python 3.10 keeps and does not show.
+            notes = [f"and: {type(error).__name__}: {error}" for error in others]
+            first.__dict__["__notes__"] = notes
+        raise first
+    return results
