@@ -18,8 +18,9 @@ class StickyPartition:
 
     A producer's hot path keeps the count itself and asks only when there is something to decide::
 
-    sticky.produced_bytes += record_bytes if sticky.produced_bytes >= sticky.batch_size:
-    sticky.switch_if_due(partition_count, queue_is_finished=...)
+        sticky.produced_bytes += record_bytes
+        if sticky.produced_bytes >= sticky.batch_size:
+            sticky.switch_if_due(partition_count, queue_is_finished=...)
 
     Threads: the holder of the topic's lock in the producer.
     """

@@ -155,6 +155,8 @@ def _reason(name: str, unsupported: Mapping[str, str]) -> str | None:
 
 
 def unsupported_keys(reasons: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Turn a table {reason: keys} into {key: reason}, keys sorted."""
-    pairs = ((key, reason) for reason, keys in reasons.items() for key in keys)
-    return dict(sorted(pairs))
+    """Turn a table {reason: keys} into {key: reason}, keys sorted; each key has one reason."""
+    pairs = sorted((key, reason) for reason, keys in reasons.items() for key in keys)
+    table = dict(pairs)
+    assert len(table) == len(pairs), "a key stands in two places"
+    return table

@@ -21,7 +21,10 @@ def parse_duration_ms(text: str) -> int:
     refused, as are signs and anything above 2**63 - 1 ms: ValueError. Source: Java
     ``Duration.parse``, KIP-1106.
 
-    >>> parse_duration_ms("P1DT2H") 93600000 >>> parse_duration_ms("PT0.25S") 250
+    >>> parse_duration_ms("P1DT2H")
+    93600000
+    >>> parse_duration_ms("PT0.25S")
+    250
     """
     match = _DURATION.fullmatch(text)
     if match is None or text[-1] in "PpTt":

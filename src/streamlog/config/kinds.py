@@ -54,7 +54,8 @@ def integer(minimum: int, maximum: int = LONG_MAX) -> Kind:
             raise RejectedValueError
         return int(value)
 
-    return Kind("int", f"an int {_bounds(minimum, maximum)}", parse)
+    bounds = _bounds(minimum, maximum)
+    return Kind(f"int {bounds}", f"an int {bounds}", parse)
 
 
 def number(minimum: float, maximum: float = math.inf) -> Kind:
@@ -69,11 +70,12 @@ def number(minimum: float, maximum: float = math.inf) -> Kind:
             raise RejectedValueError
         return value
 
-    return Kind("float", f"a number {_bounds(minimum, maximum)}", parse)
+    bounds = _bounds(minimum, maximum)
+    return Kind(f"number {bounds}", f"a number {bounds}", parse)
 
 
 def _bounds(minimum: float, maximum: float) -> str:
-    if maximum in (INT_MAX, LONG_MAX, math.inf):
+    if maximum in (LONG_MAX, math.inf):
         return f"of at least {minimum:_}"
     return f"from {minimum:_} to {maximum:_}"
 
@@ -114,7 +116,7 @@ def checked_text(expected: str, check: Callable[[str], object]) -> Kind:
             raise RejectedValueError(str(error)) from error
         return value
 
-    return Kind("str", expected, parse)
+    return Kind(expected, expected, parse)
 
 
 def choice(
@@ -187,7 +189,8 @@ def words(
         return tuple(sorted(set(value)))
 
     count = "any of" if may_be_empty else "one or more of"
-    return Kind("list of str", f"{count} {', '.join(map(repr, values))}", parse)
+    expected = f"{count} {', '.join(map(repr, values))}"
+    return Kind(f"list of {expected}", expected, parse)
 
 
 def nullable(kind: Kind, meaning: str, *, spellings: Sequence[int] = ()) -> Kind:
@@ -217,16 +220,16 @@ def plugin(what: str, names: Sequence[str], method: str) -> Kind:
     def parse(value: object, is_text: bool) -> object:
         if value is None or (isinstance(value, str) and value in names):
             return value
+        if isinstance(value, (str, bytes, bytearray)):
+            raise RejectedValueError  # they have a partition() of their own
         if isinstance(value, type) and callable(getattr(value, method, None)):
             raise RejectedValueError(f"give an object, not the class {value.__name__}")
         if callable(value) or callable(getattr(value, method, None)):
             return value
         raise RejectedValueError
 
-    expected = (
-        f"{what}: None, {', '.join(map(repr, names))}, a callable, or an object with {method}()"
-    )
-    return Kind(f"name, callable or object with {method}(), or None", expected, parse)
+    allowed = f"None, {', '.join(map(repr, names))}, a callable, or an object with {method}()"
+    return Kind(allowed, f"{what}: {allowed}", parse)
 
 
 def objects(methods: Sequence[str]) -> Kind:
@@ -245,4 +248,4 @@ def objects(methods: Sequence[str]) -> Kind:
         return tuple(value)
 
     calls = " or ".join(f"{method}()" for method in methods)
-    return Kind("list of objects", f"a list of objects with {calls}", parse)
+    return Kind(f"list of objects with {calls}", f"a list of objects with {calls}", parse)

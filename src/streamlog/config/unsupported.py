@@ -216,7 +216,6 @@ UNSUPPORTED_BROKER_KEYS = unsupported_keys(
         _NO_ACCESS_CONTROL: (
             *_ACCESS_KEYS,
             "authorizer_class_name",
-            "early_start_listeners",
             "delegation_token_*",
             "password_encoder_*",
             "principal_builder_class",
