@@ -6,7 +6,12 @@ their manifest and checkpoints), ``recovery.py`` (what opening does after a cras
 
 from streamlog.storage.data_directory import DataDirectory
 from streamlog.storage.partition_log import PartitionLog
-from streamlog.storage.recovery_report import DamagedRange, PartitionRecovery, RecoveryOutcome, RecoveryReport
+from streamlog.storage.recovery_report import (
+    DamagedRange,
+    PartitionRecovery,
+    RecoveryOutcome,
+    RecoveryReport,
+)
 
 __all__ = [
     "DamagedRange",

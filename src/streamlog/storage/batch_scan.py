@@ -34,7 +34,9 @@ def headers_from(mapping: Mapping, position: int, end: int) -> Iterator[tuple[in
         position += header.aligned_size
 
 
-def find_next_batch(mapping: Mapping, start: int, end: int, min_offset: int) -> tuple[int, BatchHeader] | None:
+def find_next_batch(
+    mapping: Mapping, start: int, end: int, min_offset: int
+) -> tuple[int, BatchHeader] | None:
     """Return the first wholly good batch at or behind *start* whose base offset is at least *min_offset*.
 
     Searches for the magic with the speed of ``memmem``; a hit counts only with both checksums right, so payload bytes that look
@@ -45,7 +47,11 @@ def find_next_batch(mapping: Mapping, start: int, end: int, min_offset: int) -> 
         position = found - _MAGIC_AT
         if position % 8 == 0:
             header = header_at(mapping, position, end)
-            if header is not None and header.base_offset >= min_offset and body_is_good(mapping, position, header):
+            if (
+                header is not None
+                and header.base_offset >= min_offset
+                and body_is_good(mapping, position, header)
+            ):
                 return position, header
         at = found + 1
     return None

@@ -47,7 +47,9 @@ def read_checkpoint(filesystem: FileSystem, path: str, kind: str) -> dict[str, A
         raise CorruptLogError(f"{path}: expected a {kind} file, found none", file=path)
     size = filesystem.file_size(path)
     if size > _MAX_BYTES:
-        raise CorruptLogError(f"{path}: expected a {kind} file of at most {_MAX_BYTES} bytes, found {size}", file=path)
+        raise CorruptLogError(
+            f"{path}: expected a {kind} file of at most {_MAX_BYTES} bytes, found {size}", file=path
+        )
     return decode_checkpoint(filesystem.read_file(path, _MAX_BYTES), kind, path)
 
 
@@ -62,12 +64,20 @@ def encode_checkpoint(kind: str, payload: dict[str, Any]) -> bytes:
 def decode_checkpoint(data: bytes, kind: str, path: str) -> dict[str, Any]:
     """Return the payload in *data*; raises as :func:`read_checkpoint` does, for any bytes whatever. *path* is for messages."""
     if len(data) < _ENVELOPE.size or data[:3] != _MAGIC:
-        raise CorruptLogError(f"{path}: not a {kind} file (found {data[:8]!r} at its start)", file=path, position=0)
+        raise CorruptLogError(
+            f"{path}: not a {kind} file (found {data[:8]!r} at its start)", file=path, position=0
+        )
     if data[3] > _VERSION:
-        raise UnsupportedFormatError(f"{path}: format version {data[3]}, this streamlog reads up to {_VERSION}")
+        raise UnsupportedFormatError(
+            f"{path}: format version {data[3]}, this streamlog reads up to {_VERSION}"
+        )
     _, name, size, crc = _ENVELOPE.unpack_from(data)
     body = data[_ENVELOPE.size :]
-    if name.rstrip(b"\0") != kind.encode("ascii") or len(body) != size or crc32c(data[4:16] + body) != crc:
+    if (
+        name.rstrip(b"\0") != kind.encode("ascii")
+        or len(body) != size
+        or crc32c(data[4:16] + body) != crc
+    ):
         raise CorruptLogError(
             f"{path}: {kind} file is damaged (kind {name!r}, {len(body)} bytes where {size} are expected, or checksum)",
             file=path,
@@ -76,7 +86,11 @@ def decode_checkpoint(data: bytes, kind: str, path: str) -> dict[str, Any]:
     try:
         payload = msgpack.unpackb(body, max_ext_len=0, strict_map_key=True)
     except Exception as error:  # any failure of the decoder means the same thing
-        raise CorruptLogError(f"{path}: {kind} file does not hold msgpack: {error!r}", file=path) from error
+        raise CorruptLogError(
+            f"{path}: {kind} file does not hold msgpack: {error!r}", file=path
+        ) from error
     if type(payload) is not dict:
-        raise CorruptLogError(f"{path}: {kind} file: expected a map, found {type(payload).__name__}", file=path)
+        raise CorruptLogError(
+            f"{path}: {kind} file: expected a map, found {type(payload).__name__}", file=path
+        )
     return payload

@@ -14,7 +14,14 @@ from streamlog.errors import (
     StorageError,
     UnsupportedFormatError,
 )
-from streamlog.runtime import LOCK_FILE_NAME, TEMPORARY_SUFFIX, DirectoryLock, Lock, Runtime, boot_id
+from streamlog.runtime import (
+    LOCK_FILE_NAME,
+    TEMPORARY_SUFFIX,
+    DirectoryLock,
+    Lock,
+    Runtime,
+    boot_id,
+)
 from streamlog.storage.checkpoint_file import read_checkpoint, write_checkpoint
 from streamlog.storage.file_names import join
 from streamlog.storage.open_segments import OpenSegments
@@ -122,8 +129,14 @@ class DataDirectory:
         names = filesystem.list_dir(path)
         if _FORMAT in names:
             return
-        foreign = [name for name in names if name not in _KNOWN_NAMES and not name.endswith(TEMPORARY_SUFFIX)]
-        if foreign or (_META in names or _TOPICS in names and filesystem.list_dir(join(path, _TOPICS))):
+        foreign = [
+            name
+            for name in names
+            if name not in _KNOWN_NAMES and not name.endswith(TEMPORARY_SUFFIX)
+        ]
+        if foreign or (
+            _META in names or (_TOPICS in names and filesystem.list_dir(join(path, _TOPICS)))
+        ):
             raise NotStreamlogDirectoryError(
                 f"{path}: expected a streamlog directory (with a {_FORMAT} file) or an empty one, "
                 f"found {', '.join(foreign[:5]) or 'logs without a FORMAT file'}"
@@ -181,7 +194,9 @@ class DataDirectory:
         except (CorruptLogError, KeyError, TypeError, ValueError, AttributeError) as error:
             # Without STATE nothing is known to be durable: every log is read from its start.
             self._clean, report.same_boot, self._checkpoints = False, False, {}
-            report.notes.append(f"{_STATE} cannot be used, every log is read from its start: {error}")
+            report.notes.append(
+                f"{_STATE} cannot be used, every log is read from its start: {error}"
+            )
             _logger.warning("%s: %s", self.path, report.notes[-1])
 
     def _remove_deleted_logs(self) -> None:
@@ -223,7 +238,9 @@ class DataDirectory:
         """Make the names of new log directories durable: between creating them and naming them in META."""
         self._filesystem.sync_dir(join(self.path, _TOPICS))
 
-    def open_log(self, topic: str, partition: int, topic_id: str, config: TopicConfig) -> PartitionLog:
+    def open_log(
+        self, topic: str, partition: int, topic_id: str, config: TopicConfig
+    ) -> PartitionLog:
         """Open the log of one partition, recovering it as need be.
 
         *topic_id* tells this topic from an earlier one of the same name. Raises DataLossError when durable records are missing;
@@ -238,8 +255,13 @@ class DataDirectory:
         fields = self._checkpoints.get(key)
         try:
             if not self._filesystem.exists(path):
-                recovery.outcome, recovery.message = RecoveryOutcome.DATA_LOSS, f"{topic_partition}: directory {path} is missing"
-                raise DataLossError(recovery.message, topic_partition=topic_partition, first_bad_offset=0, file=path)
+                recovery.outcome, recovery.message = (
+                    RecoveryOutcome.DATA_LOSS,
+                    f"{topic_partition}: directory {path} is missing",
+                )
+                raise DataLossError(
+                    recovery.message, topic_partition=topic_partition, first_bad_offset=0, file=path
+                )
             log = PartitionLog(
                 self._runtime,
                 path,
@@ -271,7 +293,9 @@ class DataDirectory:
     def _set_aside(self, path: str) -> None:
         """Rename, then remove: a crash in between leaves a name that says what it is."""
         number = 0
-        while self._filesystem.exists(aside := f"{path}.{self._generation}.{number}{_DELETE_SUFFIX}"):
+        while self._filesystem.exists(
+            aside := f"{path}.{self._generation}.{number}{_DELETE_SUFFIX}"
+        ):
             number += 1
         self._filesystem.rename(path, aside)
         self._remove_tree(aside)
@@ -285,7 +309,10 @@ class DataDirectory:
         return join(join(self.path, _TOPICS), _log_name(topic, partition))
 
     def _check_free_bytes(self, wanted: int) -> None:
-        if self._min_free_bytes and self._filesystem.free_bytes(self.path) - wanted < self._min_free_bytes:
+        if (
+            self._min_free_bytes
+            and self._filesystem.free_bytes(self.path) - wanted < self._min_free_bytes
+        ):
             raise DiskFullError(
                 f"{self.path}: expected {wanted} bytes and {self._min_free_bytes} in reserve, "
                 f"found {self._filesystem.free_bytes(self.path)} bytes free"
@@ -305,7 +332,12 @@ class DataDirectory:
             self._checkpoints[key] = log.checkpoint().pack()
 
     def _write_state(self, state: str) -> None:
-        content = {"state": state, "generation": self._generation, "boot_id": boot_id(), "logs": self._checkpoints}
+        content = {
+            "state": state,
+            "generation": self._generation,
+            "boot_id": boot_id(),
+            "logs": self._checkpoints,
+        }
         write_checkpoint(self._filesystem, join(self.path, _STATE), _STATE, content)
 
     def close(self, *, clean: bool = True) -> None:
@@ -322,7 +354,7 @@ class DataDirectory:
         for log in self._logs.values():
             try:
                 log.close()
-            except Exception as error:  # one log must not keep the others from closing
+            except Exception as error:  # noqa: BLE001 - one log must not keep the others from closing
                 _logger.error("%s: not closed properly: %s", log.topic_partition, error)
                 first_error = first_error or error
         try:
@@ -330,7 +362,11 @@ class DataDirectory:
                 self._gather()
                 self._write_state(_DIRTY if damaged else _CLEAN)
         except OSError as error:
-            _logger.error("%s: closed, but STATE was not written, the next open recovers: %s", self.path, error)
+            _logger.error(
+                "%s: closed, but STATE was not written, the next open recovers: %s",
+                self.path,
+                error,
+            )
             first_error = first_error or error
         finally:
             self._lock.release()

@@ -43,7 +43,11 @@ def read_entries(filesystem: FileSystem, path: str) -> tuple[bytes, int]:
         magic, size, crc, covers = _BLOCK.unpack_from(data, position)
         start = position + _BLOCK.size
         payload = data[start : start + size]
-        if magic != _MAGIC or len(payload) != size or crc32c(data[start - 4 : start] + payload) != crc:
+        if (
+            magic != _MAGIC
+            or len(payload) != size
+            or crc32c(data[start - 4 : start] + payload) != crc
+        ):
             break
         payloads.append(payload)
         covered = covers

@@ -88,7 +88,11 @@ class OffsetIndex:
         keep = 0
         last_offset = last_position = -1
         for relative_offset, position in zip(relative_offsets, positions, strict=True):
-            if relative_offset <= last_offset or position <= last_position or position >= end_position:
+            if (
+                relative_offset <= last_offset
+                or position <= last_position
+                or position >= end_position
+            ):
                 break
             last_offset, last_position = relative_offset, position
             keep += 1

@@ -10,9 +10,6 @@ from streamlog.runtime import Lock, fd_limit
 #: Descriptors that a mapped segment holds: the file's own, and the duplicate that the map keeps.
 _DESCRIPTORS_PER_SEGMENT = 2
 
-#: With no limit to be found, room for the active segments of a few hundred busy partitions.
-_DEFAULT_CAPACITY = 512
-
 
 class Evictable(Protocol):
     """What :class:`OpenSegments` keeps: something that can give its descriptors back and take them again later."""
@@ -31,9 +28,12 @@ class OpenSegments:
 
     def __init__(self, capacity: int | None = None) -> None:
         if capacity is None:
-            limit = fd_limit()
             # A quarter of the descriptors leaves the host program most of them.
-            capacity = _DEFAULT_CAPACITY if limit is None else max(limit // (4 * _DESCRIPTORS_PER_SEGMENT), 8)
+            capacity = (
+                _DEFAULT_CAPACITY
+                if limit is None
+                else max(limit // (4 * _DESCRIPTORS_PER_SEGMENT), 8)
+            )
         self.capacity = capacity
         self._segments: OrderedDict[int, Evictable] = OrderedDict()
         self._lock = Lock()
@@ -46,7 +46,9 @@ class OpenSegments:
         with self._lock:
             self._segments[id(segment)] = segment
             excess = len(self._segments) - self.capacity
-            candidates = [s for s in self._segments.values() if s is not segment] if excess > 0 else []
+            candidates = (
+                [s for s in self._segments.values() if s is not segment] if excess > 0 else []
+            )
         # Two rounds: the first one takes the marks of use, the second one finds those that were idle in between.
         for candidate in candidates * 2:
             if excess <= 0:

@@ -37,6 +37,13 @@ class PartitionCheckpoint:
     @classmethod
     def unpack(cls, fields: Any, name: str) -> PartitionCheckpoint:
         """Return the checkpoint in *fields*; raises CorruptLogError, naming the log *name*, when they are not one."""
-        if type(fields) is not list or len(fields) != 9 or not all(type(field) is int for field in fields):
-            raise CorruptLogError(f"STATE: checkpoint of {name}: expected 9 integers, found {fields!r:.100}", file="STATE")
+        if (
+            type(fields) is not list
+            or len(fields) != 9
+            or not all(type(field) is int for field in fields)
+        ):
+            raise CorruptLogError(
+                f"STATE: checkpoint of {name}: expected 9 integers, found {fields!r:.100}",
+                file="STATE",
+            )
         return cls(*fields)

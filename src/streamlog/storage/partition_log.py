@@ -9,17 +9,14 @@ from streamlog.config import TopicConfig
 from streamlog.errors import (
     ClosedError,
     CorruptLogError,
-    ForkedError,
-    OffsetOutOfRangeError,
     RecordBatchTooLargeError,
 )
-from streamlog.record.batch_view import BatchView
-from streamlog.record.layout import HEADER_SIZE, LOG_APPEND_TIME_BIT, aligned, single_middle
+from streamlog.record.layout import HEADER_SIZE, aligned, single_middle
 from streamlog.record.pending_batch import PendingBatch
 from streamlog.runtime import FileSystem, Lock, Runtime
 from streamlog.storage.file_names import DELETED_SUFFIX
 from streamlog.storage.group_commit import GroupCommit
-from streamlog.storage.log_segments import LogSegments
+from streamlog.storage.log_reader import ReadableLog
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
 from streamlog.storage.quarantine import Quarantine
@@ -27,7 +24,7 @@ from streamlog.storage.recovery import LogRecovery
 from streamlog.storage.recovery_report import PartitionRecovery
 from streamlog.storage.retention import deletable_count
 from streamlog.storage.segment import Segment
-from streamlog.structs import OffsetAndTimestamp, TopicPartition
+from streamlog.structs import TopicPartition
 
 _logger = logging.getLogger("streamlog")
 
@@ -40,7 +37,7 @@ _SINGLE_OVERHEAD = aligned(HEADER_SIZE + 12 + 1 + 5 + 7)
 _ROLL_NEVER_MS = 2**62
 
 
-class PartitionLog:
+class PartitionLog(ReadableLog):
     """Append at the end, read anywhere, drop the beginning.
 
     At all times ``log_start_offset <= durable_end_offset <= log_end_offset``, the last but for truncation only ever growing
@@ -72,8 +69,7 @@ class PartitionLog:
         *persist* makes the checkpoints of all logs durable; *check_free_bytes* raises DiskFullError rather than let the last
         bytes of a disk go to preallocation.
         """
-        self.topic_partition = topic_partition
-        self.directory = directory
+        super().__init__(directory, topic_partition)
         self._runtime = runtime
         self._filesystem: FileSystem = runtime.filesystem
         self._open_segments = open_segments
@@ -84,11 +80,9 @@ class PartitionLog:
         self._acquire = self.lock.acquire
         self._release = self.lock.release
         self._config = config
-        self._closed: Exception | None = None
         self._append_refused = ""
         self._dirty = False
         self._truncating_to_offset = -1
-        self._segments = LogSegments()
         self._on_dirty: Callable[[PartitionLog], None] | None = None
         #: Gets the renamed files of deleted segments, and the delay in ms after which to unlink them. None: at once.
         self.on_files_retired: Callable[[list[str], int], None] | None = None
@@ -116,25 +110,22 @@ class PartitionLog:
         self._group_commit = GroupCommit(self._sync_segments, lambda: str(topic_partition))
         # Recovery starts here next time, until a sync moves it: what was only scanned is in the page cache, not on the disk.
         self._recovery_point = checkpoint or PartitionCheckpoint(
-            self._log_start_offset, recovered.segments[0].base_offset, recovered.segments[0].base_offset, 0, 0, -1, -1, 0
+            self._log_start_offset,
+            recovered.segments[0].base_offset,
+            recovered.segments[0].base_offset,
+            0,
+            0,
+            -1,
+            -1,
+            0,
         )
-        self._group_commit.durable_end_offset = min(self._recovery_point.recovery_offset, self._next_offset)
+        self._group_commit.durable_end_offset = min(
+            self._recovery_point.recovery_offset, self._next_offset
+        )
         self._dirty = self._group_commit.durable_end_offset < self._next_offset
 
     def __repr__(self) -> str:
         return f"<PartitionLog {self.topic_partition} offsets {self._log_start_offset}..{self._next_offset}>"
-
-    # ------------------------------------------------------------------------------------------------------- bounds
-
-    @property
-    def log_start_offset(self) -> int:
-        """The first offset that can be read."""
-        return self._log_start_offset
-
-    @property
-    def log_end_offset(self) -> int:
-        """The offset that the next record gets."""
-        return self._next_offset
 
     @property
     def durable_end_offset(self) -> int:
@@ -162,16 +153,6 @@ class PartitionLog:
                 callback(self)
 
     @property
-    def size_bytes(self) -> int:
-        """Bytes of all batches in all segments, preallocated room not counted."""
-        return sum(segment.position for segment in self._segments.in_order())
-
-    @property
-    def segments(self) -> list[Segment]:
-        """The segments, oldest first; the last one is the active one. For retention, tools and tests."""
-        return self._segments.in_order()
-
-    @property
     def leader_epoch(self) -> int:
         """Stamped on every batch; grows when recovery cut records, so that an offset given again can be told apart."""
         return self._leader_epoch
@@ -193,8 +174,6 @@ class PartitionLog:
             self._config = config
             self._active.index_interval_bytes = config.index_interval_bytes
             self._active.limit = 0
-
-    # ------------------------------------------------------------------------------------------------------- append
 
     def append(self, batch: PendingBatch) -> int:
         """Append *batch* and return the offset of its first record; the others follow without a gap (REC-8).
@@ -294,110 +273,6 @@ class PartitionLog:
         old.seal()
         return new
 
-    # ------------------------------------------------------------------------------------------------------- read
-
-    def read(self, offset: int, max_bytes: int, upper_bound_offset: int | None = None) -> bytes:
-        """Return the batches from *offset* on, as stored: whole ones, in offset order, from one segment.
-
-        At least one batch, however large, then up to *max_bytes*, softly; only batches that start below *upper_bound_offset*
-        (None = log end). The first may begin before *offset*: the caller skips. ``b""`` at the bound (LOG-7). Headers are checked
-        where the read starts, bodies are the caller's to check (``BatchView.check``).
-
-        Raises OffsetOutOfRangeError below the log start or above the log end, CorruptLogError when the batch of *offset* is
-        damaged. Cost: one copy of the bytes; to find them, O(log segments + log index entries), or nothing when an earlier read
-        ended there. Threads: any.
-        """
-        end = self._next_offset
-        if upper_bound_offset is None or upper_bound_offset >= end:
-            bound, upper_bound_offset = end, None
-        else:
-            bound = upper_bound_offset
-        if not self._log_start_offset <= offset <= end:
-            raise self._out_of_range(offset)
-        if offset >= bound:
-            return b""
-        try:
-            while True:
-                segment = self._active
-                if offset < segment.base_offset:
-                    floor = self._segments.floor(offset)
-                    if floor is None:
-                        raise self._out_of_range(offset)
-                    segment = floor
-                data = segment.read(offset, max_bytes, upper_bound_offset)
-                if data is not None:
-                    return data
-                following = self._segments.higher(segment.base_offset)
-                if following is None:
-                    return b""
-                if following.base_offset > offset:
-                    raise self._missing(segment, offset, following.base_offset)
-                offset = following.base_offset
-        except CorruptLogError as error:
-            error.topic_partition = self.topic_partition
-            raise
-        except (FileNotFoundError, ValueError) as error:
-            # The segment was deleted, or its map was dropped, between finding it and reading it.
-            self._check_usable()
-            if offset < self._log_start_offset:
-                raise self._out_of_range(offset) from error
-            raise
-
-    def offset_for_timestamp(self, timestamp_ms: int, upper_bound_offset: int | None = None) -> OffsetAndTimestamp | None:
-        """Return the first record, by offset, whose timestamp is at least *timestamp_ms*, or None (TIM-1).
-
-        Timestamps need not be sorted. Only records below *upper_bound_offset* count (None = log end).
-        """
-        return self._first_record(
-            lambda segment: segment.largest_timestamp_ms() >= timestamp_ms,
-            lambda segment: max(segment.base_offset + segment.time_floor(timestamp_ms), self._log_start_offset),
-            lambda stamp: stamp >= timestamp_ms,
-            upper_bound_offset,
-        )
-
-    def offset_of_max_timestamp(self, upper_bound_offset: int | None = None) -> OffsetAndTimestamp | None:
-        """Return the first record that has the greatest timestamp of all (TIM-2, KIP-734), or None in an empty log."""
-        best: OffsetAndTimestamp | None = None
-        for segment in self._segments.in_order():
-            while best is None or segment.largest_timestamp_ms() > best.timestamp_ms:
-                start = segment.base_offset
-                threshold = best.timestamp_ms if best is not None else None
-                found = self._first_record(
-                    lambda candidate, wanted=segment: candidate is wanted,  # type: ignore[misc]
-                    lambda _, start=start: max(start, self._log_start_offset),  # type: ignore[misc]
-                    lambda stamp, threshold=threshold: threshold is None or stamp > threshold,  # type: ignore[misc]
-                    upper_bound_offset,
-                )
-                if found is None:
-                    break
-                best = found
-        return best
-
-    def _first_record(
-        self,
-        may_hold: Callable[[Segment], bool],
-        start_in: Callable[[Segment], int],
-        matches: Callable[[int], bool],
-        upper_bound_offset: int | None,
-    ) -> OffsetAndTimestamp | None:
-        bound = self._next_offset if upper_bound_offset is None else min(upper_bound_offset, self._next_offset)
-        for segment in self._segments.in_order():
-            if segment.position == 0 or segment.next_offset <= self._log_start_offset or not may_hold(segment):
-                continue
-            offset = start_in(segment)
-            while offset < min(segment.next_offset, bound):
-                batch = BatchView(self.read(offset, 1, bound), 0)
-                if matches(batch.max_timestamp_ms):
-                    batch.check()
-                    stamps = batch.timestamps_ms() if not batch.attributes & LOG_APPEND_TIME_BIT else [batch.max_timestamp_ms]
-                    for found, stamp in zip(batch.offsets(), stamps, strict=False):
-                        if offset <= found < bound and matches(stamp):
-                            return OffsetAndTimestamp(found, stamp, batch.leader_epoch)
-                offset = batch.next_offset
-        return None
-
-    # ------------------------------------------------------------------------------------------------------- durability
-
     def sync(self, end_offset: int | None = None) -> None:
         """Return once every record below *end_offset* (None: all there are now) survives a power loss.
 
@@ -447,7 +322,11 @@ class PartitionLog:
                 if self._closed is None and point.recovery_offset > 0:
                     self._active.flush_indexes()
             except OSError as error:
-                _logger.warning("%s: index not written, it is rebuilt at the next open: %s", self.topic_partition, error)
+                _logger.warning(
+                    "%s: index not written, it is rebuilt at the next open: %s",
+                    self.topic_partition,
+                    error,
+                )
             return PartitionCheckpoint(
                 self._log_start_offset,
                 point.recovery_offset,
@@ -459,8 +338,6 @@ class PartitionLog:
                 point.max_timestamp_offset,
                 self._truncating_to_offset,
             )
-
-    # ------------------------------------------------------------------------------------------------------- delete
 
     def advance_log_start(self, offset: int) -> None:
         """Forget every record below *offset*; durable when it returns. Files go later, with retention (RET-9).
@@ -496,7 +373,9 @@ class PartitionLog:
                 return 0
             if count == len(segments):
                 self._roll()  # the active one expired as well: its successor starts empty (RET-6)
-            self._log_start_offset = max(self._log_start_offset, self._segments.in_order()[count].base_offset)
+            self._log_start_offset = max(
+                self._log_start_offset, self._segments.in_order()[count].base_offset
+            )
         self._persist()
         self._retire(segments[:count])
         return count
@@ -520,7 +399,14 @@ class PartitionLog:
             position, end_offset = target.position_of(offset)
             self._truncating_to_offset = end_offset
             self._recovery_point = PartitionCheckpoint(
-                self._log_start_offset, end_offset, target.base_offset, position, self._leader_epoch, -1, -1, target.base_offset
+                self._log_start_offset,
+                end_offset,
+                target.base_offset,
+                position,
+                self._leader_epoch,
+                -1,
+                -1,
+                target.base_offset,
             )
         self._persist()
         with self.lock:
@@ -552,8 +438,6 @@ class PartitionLog:
             for path in retired:
                 self._filesystem.unlink(path)
 
-    # ------------------------------------------------------------------------------------------------------- end
-
     def close(self) -> None:
         """Sync, write the indexes out and let go of the files. Closing again changes nothing.
 
@@ -580,12 +464,6 @@ class PartitionLog:
         for segment in self._segments.in_order():
             segment.abandon()
 
-    def _check_usable(self) -> None:
-        if self._closed is not None:
-            raise type(self._closed)(str(self._closed))
-
-    # ------------------------------------------------------------------------------------------------------- helpers
-
     def _make_segment(self, base_offset: int) -> Segment:
         return Segment(
             self._filesystem,
@@ -594,24 +472,6 @@ class PartitionLog:
             self._open_segments,
             self.lock,
             self._config.index_interval_bytes,
-        )
-
-    def _out_of_range(self, offset: int) -> OffsetOutOfRangeError:
-        self._check_usable()
-        return OffsetOutOfRangeError(
-            f"{self.topic_partition}: offset {offset}: expected {self._log_start_offset} to {self._next_offset}",
-            offsets={self.topic_partition: offset},
-        )
-
-    def _missing(self, segment: Segment, offset: int, next_good_offset: int) -> CorruptLogError:
-        return CorruptLogError(
-            f"{self.topic_partition}: {segment.path}: expected batches up to offset {next_good_offset - 1}, "
-            f"found the end of the file before offset {offset}",
-            topic_partition=self.topic_partition,
-            first_bad_offset=offset,
-            next_good_offset=next_good_offset,
-            file=segment.path,
-            position=segment.position,
         )
 
     def _corrupt_end(self) -> CorruptLogError:

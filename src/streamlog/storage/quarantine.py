@@ -30,7 +30,9 @@ class Quarantine:
         filesystem.make_dir(directory)
         for path, start, end in pieces:
             source = filesystem.open(path, read_only=True)
-            target = filesystem.open(join(directory, f"{path.rsplit('/', 1)[-1]}.{start}"), create=True, exclusive=True)
+            target = filesystem.open(
+                join(directory, f"{path.rsplit('/', 1)[-1]}.{start}"), create=True, exclusive=True
+            )
             try:
                 for position in range(start, end, _COPY_BYTES):
                     data = source.read_at(position, min(_COPY_BYTES, end - position))
@@ -39,8 +41,12 @@ class Quarantine:
             finally:
                 source.close()
                 target.close()
-        listing = [{"file": path, "from_byte": start, "to_byte": end} for path, start, end in pieces]
+        listing = [
+            {"file": path, "from_byte": start, "to_byte": end} for path, start, end in pieces
+        ]
         record = {"log": log_name, "reason": reason, "pieces": listing}
-        filesystem.write_atomically(join(directory, "reason.json"), json.dumps(record, indent=2).encode())
+        filesystem.write_atomically(
+            join(directory, "reason.json"), json.dumps(record, indent=2).encode()
+        )
         filesystem.sync_dir(self._root)
         return directory

@@ -22,13 +22,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import pairwise
 
 import attrs
 
 from streamlog.errors import DataLossError
 from streamlog.record.layout import aligned
 from streamlog.runtime import FileSystem, Mapping
-from streamlog.storage.batch_scan import body_is_good, find_next_batch, header_at, headers_from, is_zero
+from streamlog.storage.batch_scan import (
+    body_is_good,
+    find_next_batch,
+    header_at,
+    headers_from,
+    is_zero,
+)
 from streamlog.storage.file_names import (
     DELETED_SUFFIX,
     LOG_SUFFIX,
@@ -40,7 +47,7 @@ from streamlog.storage.file_names import (
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
 from streamlog.storage.quarantine import Quarantine
 from streamlog.storage.recovery_report import DamagedRange, PartitionRecovery, RecoveryOutcome
-from streamlog.storage.segment import NO_TIMESTAMP, Segment
+from streamlog.storage.segment import Segment
 
 _logger = logging.getLogger("streamlog")
 
@@ -87,10 +94,15 @@ class LogRecovery:
         """Return the log as it is after recovery. Raises DataLossError when durable records are missing."""
         base_offsets = self._list_segments()
         checkpoint = self._checkpoint
-        log_start_offset = checkpoint.log_start_offset if checkpoint else (base_offsets[0] if base_offsets else 0)
+        log_start_offset = (
+            checkpoint.log_start_offset if checkpoint else (base_offsets[0] if base_offsets else 0)
+        )
         base_offsets = self._drop_segments_below(log_start_offset, base_offsets)
         if not base_offsets:
-            self._require(checkpoint is None or checkpoint.recovery_offset <= log_start_offset, "no segment file")
+            self._require(
+                checkpoint is None or checkpoint.recovery_offset <= log_start_offset,
+                "no segment file",
+            )
             return self._result([self._make_segment(log_start_offset)], log_start_offset)
         self._require(
             base_offsets[0] <= log_start_offset,
@@ -102,13 +114,15 @@ class LogRecovery:
         first = self._index_of_recovery_point(checkpoint, base_offsets)
         if first is None:  # the checkpoint is the empty start of a log whose first file came later
             return self._result(self._scan(segments, 0, 0, base_offsets[0]), log_start_offset)
-        for segment, following in zip(segments[:first], segments[1:], strict=False):
+        for segment, following in pairwise(segments[: first + 1]):
             segment.load_sealed(following.base_offset)
         active = segments[first]
         self._take_checkpoint(active, checkpoint)
         if checkpoint.truncating_to_offset >= 0:
             # A truncation was under way: whatever is behind the checkpoint is half overwritten, and nobody wants it.
-            self._remove_behind(segments, first, active.position, self._filesystem.file_size(active.path))
+            self._remove_behind(
+                segments, first, active.position, self._filesystem.file_size(active.path)
+            )
             return self._result(segments[: first + 1], log_start_offset)
         if self._clean and active is segments[-1] and self._ends_at_checkpoint(active):
             return self._result(segments, log_start_offset)
@@ -124,7 +138,11 @@ class LogRecovery:
         stems = {f"{base:020d}" for base in base_offsets}
         for name in names:
             leftover = name.endswith((DELETED_SUFFIX, TEMPORARY_SUFFIX))
-            orphan_index = name.endswith(SEGMENT_SUFFIXES) and not name.endswith(LOG_SUFFIX) and name[:20] not in stems
+            orphan_index = (
+                name.endswith(SEGMENT_SUFFIXES)
+                and not name.endswith(LOG_SUFFIX)
+                and name[:20] not in stems
+            )
             if leftover or orphan_index:
                 self._filesystem.unlink(join(self._directory, name))
         return base_offsets
@@ -137,7 +155,9 @@ class LogRecovery:
 
     # ------------------------------------------------------------------------------------------------------- checkpoint
 
-    def _index_of_recovery_point(self, checkpoint: PartitionCheckpoint, base_offsets: list[int]) -> int | None:
+    def _index_of_recovery_point(
+        self, checkpoint: PartitionCheckpoint, base_offsets: list[int]
+    ) -> int | None:
         if checkpoint.segment_base_offset in base_offsets:
             first = base_offsets.index(checkpoint.segment_base_offset)
             path = self._make_segment(checkpoint.segment_base_offset).path
@@ -167,24 +187,34 @@ class LogRecovery:
 
     # ------------------------------------------------------------------------------------------------------- scan
 
-    def _scan(self, segments: list[Segment], first: int, position: int, expected: int) -> list[Segment]:
+    def _scan(
+        self, segments: list[Segment], first: int, position: int, expected: int
+    ) -> list[Segment]:
         """Read everything from *position* of segment number *first* on, and return the segments that remain."""
         recovery = self._recovery
         recovery.outcome = RecoveryOutcome.SCANNED
         for number in range(first, len(segments)):
             segment = segments[number]
             if position == 0 and segment.base_offset != expected:
-                raise self._data_loss(f"offsets {expected} to {segment.base_offset - 1} are missing before {segment.path}")
+                raise self._data_loss(
+                    f"offsets {expected} to {segment.base_offset - 1} are missing before {segment.path}"
+                )
             size = self._filesystem.file_size(segment.path)
             mapping = self._map(segment, size)
             good_end, expected = self._scan_good(segment, mapping, position, size, expected)
             while mapping is not None and not self._is_end(mapping, good_end, size):
-                following = self._find_good_behind(segments[number:], mapping, good_end, size, expected)
+                following = self._find_good_behind(
+                    segments[number:], mapping, good_end, size, expected
+                )
                 length_word = int.from_bytes(mapping[good_end : min(good_end + 4, size)], "little")
                 damaged = self._same_boot and (following is not None or length_word != 0)
                 if not damaged:
-                    return self._cut(segments, number, good_end, size, expected, lost_pages=following is not None)
-                good_end, expected = self._mark_damaged(segment, mapping, good_end, size, expected, following)
+                    return self._cut(
+                        segments, number, good_end, size, expected, lost_pages=following is not None
+                    )
+                good_end, expected = self._mark_damaged(
+                    segment, mapping, good_end, size, expected, following
+                )
                 if self._append_refused:
                     break
                 good_end, expected = self._scan_good(segment, mapping, good_end, size, expected)
@@ -198,7 +228,9 @@ class LogRecovery:
                     # Batches are missing at the very end of a file, on a batch boundary.
                     self._boundary_gap(segments, number, good_end, expected)
                     if not self._same_boot:
-                        return self._cut(segments, number, good_end, size, expected, lost_pages=True)
+                        return self._cut(
+                            segments, number, good_end, size, expected, lost_pages=True
+                        )
                     expected = segments[number + 1].base_offset
                 segment.sealed = True
                 segment.next_offset = expected
@@ -274,7 +306,9 @@ class LogRecovery:
         )
         return resume_position, resume_offset
 
-    def _boundary_gap(self, segments: list[Segment], number: int, position: int, expected: int) -> None:
+    def _boundary_gap(
+        self, segments: list[Segment], number: int, position: int, expected: int
+    ) -> None:
         segment, following = segments[number], segments[number + 1]
         self._recovery.message = (
             f"{segment.path}: byte {position}: expected batches up to offset {following.base_offset - 1}, "
@@ -289,7 +323,14 @@ class LogRecovery:
     # ------------------------------------------------------------------------------------------------------- cut
 
     def _cut(
-        self, segments: list[Segment], number: int, position: int, size: int, end_offset: int, *, lost_pages: bool
+        self,
+        segments: list[Segment],
+        number: int,
+        position: int,
+        size: int,
+        end_offset: int,
+        *,
+        lost_pages: bool,
     ) -> list[Segment]:
         """Cut the log at *position* of segment *number*; what is behind goes, by way of quarantine if it may be records."""
         segment, later = segments[number], segments[number + 1 :]
@@ -302,9 +343,16 @@ class LogRecovery:
         if lost_pages:
             for path, start, end in pieces:
                 recovery.cut_records += self._count_records(path, start, end)
-            reason = recovery.message or f"power loss: bad batch at byte {position} of {segment.path}, good ones behind it"
-            recovery.quarantine_path = self._quarantine.keep(self._directory.rsplit("/", 1)[-1], pieces, reason)
-        recovery.message = recovery.message or f"{segment.path}: cut at byte {position}, offset {end_offset}"
+            reason = (
+                recovery.message
+                or f"power loss: bad batch at byte {position} of {segment.path}, good ones behind it"
+            )
+            recovery.quarantine_path = self._quarantine.keep(
+                self._directory.rsplit("/", 1)[-1], pieces, reason
+            )
+        recovery.message = (
+            recovery.message or f"{segment.path}: cut at byte {position}, offset {end_offset}"
+        )
         self._remove_behind(segments, number, position, size)
         segment.position, segment.next_offset = position, end_offset
         # Offsets of what was cut will be given again: a new epoch tells the two apart (KIP-101).
@@ -312,7 +360,9 @@ class LogRecovery:
         _logger.warning("recovery of %s: %s", recovery.topic_partition, recovery.message)
         return segments[: number + 1]
 
-    def _remove_behind(self, segments: list[Segment], number: int, position: int, size: int) -> None:
+    def _remove_behind(
+        self, segments: list[Segment], number: int, position: int, size: int
+    ) -> None:
         segment, later = segments[number], segments[number + 1 :]
         # Newest first: a kill in between leaves a log that the next recovery cuts at the same place.
         self._drop_all(later[::-1])
@@ -358,13 +408,17 @@ class LogRecovery:
 
     def _result(self, segments: list[Segment], log_start_offset: int) -> RecoveredLog:
         if self._recovery.outcome in (RecoveryOutcome.DAMAGED, RecoveryOutcome.DATA_LOSS):
-            _logger.error("recovery of %s: %s", self._recovery.topic_partition, self._recovery.message)
+            _logger.error(
+                "recovery of %s: %s", self._recovery.topic_partition, self._recovery.message
+            )
         if segments[-1].next_offset < log_start_offset:
             # A power loss brought deleted files back, incomplete. All they hold lies below the log start, whose offsets must
             # not be given again.
             self._drop_all(segments)
             segments = [self._make_segment(log_start_offset)]
-        return RecoveredLog(segments, log_start_offset, self._leader_epoch, self._recovery, self._append_refused)
+        return RecoveredLog(
+            segments, log_start_offset, self._leader_epoch, self._recovery, self._append_refused
+        )
 
     def _drop_all(self, segments: list[Segment]) -> None:
         for segment in segments:

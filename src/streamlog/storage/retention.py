@@ -37,7 +37,11 @@ def deletable_count(
 
     if config.retention_bytes != UNLIMITED:
         excess = sum(segment.position for segment in segments[deletable:]) - config.retention_bytes
-        while deletable < len(segments) and may_go(segments[deletable]) and excess - segments[deletable].position >= 0:
+        while (
+            deletable < len(segments)
+            and may_go(segments[deletable])
+            and excess - segments[deletable].position >= 0
+        ):
             excess -= segments[deletable].position
             deletable += 1
     if config.retention_ms != UNLIMITED:

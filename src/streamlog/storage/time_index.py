@@ -38,12 +38,18 @@ class TimeIndex:
 
         Cost: O(log entries). Threads: any.
         """
-        entry = min(bisect_right(self._timestamps_ms, timestamp_ms), len(self._relative_offsets)) - 1
+        entry = (
+            min(bisect_right(self._timestamps_ms, timestamp_ms), len(self._relative_offsets)) - 1
+        )
         return self._relative_offsets[entry] if entry >= 0 else 0
 
     def last(self) -> tuple[int, int] | None:
         """Return (timestamp, relative offset) of the last entry: the greatest timestamp indexed."""
-        return (self._timestamps_ms[-1], self._relative_offsets[-1]) if self._relative_offsets else None
+        return (
+            (self._timestamps_ms[-1], self._relative_offsets[-1])
+            if self._relative_offsets
+            else None
+        )
 
     def truncate(self, relative_offset: int) -> None:
         """Drop the entries of batches at or behind *relative_offset*."""
@@ -72,7 +78,9 @@ class TimeIndex:
         keep = 0
         last_timestamp_ms, last_offset = -(2**63), -1
         for timestamp_ms, relative_offset in zip(timestamps_ms, relative_offsets, strict=True):
-            if (keep and timestamp_ms <= last_timestamp_ms) or not last_offset <= relative_offset < end_relative_offset:
+            if (
+                keep and timestamp_ms <= last_timestamp_ms
+            ) or not last_offset <= relative_offset < end_relative_offset:
                 break
             last_timestamp_ms, last_offset = timestamp_ms, relative_offset
             keep += 1

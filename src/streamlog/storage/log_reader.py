@@ -1,0 +1,192 @@
+"""Reading a log: by offset, by timestamp. What changes the log is in ``partition_log.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamlog.errors import CorruptLogError, OffsetOutOfRangeError
+from streamlog.record.batch_view import BatchView
+from streamlog.record.layout import LOG_APPEND_TIME_BIT
+from streamlog.storage.log_segments import LogSegments
+from streamlog.storage.segment import Segment
+from streamlog.structs import OffsetAndTimestamp, TopicPartition
+
+
+class ReadableLog:
+    """The part of a log that readers use, without a lock on the active segment.
+
+    They trust ``log_end_offset``, which is published after the bytes, the indexes and the segment it belongs to.
+    """
+
+    topic_partition: TopicPartition
+    directory: str
+    _active: Segment
+    _next_offset: int
+    _log_start_offset: int
+    _closed: Exception | None
+
+    def __init__(self, directory: str, topic_partition: TopicPartition) -> None:
+        self.topic_partition = topic_partition
+        self.directory = directory
+        self._segments = LogSegments()
+        self._closed = None
+
+    @property
+    def log_start_offset(self) -> int:
+        """The first offset that can be read."""
+        return self._log_start_offset
+
+    @property
+    def log_end_offset(self) -> int:
+        """The offset that the next record gets."""
+        return self._next_offset
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all batches in all segments, preallocated room not counted."""
+        return sum(segment.position for segment in self._segments.in_order())
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The segments, oldest first; the last one is the active one. For retention, tools and tests."""
+        return self._segments.in_order()
+
+    def read(self, offset: int, max_bytes: int, upper_bound_offset: int | None = None) -> bytes:
+        """Return the batches from *offset* on, as stored: whole ones, in offset order, from one segment.
+
+        At least one batch, however large, then up to *max_bytes*, softly; only batches that start below *upper_bound_offset*
+        (None = log end). The first may begin before *offset*: the caller skips. ``b""`` at the bound (LOG-7). Headers are checked
+        where the read starts, bodies are the caller's to check (``BatchView.check``).
+
+        Raises OffsetOutOfRangeError below the log start or above the log end, CorruptLogError when the batch of *offset* is
+        damaged. Cost: one copy of the bytes; to find them, O(log segments + log index entries), or nothing when an earlier read
+        ended there. Threads: any.
+        """
+        end = self._next_offset
+        if upper_bound_offset is None or upper_bound_offset >= end:
+            bound, upper_bound_offset = end, None
+        else:
+            bound = upper_bound_offset
+        if not self._log_start_offset <= offset <= end:
+            raise self._out_of_range(offset)
+        if offset >= bound:
+            return b""
+        try:
+            while True:
+                segment = self._active
+                if offset < segment.base_offset:
+                    floor = self._segments.floor(offset)
+                    if floor is None:
+                        raise self._out_of_range(offset)
+                    segment = floor
+                data = segment.read(offset, max_bytes, upper_bound_offset)
+                if data is not None:
+                    return data
+                following = self._segments.higher(segment.base_offset)
+                if following is None:
+                    return b""
+                if following.base_offset > offset:
+                    raise self._missing(segment, offset, following.base_offset)
+                offset = following.base_offset
+        except CorruptLogError as error:
+            error.topic_partition = self.topic_partition
+            raise
+        except (FileNotFoundError, ValueError) as error:
+            # The segment was deleted, or its map was dropped, between finding it and reading it.
+            self._check_usable()
+            if offset < self._log_start_offset:
+                raise self._out_of_range(offset) from error
+            raise
+
+    def offset_for_timestamp(
+        self, timestamp_ms: int, upper_bound_offset: int | None = None
+    ) -> OffsetAndTimestamp | None:
+        """Return the first record, by offset, whose timestamp is at least *timestamp_ms*, or None (TIM-1).
+
+        Timestamps need not be sorted. Only records below *upper_bound_offset* count (None = log end).
+        """
+        return self._first_record(
+            lambda segment: segment.largest_timestamp_ms() >= timestamp_ms,
+            lambda segment: max(
+                segment.base_offset + segment.time_floor(timestamp_ms), self._log_start_offset
+            ),
+            lambda stamp: stamp >= timestamp_ms,
+            upper_bound_offset,
+        )
+
+    def offset_of_max_timestamp(
+        self, upper_bound_offset: int | None = None
+    ) -> OffsetAndTimestamp | None:
+        """Return the first record that has the greatest timestamp of all (TIM-2, KIP-734), or None in an empty log."""
+        best: OffsetAndTimestamp | None = None
+        for segment in self._segments.in_order():
+            while best is None or segment.largest_timestamp_ms() > best.timestamp_ms:
+                start = segment.base_offset
+                threshold = best.timestamp_ms if best is not None else None
+                found = self._first_record(
+                    lambda candidate, wanted=segment: candidate is wanted,  # type: ignore[misc]
+                    lambda _, start=start: max(start, self._log_start_offset),  # type: ignore[misc]
+                    lambda stamp, threshold=threshold: threshold is None or stamp > threshold,  # type: ignore[misc]
+                    upper_bound_offset,
+                )
+                if found is None:
+                    break
+                best = found
+        return best
+
+    def _first_record(
+        self,
+        may_hold: Callable[[Segment], bool],
+        start_in: Callable[[Segment], int],
+        matches: Callable[[int], bool],
+        upper_bound_offset: int | None,
+    ) -> OffsetAndTimestamp | None:
+        bound = (
+            self._next_offset
+            if upper_bound_offset is None
+            else min(upper_bound_offset, self._next_offset)
+        )
+        for segment in self._segments.in_order():
+            if (
+                segment.position == 0
+                or segment.next_offset <= self._log_start_offset
+                or not may_hold(segment)
+            ):
+                continue
+            offset = start_in(segment)
+            while offset < min(segment.next_offset, bound):
+                batch = BatchView(self.read(offset, 1, bound), 0)
+                if matches(batch.max_timestamp_ms):
+                    batch.check()
+                    stamps = (
+                        batch.timestamps_ms()
+                        if not batch.attributes & LOG_APPEND_TIME_BIT
+                        else [batch.max_timestamp_ms]
+                    )
+                    for found, stamp in zip(batch.offsets(), stamps, strict=False):
+                        if offset <= found < bound and matches(stamp):
+                            return OffsetAndTimestamp(found, stamp, batch.leader_epoch)
+                offset = batch.next_offset
+        return None
+
+    def _check_usable(self) -> None:
+        if self._closed is not None:
+            raise type(self._closed)(str(self._closed))
+
+    def _out_of_range(self, offset: int) -> OffsetOutOfRangeError:
+        self._check_usable()
+        return OffsetOutOfRangeError(
+            f"{self.topic_partition}: offset {offset}: expected {self._log_start_offset} to {self._next_offset}",
+            offsets={self.topic_partition: offset},
+        )
+
+    def _missing(self, segment: Segment, offset: int, next_good_offset: int) -> CorruptLogError:
+        return CorruptLogError(
+            f"{self.topic_partition}: {segment.path}: expected batches up to offset {next_good_offset - 1}, "
+            f"found the end of the file before offset {offset}",
+            topic_partition=self.topic_partition,
+            first_bad_offset=offset,
+            next_good_offset=next_good_offset,
+            file=segment.path,
+            position=segment.position,
+        )

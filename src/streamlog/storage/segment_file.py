@@ -1,0 +1,236 @@
+"""A file that is appended to through memory: room on the disk, maps, descriptors, syncs. Knows nothing of records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamlog.record.layout import aligned
+from streamlog.runtime import File, FileSystem, Lock, Mapping, Words
+from streamlog.storage.file_names import LOG_SUFFIX, join, segment_stem
+from streamlog.storage.open_segments import OpenSegments
+
+# Preallocation: small topics stay small, busy ones grow in steps whose cost (10-20 us) vanishes.
+FIRST_CHUNK_BYTES = 64 * 1024
+MAX_CHUNK_BYTES = 8 * 1024 * 1024
+_CHUNK_GROWTH = 4
+
+# Segments that grew past this are busy: their pages are loaded for writing ahead of the stores, this much at a time, because
+# one call for many pages costs a third of the page faults it saves. An idle partition never gets here and keeps its memory.
+_PREFAULT_BYTES = 256 * 1024
+
+
+def _no_check(_: int) -> None:
+    """Let any allocation pass."""
+
+
+class SegmentFile:
+    """The ``.log`` file of a segment: what is stored goes into a private map of room that was promised before.
+
+    Descriptors and maps come and go (see :class:`OpenSegments`); positions and offsets stay. Threads: `reserve`, `create` and
+    `release_files` by the holder of the log's lock; `sync` by one thread at a time; `mapping_for_read` and `try_release_files` by any.
+    """
+
+    __slots__ = (
+        "_allocated",
+        "_file",
+        "_filesystem",
+        "_index_loaded",
+        "_mapping",
+        "_open_lock",
+        "_open_segments",
+        "_owner_lock",
+        "_populated",
+        "_seen_position",
+        "_sync_error",
+        "_touched",
+        "_words",
+        "base_offset",
+        "created_durably",
+        "directory",
+        "limit",
+        "next_offset",
+        "path",
+        "position",
+        "sealed",
+        "synced_position",
+    )
+
+    def __init__(
+        self,
+        filesystem: FileSystem,
+        directory: str,
+        base_offset: int,
+        open_segments: OpenSegments,
+        owner_lock: Lock,
+    ) -> None:
+        self._filesystem = filesystem
+        self._open_segments = open_segments
+        self._owner_lock = owner_lock
+        self._open_lock = Lock()
+        self._file: File | None = None
+        self._mapping: Mapping | None = None
+        self._words: Words | None = None
+        self._allocated = 0
+        self._populated = 0
+        self._touched = False
+        self._seen_position = -1
+        self._index_loaded = False
+        self._sync_error: OSError | None = None
+        self.directory = directory
+        self.base_offset = base_offset
+        self.path = join(directory, segment_stem(base_offset) + LOG_SUFFIX)
+        #: End of the valid batches, in bytes, a multiple of 8. Published after the bytes.
+        self.position = 0
+        #: The offset behind the last one. Published after the bytes.
+        self.next_offset = base_offset
+        #: An append that ends behind this takes the slow path: room, files, state of the log. 0 = always.
+        self.limit = 0
+        #: No append will follow.
+        self.sealed = False
+        self.synced_position = 0
+        #: Whether the file itself, its name included, is known to survive a power loss.
+        self.created_durably = False
+
+    def __repr__(self) -> str:
+        return f"<Segment {self.path} offsets {self.base_offset}..{self.next_offset} bytes {self.position}>"
+
+    def create(self) -> None:
+        """Make the (empty) file. The name is durable only after the next :meth:`sync`."""
+        self._file = self._filesystem.open(self.path, create=True, exclusive=True)
+        self._index_loaded = True
+        self._open_segments.opened(self)
+
+    def reserve(
+        self, end: int, cap: int, check_free_bytes: Callable[[int], None] = _no_check
+    ) -> None:
+        """Make sure that a batch ending at *end* can be stored; sets ``limit``. Raises DiskFullError having changed nothing.
+
+        Stores go into a mapped file, where running out of space is not an error but SIGBUS: hence nothing is ever stored where
+        ``posix_fallocate`` has not promised the room. *cap* is ``segment_bytes``: preallocation stops there.
+        """
+        file = self._file
+        if file is None:
+            if self._filesystem.exists(self.path):
+                file = self._filesystem.open(self.path)
+            else:
+                file = self._filesystem.open(self.path, create=True, exclusive=True)
+                self._index_loaded = True
+            self._file = file
+            self._allocated = file.size()
+            self._open_segments.opened(self)
+        if end > self._allocated:
+            target = max(end, min(self._next_allocation(), aligned(cap)))
+            check_free_bytes(target - self._allocated)
+            file.allocate(self._allocated, target)
+            self._allocated = target
+            self._words = None
+        mapping = self._mapping
+        if self._words is None or mapping is None:
+            self._mapping = mapping = file.map(self._allocated, writable=True)
+            self._words = self._filesystem.words(mapping)
+        if self._allocated <= _PREFAULT_BYTES:
+            self._populated = self._allocated
+        elif end > self._populated:
+            start = max(self._populated, self.position)
+            self._populated = min(max(end, start + _PREFAULT_BYTES), self._allocated)
+            self._filesystem.prefault(mapping, start, self._populated)
+        self.limit = self._populated
+
+    def _next_allocation(self) -> int:
+        if self._allocated == 0:
+            return FIRST_CHUNK_BYTES
+        return self._allocated + min(self._allocated * (_CHUNK_GROWTH - 1), MAX_CHUNK_BYTES)
+
+    def _trim(self) -> None:
+        if self._allocated > self.position and self._file is not None:
+            self._file.truncate(self.position)
+            self._allocated = self.position
+
+    def abandon(self) -> None:
+        """Drop maps and descriptors and nothing else: what a forked child, or a log that failed, may do."""
+        self.limit = 0
+        self.release_files()
+
+    def release_files(self) -> None:
+        """Close the file and drop the map; both come back when needed."""
+        self.limit = 0
+        with (
+            self._open_lock
+        ):  # a sync under way uses the descriptor: closing it now could sync somebody else's file
+            self._drop_files()
+        self._open_segments.closed(self)
+
+    def _drop_files(self) -> None:
+        self._mapping = self._words = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def try_release_files(self) -> bool:
+        """Give the descriptors back unless busy: what :class:`OpenSegments` calls, from any thread."""
+        if self._touched or self.position != self._seen_position:
+            self._touched, self._seen_position = False, self.position
+            return False
+        if not self._owner_lock.acquire(False):
+            return False
+        try:
+            if not self._open_lock.acquire(False):
+                return False
+            try:
+                if self._file is not None and self.synced_position < self.position:
+                    # An error of writeback is reported to descriptors that were open when it happened: ours must not be gone.
+                    try:
+                        self._file.sync_data()
+                    except OSError as error:
+                        self._sync_error = error  # reported once by the system; the next sync() has to fail with it
+                        return False
+                self.limit = 0
+                self._drop_files()
+                return True
+            finally:
+                self._open_lock.release()
+        finally:
+            self._owner_lock.release()
+
+    def sync(self) -> None:
+        """Return once everything stored before the call survives a power loss. Any OSError means: unknown. Threads: one."""
+        position = self.position
+        with self._open_lock:
+            if self._sync_error is not None:
+                raise self._sync_error
+            file = self._file
+            opened = file is None
+            if file is None:
+                if not self._filesystem.exists(self.path):
+                    return  # nothing was ever stored, or retention took the file meanwhile
+                file = self._filesystem.open(self.path)
+            try:
+                if self.created_durably:
+                    file.sync_data()
+                else:
+                    file.sync()
+                    self._filesystem.sync_dir(self.directory)
+                    self.created_durably = True
+            finally:
+                if opened:
+                    file.close()
+        self.synced_position = max(self.synced_position, position)
+
+    def mapping_for_read(self) -> Mapping:
+        """Return a map that covers every byte below ``position``. Threads: any."""
+        self._touched = True
+        mapping = self._mapping
+        if mapping is not None:
+            return mapping
+        with self._open_lock:
+            if self._mapping is not None:
+                return self._mapping
+            opened_now = self._file is None
+            file = self._file or self._filesystem.open(self.path)
+            # Read-only even for the active segment: its writer makes the map that it stores through (see reserve).
+            mapping = file.map(self.position, writable=False)
+            self._file, self._mapping = file, mapping
+            self._allocated = file.size()
+        if opened_now:
+            self._open_segments.opened(self)
+        return mapping
