@@ -29,11 +29,7 @@ class OpenSegments:
     def __init__(self, capacity: int | None = None) -> None:
         if capacity is None:
             # A quarter of the descriptors leaves the host program most of them.
-            capacity = (
-                _DEFAULT_CAPACITY
-                if limit is None
-                else max(limit // (4 * _DESCRIPTORS_PER_SEGMENT), 8)
-            )
+            capacity = max(fd_limit() // (4 * _DESCRIPTORS_PER_SEGMENT), 8)
         self.capacity = capacity
         self._segments: OrderedDict[int, Evictable] = OrderedDict()
         self._lock = Lock()
