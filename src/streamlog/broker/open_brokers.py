@@ -6,12 +6,12 @@ open recovers.
 
 from __future__ import annotations
 
-import atexit
 import logging
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from streamlog.broker.broker_resources import close_orphans
+from streamlog.runtime.exit import at_exit
 
 if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
@@ -42,4 +42,4 @@ def _close_all() -> None:
     close_orphans()
 
 
-atexit.register(_close_all)
+at_exit(_close_all)
