@@ -71,7 +71,7 @@ def resolve_serializer(spec: Any, topic: str = "", part: str = "value") -> Seria
             data = encode(value)
         except Exception as error:  # the caller's code may raise anything
             raise SerializationError(
-                f"topic {topic!r}: cannot serialize the {part}, a {type(value).__name__}, with"
+                f"topic {topic!r}: cannot serialize the {part} ({type(value).__name__}) with"
                 f" {_label(spec)}: {_summary(error)}"
             ) from error
         if type(data) is bytes:
@@ -110,7 +110,7 @@ def resolve_deserializer(spec: Any, topic: str = "", part: str = "value") -> Des
             return decode(data)
         except Exception as error:  # hostile bytes must not end a poll loop
             raise RecordDecodeError(
-                f"topic {topic!r}: cannot deserialize the {part}, {len(data)} bytes, with"
+                f"topic {topic!r}: cannot deserialize the {part} ({len(data)} bytes) with"
                 f" {_label(spec)}: {_summary(error)}",
                 origin=part,
             ) from error
