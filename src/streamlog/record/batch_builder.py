@@ -63,7 +63,12 @@ class BatchBuilder:
         return len(self._values)
 
     def append(
-        self, value: bytes | None, key: bytes | None = None, *, timestamp_ms: int, headers: Headers = ()
+        self,
+        value: bytes | None,
+        key: bytes | None = None,
+        *,
+        timestamp_ms: int,
+        headers: Headers = (),
     ) -> None:
         """Add one record after those added before."""
         self._values.append(value)

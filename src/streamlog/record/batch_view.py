@@ -12,10 +12,11 @@ from streamlog.record.layout import (
     HEADER,
     HEADER_SIZE,
     LOG_APPEND_TIME_BIT,
-    MAX_BATCH_BYTES,
     MAGIC,
+    MAX_BATCH_BYTES,
     TRANSACTIONAL_BIT,
     aligned,
+    header_checksum,
 )
 from streamlog.structs import TimestampType
 
@@ -52,7 +53,9 @@ class BatchView:
         """Read the header at *position* of *data*; raises CorruptRecordError when there is no valid one."""
         end_of_header = position + HEADER_SIZE
         if end_of_header > len(data):
-            raise CorruptRecordError(f"batch at byte {position}: expected {HEADER_SIZE} bytes, found {len(data) - position}")
+            raise CorruptRecordError(
+                f"batch at byte {position}: expected {HEADER_SIZE} bytes, found {len(data) - position}"
+            )
         (
             length,
             header_crc,
@@ -74,10 +77,18 @@ class BatchView:
             self.first_timestamp_ms,
             self.max_timestamp_ms,
         ) = HEADER.unpack_from(data, position)
-        if magic != MAGIC or length != body_size + HEADER_SIZE or header_crc != crc32c(data[position + 8 : end_of_header]):
-            raise CorruptRecordError(f"batch at byte {position}: header is damaged (magic, length or checksum)")
+        if (
+            magic != MAGIC
+            or length != body_size + HEADER_SIZE
+            or header_crc != header_checksum(data[position:end_of_header])
+        ):
+            raise CorruptRecordError(
+                f"batch at byte {position}: header is damaged (magic, length or checksum)"
+            )
         if length > MAX_BATCH_BYTES or position + length > len(data):
-            raise CorruptRecordError(f"batch at byte {position}: expected {length} bytes, found {len(data) - position}")
+            raise CorruptRecordError(
+                f"batch at byte {position}: expected {length} bytes, found {len(data) - position}"
+            )
         self.base_offset: int = base_offset
         self.last_offset: int = base_offset + last_offset_delta
         self.next_offset: int = base_offset + last_offset_delta + 1
@@ -106,7 +117,11 @@ class BatchView:
     @property
     def timestamp_type(self) -> TimestampType:
         """Who set the timestamps: the producer or the broker (REC-4)."""
-        return TimestampType.LOG_APPEND_TIME if self.attributes & LOG_APPEND_TIME_BIT else TimestampType.CREATE_TIME
+        return (
+            TimestampType.LOG_APPEND_TIME
+            if self.attributes & LOG_APPEND_TIME_BIT
+            else TimestampType.CREATE_TIME
+        )
 
     @property
     def is_control(self) -> bool:

@@ -74,20 +74,33 @@ class ColumnReader:
     *body* is the uncompressed body, *record_count* what the header says. Threads: any, it keeps no state between calls.
     """
 
-    __slots__ = ("_body", "_keys_at", "_headers_at", "_timestamps_at", "_values_end", "record_count")
+    __slots__ = (
+        "_body",
+        "_keys_at",
+        "_headers_at",
+        "_timestamps_at",
+        "_values_end",
+        "record_count",
+    )
 
     def __init__(self, body: memoryview, record_count: int) -> None:
         if len(body) < DIRECTORY_SIZE:
-            raise RecordDecodeError(f"batch body: expected at least {DIRECTORY_SIZE} bytes, found {len(body)}")
+            raise RecordDecodeError(
+                f"batch body: expected at least {DIRECTORY_SIZE} bytes, found {len(body)}"
+            )
         values_size, keys_size, timestamps_size = _DIRECTORY.unpack_from(body)
         self._values_end = self._keys_at = DIRECTORY_SIZE + values_size
         self._timestamps_at = self._keys_at + keys_size
         self._headers_at = self._timestamps_at + timestamps_size
         if self._headers_at > len(body):
-            raise RecordDecodeError(f"batch body: columns of {self._headers_at} bytes in a body of {len(body)}")
+            raise RecordDecodeError(
+                f"batch body: columns of {self._headers_at} bytes in a body of {len(body)}"
+            )
         # Each element takes a byte at least, so a count above this is a lie, and believing it would allocate for it.
         if record_count > values_size:
-            raise RecordDecodeError(f"batch body: {record_count} records in a values column of {values_size} bytes")
+            raise RecordDecodeError(
+                f"batch body: {record_count} records in a values column of {values_size} bytes"
+            )
         self._body = body
         self.record_count = record_count
 
@@ -113,9 +126,13 @@ class ColumnReader:
         """Return the headers of each record in offset order, or None when no record has any."""
         if self._headers_at == len(self._body):
             return None
-        rows = self._column(self._headers_at, len(self._body), "headers", max_str_len=len(self._body))
+        rows = self._column(
+            self._headers_at, len(self._body), "headers", max_str_len=len(self._body)
+        )
         try:
-            return [() if row is None else tuple(zip(row[::2], row[1::2], strict=True)) for row in rows]
+            return [
+                () if row is None else tuple(zip(row[::2], row[1::2], strict=True)) for row in rows
+            ]
         except (TypeError, ValueError) as error:
             raise RecordDecodeError(f"batch body: headers column is malformed: {error}") from error
 
@@ -131,7 +148,9 @@ class ColumnReader:
             ("timestamps", self.timestamp_deltas(), {int}),
         ):
             if column is not None and not set(map(type, column)) <= types:
-                raise RecordDecodeError(f"batch body: an element of the {name} column has the wrong type")
+                raise RecordDecodeError(
+                    f"batch body: an element of the {name} column has the wrong type"
+                )
         for record in self.headers() or ():
             for name, value in record:
                 if type(name) is not str or not (value is None or type(value) is bytes):
@@ -147,9 +166,15 @@ class ColumnReader:
                 max_map_len=0,
                 max_ext_len=0,
             )
-        except Exception as error:  # the ValueError family, UnicodeDecodeError, RecursionError, MemoryError, ...
-            raise RecordDecodeError(f"batch body: {name} column is not valid msgpack: {error!r}") from error
+        except (
+            Exception
+        ) as error:  # the ValueError family, UnicodeDecodeError, RecursionError, MemoryError, ...
+            raise RecordDecodeError(
+                f"batch body: {name} column is not valid msgpack: {error!r}"
+            ) from error
         if type(column) is not list or len(column) != self.record_count:
             found = f"{len(column)} elements" if type(column) is list else type(column).__name__
-            raise RecordDecodeError(f"batch body: {name} column: expected {self.record_count} elements, found {found}")
+            raise RecordDecodeError(
+                f"batch body: {name} column: expected {self.record_count} elements, found {found}"
+            )
         return column

@@ -7,7 +7,7 @@ between two batches is zero.
 offset size type   field              meaning
 ====== ==== ====== ================== ============================================================================
 0      4    u32    length             header and body together; 0 = no batch here. Stored after everything else
-4      4    u32    header_crc         CRC-32C of bytes 8 to 79
+4      4    u32    header_crc         CRC-32C of the header, bytes 0 to 7 taken as zero
 8      4    bytes  magic              ``SLB`` and the format version, 1
 12     4    u32    body_size          length - 80, so that header_crc vouches for the length as well
 16     8    i64    base_offset        offset of the first record; stamped by the leader
@@ -32,6 +32,9 @@ Why two checksums: ``header_crc`` lets recovery trust ``length`` before it jumps
 the file; ``body_crc`` is computed once by the producer and is never touched again. The leader stamps offset and epoch while it
 packs the header, which happens exactly once.
 
+Why zeros in the header checksum: a header is packed with both words zero, summed as it is, and stored as it is; the two
+words follow.
+
 Why ``length`` comes last: a process killed between two stores leaves a zero there, and a zero means "nothing here". On the same
 boot a non-zero length with a bad checksum is therefore damage and never a torn write.
 
@@ -55,7 +58,8 @@ assert HEADER.size == HEADER_SIZE
 #: The same header for the hot path of one plain record: what never differs is packed as two constant runs.
 SINGLE_HEADER = struct.Struct("<12sIqI36sqq")
 assert SINGLE_HEADER.size == HEADER_SIZE
-SINGLE_PREFIX = bytes(8) + MAGIC
+_NO_COMMIT = bytes(8)
+SINGLE_PREFIX = _NO_COMMIT + MAGIC
 _SINGLE_MIDDLE = struct.Struct("<iHBBIIiqhHI")
 assert _SINGLE_MIDDLE.size == 36
 
@@ -111,6 +115,11 @@ class BatchHeader(NamedTuple):
         return aligned(self.length)
 
 
+def header_checksum(header: bytes) -> int:
+    """Return the checksum of a whole header of 80 bytes, whatever its first eight hold."""
+    return crc32c(_NO_COMMIT + header[8:])
+
+
 def aligned(size: int) -> int:
     """Round *size* up to a multiple of 8: where the next batch starts."""
     return (size + 7) & -8
@@ -119,7 +128,17 @@ def aligned(size: int) -> int:
 def single_middle(leader_epoch: int) -> bytes:
     """Return bytes 28 to 63 of the header of a batch of one plain record (no producer id, no compression)."""
     return _SINGLE_MIDDLE.pack(
-        leader_epoch, 0, COLUMNS_ENCODING, 0, 1, 0, NO_SEQUENCE, NO_PRODUCER_ID, NO_PRODUCER_EPOCH, 0, 0
+        leader_epoch,
+        0,
+        COLUMNS_ENCODING,
+        0,
+        1,
+        0,
+        NO_SEQUENCE,
+        NO_PRODUCER_ID,
+        NO_PRODUCER_EPOCH,
+        0,
+        0,
     )
 
 
@@ -132,8 +151,14 @@ def read_header(header: bytes) -> BatchHeader | None:
     if len(header) != HEADER_SIZE or header[8:12] != MAGIC:
         return None
     fields = BatchHeader._make(HEADER.unpack(header))
-    if fields.length != fields.body_size + HEADER_SIZE or fields.header_crc != crc32c(header[8:]):
+    if fields.length != fields.body_size + HEADER_SIZE or fields.header_crc != header_checksum(
+        header
+    ):
         return None
-    if fields.length > MAX_BATCH_BYTES or fields.base_offset < 0 or fields.record_count > fields.last_offset_delta + 1:
+    if (
+        fields.length > MAX_BATCH_BYTES
+        or fields.base_offset < 0
+        or fields.record_count > fields.last_offset_delta + 1
+    ):
         return None
     return fields

@@ -97,7 +97,7 @@ class Segment(IndexedSegmentFile):
             mapping[position + HEADER_SIZE : position + length] = body
             mapping[position : position + HEADER_SIZE] = header
         word = position >> 2
-        words[word + 1] = crc32c(header[8:])
+        words[word + 1] = crc32c(header)
         # The commit point: until this store the batch is not there, whoever looks and whenever the process dies.
         words[word] = length
         if max_timestamp_ms > self.max_timestamp_ms:
@@ -126,7 +126,7 @@ class Segment(IndexedSegmentFile):
         self._mapping[position : position + length] = header + body  # type: ignore[index]
         words = self._words
         word = position >> 2
-        words[word + 1] = crc32c(header[8:])  # type: ignore[index]
+        words[word + 1] = crc32c(header)  # type: ignore[index]
         words[word] = length  # type: ignore[index]  # the commit point, as in append()
         if timestamp_ms != self.max_timestamp_ms:
             self.max_timestamp_ms = timestamp_ms
