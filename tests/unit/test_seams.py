@@ -18,8 +18,6 @@ FILES = sorted(path for path in SOURCE.rglob("*.py") if "runtime" not in path.pa
 OUTSIDE = {
     "_thread",
     "asyncio",
-    "atexit",
-    "concurrent",
     "fcntl",
     "io",
     "mmap",
