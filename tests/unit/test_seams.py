@@ -17,6 +17,7 @@ FILES = sorted(path for path in SOURCE.rglob("*.py") if "runtime" not in path.pa
 # Modules that touch the outside world; `datetime` and `uuid` are plain values but for a few calls.
 OUTSIDE = {
     "_thread",
+    "atexit",
     "asyncio",
     "fcntl",
     "io",
