@@ -16,7 +16,8 @@ from typing import Any
 
 import attrs
 
-from streamlog.errors import UnsupportedFormatError
+from streamlog.broker.topic_name import validate_topic_name
+from streamlog.errors import InvalidTopicError, UnsupportedFormatError
 
 
 @attrs.define
@@ -74,8 +75,12 @@ class Manifest:
         )
 
 
-def _topic_entry(name: str, stored: object) -> TopicEntry:
+def _topic_entry(name: object, stored: object) -> TopicEntry:
     where = f"topic {name!r} in the manifest"
+    try:
+        validate_topic_name(name)  # it is about to become a path
+    except InvalidTopicError as error:
+        raise UnsupportedFormatError(f"{where}: {error}") from error
     if not isinstance(stored, dict):
         raise UnsupportedFormatError(f"{where}: expected a map, found {type(stored).__name__}")
     return TopicEntry(

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamlog.broker.append_gate import AppendGate
+from streamlog.config import TopicConfig
+from streamlog.errors import (
+    InvalidRecordError,
+    InvalidTimestampError,
+    MessageTooLargeError,
+    RecordBatchTooLargeError,
+)
+from streamlog.record import PendingBatch, build_batch
+from streamlog.record.layout import LOG_APPEND_TIME_BIT, MAX_BATCH_BYTES
+from streamlog.runtime import VirtualClock
+from streamlog.structs import NO_TIMESTAMP, TopicPartition
+
+TARGET = TopicPartition("orders", 3)
+NOW_MS = 1_700_000_000_000
+HOUR_MS = 3_600_000
+
+
+def gate_for(clock: VirtualClock, **config: Any) -> AppendGate:
+    return AppendGate(TopicConfig(**config), clock.time_ns)
+
+
+def passes_without_a_look(gate: AppendGate, batch: PendingBatch) -> bool:
+    return batch.max_timestamp_ms <= gate.newest_ms and len(batch.body) <= gate.max_body_bytes
+
+
+def test_rec_4_timestamp_at_the_bounds_is_admitted_and_beyond_them_refused(
+    clock: VirtualClock,
+) -> None:
+    gate = gate_for(
+        clock, message_timestamp_before_max_ms=1000, message_timestamp_after_max_ms=2000
+    )
+    gate.admit(build_batch([b"v"], NOW_MS - 1000), TARGET)
+    gate.admit(build_batch([b"v"], NOW_MS + 2000), TARGET)
+    with pytest.raises(InvalidTimestampError, match=r"orders-3: .*from 1699999999000 .*998999"):
+        gate.admit(build_batch([b"v"], NOW_MS - 1001), TARGET)
+    with pytest.raises(InvalidTimestampError, match=r"orders-3: .*up to 1700000002000 .*2001"):
+        gate.admit(build_batch([b"v"], NOW_MS + 2001), TARGET)
+
+
+def test_rec_4_one_record_out_of_bounds_refuses_the_whole_batch(clock: VirtualClock) -> None:
+    gate = gate_for(
+        clock, message_timestamp_before_max_ms=1000, message_timestamp_after_max_ms=2000
+    )
+    for bad_ms in (NOW_MS - 1001, NOW_MS + 2001):
+        batch = build_batch([b"a", b"b", b"c"], [NOW_MS, bad_ms, NOW_MS])
+        with pytest.raises(InvalidTimestampError, match=str(bad_ms)):
+            gate.admit(batch, TARGET)
+
+
+def test_rec_4_defaults_allow_any_past_and_one_hour_of_future(clock: VirtualClock) -> None:
+    gate = gate_for(clock)
+    gate.admit(build_batch([b"v"], 0), TARGET)
+    gate.admit(build_batch([b"v"], NOW_MS + HOUR_MS), TARGET)
+    with pytest.raises(InvalidTimestampError):
+        gate.admit(build_batch([b"v"], NOW_MS + HOUR_MS + 1), TARGET)
+
+
+def test_record_without_timestamp_is_not_too_old(clock: VirtualClock) -> None:
+    gate = gate_for(clock, message_timestamp_before_max_ms=1000)
+    gate.admit(build_batch([b"v"], NO_TIMESTAMP), TARGET)
+
+
+def test_rec_4_log_append_time_puts_the_brokers_time_on_every_batch(clock: VirtualClock) -> None:
+    gate = gate_for(clock, message_timestamp_type="LogAppendTime")
+    for stamp_ms in (0, NOW_MS + 10 * HOUR_MS):
+        batch = build_batch([b"v"], stamp_ms)
+        assert not passes_without_a_look(gate, batch)
+        gate.admit(batch, TARGET)
+        assert batch.max_timestamp_ms == NOW_MS
+        assert batch.attributes == LOG_APPEND_TIME_BIT
+
+
+def test_create_time_leaves_the_batch_as_it_is(clock: VirtualClock) -> None:
+    gate = gate_for(clock)
+    batch = build_batch([b"v"], NOW_MS - 5)
+    gate.admit(batch, TARGET)
+    assert (batch.max_timestamp_ms, batch.attributes) == (NOW_MS - 5, 0)
+
+
+def test_ordinary_topic_needs_a_look_only_when_the_known_bound_is_passed(
+    clock: VirtualClock,
+) -> None:
+    gate = gate_for(clock)
+    batch = build_batch([b"v"], NOW_MS)
+    assert not passes_without_a_look(gate, batch)
+    gate.admit(batch, TARGET)
+    assert passes_without_a_look(gate, batch)
+    assert passes_without_a_look(gate, build_batch([b"v"], NOW_MS + HOUR_MS))
+    later = build_batch([b"v"], NOW_MS + HOUR_MS + 1)
+    assert not passes_without_a_look(gate, later)
+    clock.advance(1)
+    gate.admit(later, TARGET)
+    assert passes_without_a_look(gate, later)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"message_timestamp_type": "LogAppendTime"},
+        {"message_timestamp_before_max_ms": 1000},
+        {"cleanup_policy": "compact"},
+    ],
+)
+def test_stricter_topic_looks_at_every_batch(clock: VirtualClock, config: dict[str, Any]) -> None:
+    gate = gate_for(clock, **config)
+    for _ in range(2):
+        batch = build_batch([b"v"], NOW_MS, [b"k"])
+        assert not passes_without_a_look(gate, batch)
+        gate.admit(batch, TARGET)
+
+
+def test_rec_6_batch_above_max_message_bytes_is_refused_by_a_byte(clock: VirtualClock) -> None:
+    batch = build_batch([b"v" * 100], NOW_MS)
+    gate_for(clock, max_message_bytes=batch.size_bytes).admit(batch, TARGET)
+    gate = gate_for(clock, max_message_bytes=batch.size_bytes - 1)
+    assert not passes_without_a_look(gate, batch)
+    with pytest.raises(MessageTooLargeError, match=rf"orders-3: .*found {batch.size_bytes} bytes"):
+        gate.admit(batch, TARGET)
+
+
+def test_rec_6_batch_above_segment_bytes_is_refused_with_code_18(clock: VirtualClock) -> None:
+    batch = build_batch([b"v" * 300], NOW_MS)
+    gate = gate_for(clock, segment_bytes=256)
+    assert not passes_without_a_look(gate, batch)
+    with pytest.raises(RecordBatchTooLargeError, match="segment_bytes=256") as caught:
+        gate.admit(batch, TARGET)
+    assert caught.value.code == 18
+
+
+def test_no_configuration_admits_more_than_a_batch_may_ever_have(clock: VirtualClock) -> None:
+    gate = gate_for(clock, max_message_bytes=2**31 - 1, segment_bytes=2**31 - 1)
+    assert gate.max_body_bytes < MAX_BATCH_BYTES
+
+
+def test_rec_7_null_key_in_a_compacted_topic_refuses_the_whole_batch(clock: VirtualClock) -> None:
+    gate = gate_for(clock, cleanup_policy="compact,delete")
+    gate.admit(build_batch([b"a", None], NOW_MS, [b"k", b""]), TARGET)
+    for keys in (None, [b"k", None], [None, None]):
+        with pytest.raises(InvalidRecordError, match="orders-3: expected a key") as caught:
+            gate.admit(build_batch([b"a", b"b"], NOW_MS, keys), TARGET)
+        assert caught.value.code == 87
+
+
+def test_lone_value_near_the_limit_gets_a_closer_look(clock: VirtualClock) -> None:
+    gate = gate_for(clock, max_message_bytes=1000)
+    gate.admit(build_batch([b"v"], NOW_MS), TARGET)
+    value = b"v" * gate.max_value_bytes
+    assert build_batch([value], NOW_MS).size_bytes <= 1000
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, 0), (1, 1), (500, 500)])
+def test_flush_messages_zero_stands_for_never(
+    clock: VirtualClock, given: int | None, kept: int
+) -> None:
+    assert gate_for(clock, flush_messages=given).flush_messages == kept
