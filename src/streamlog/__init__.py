@@ -1,4 +1,12 @@
-"""streamlog: an embeddable, single-process Kafka."""
+"""streamlog: an embeddable, single-process Kafka.
+
+Everything public is here; helpers for tests are in `streamlog.testing`. Start with `Broker`, then `Producer` and
+`Consumer`; `Admin` looks after topics and groups. Every error is a `StreamlogError`.
+
+>>> with Broker() as broker:
+...     broker.create_topic("orders", partitions=3).name
+'orders'
+"""
 
 from streamlog.broker.broker import Broker
 from streamlog.client.admin import Admin
@@ -12,10 +20,91 @@ from streamlog.client.config_entry import (
 )
 from streamlog.client.new_topic import NewTopic
 from streamlog.client.offset_spec import ListedOffset, OffsetSpec
+from streamlog.config import BrokerConfig, ConsumerConfig, ProducerConfig, TopicConfig
+from streamlog.errors import (
+    AlreadyOpenError,
+    BufferExhaustedError,
+    ClosedError,
+    CommitFailedError,
+    ConcurrentModificationError,
+    CoordinatorNotAvailableError,
+    CorruptLogError,
+    CorruptRecordError,
+    DataLossError,
+    DeadlockError,
+    DiskFullError,
+    DurabilityError,
+    FencedMemberEpochError,
+    ForkedError,
+    GroupIdNotFoundError,
+    GroupNotEmptyError,
+    IllegalGenerationError,
+    IllegalStateError,
+    InvalidConfigurationError,
+    InvalidGroupIdError,
+    InvalidPartitionsError,
+    InvalidRecordError,
+    InvalidReplicationFactorError,
+    InvalidRequestError,
+    InvalidTimestampError,
+    InvalidTopicError,
+    LogTruncationError,
+    MessageTooLargeError,
+    NoOffsetForPartitionError,
+    NotLeaderOrFollowerError,
+    NotStreamlogDirectoryError,
+    OffsetMetadataTooLargeError,
+    OffsetOutOfRangeError,
+    PolicyViolationError,
+    RebalanceInProgressError,
+    RecordBatchTooLargeError,
+    RecordDecodeError,
+    RecordTooLargeError,
+    RetriableCommitFailedError,
+    RetriableError,
+    SerializationError,
+    StaleMemberEpochError,
+    StorageError,
+    StreamlogError,
+    StreamlogTimeoutError,
+    TopicAlreadyExistsError,
+    UnknownMemberIdError,
+    UnknownTopicOrPartitionError,
+    UnsupportedFormatError,
+    WakeupError,
+)
+from streamlog.storage.recovery_report import (
+    DamagedRange,
+    PartitionRecovery,
+    RecoveryOutcome,
+    RecoveryReport,
+)
+from streamlog.structs import (
+    NO_TIMESTAMP,
+    ConsumerGroupMetadata,
+    ConsumerRecord,
+    Durability,
+    Header,
+    Isolation,
+    OffsetAndMetadata,
+    OffsetAndTimestamp,
+    PartitionInfo,
+    ProducerRecord,
+    RecordMetadata,
+    TimestampType,
+    TopicDescription,
+    TopicPartition,
+)
+
+__version__ = "0.1.0"
 
 __all__ = [
     # broker
     "Broker",
+    "DamagedRange",
+    "PartitionRecovery",
+    "RecoveryOutcome",
+    "RecoveryReport",
     # admin
     "Admin",
     "AlterConfigOp",
@@ -27,4 +116,75 @@ __all__ = [
     "NewTopic",
     "OffsetSpec",
     "OpType",
+    # configuration
+    "BrokerConfig",
+    "ConsumerConfig",
+    "ProducerConfig",
+    "TopicConfig",
+    # plain values
+    "NO_TIMESTAMP",
+    "ConsumerGroupMetadata",
+    "ConsumerRecord",
+    "Durability",
+    "Header",
+    "Isolation",
+    "OffsetAndMetadata",
+    "OffsetAndTimestamp",
+    "PartitionInfo",
+    "ProducerRecord",
+    "RecordMetadata",
+    "TimestampType",
+    "TopicDescription",
+    "TopicPartition",
+    # errors
+    "StreamlogError",
+    "RetriableError",
+    "IllegalStateError",
+    "ClosedError",
+    "ForkedError",
+    "ConcurrentModificationError",
+    "WakeupError",
+    "DeadlockError",
+    "InvalidConfigurationError",
+    "InvalidRequestError",
+    "PolicyViolationError",
+    "SerializationError",
+    "RecordDecodeError",
+    "InvalidRecordError",
+    "InvalidTimestampError",
+    "RecordTooLargeError",
+    "MessageTooLargeError",
+    "RecordBatchTooLargeError",
+    "InvalidTopicError",
+    "TopicAlreadyExistsError",
+    "UnknownTopicOrPartitionError",
+    "InvalidPartitionsError",
+    "InvalidReplicationFactorError",
+    "NotLeaderOrFollowerError",
+    "OffsetOutOfRangeError",
+    "LogTruncationError",
+    "NoOffsetForPartitionError",
+    "CorruptRecordError",
+    "StorageError",
+    "CorruptLogError",
+    "DataLossError",
+    "UnsupportedFormatError",
+    "NotStreamlogDirectoryError",
+    "AlreadyOpenError",
+    "DiskFullError",
+    "DurabilityError",
+    "StreamlogTimeoutError",
+    "BufferExhaustedError",
+    "InvalidGroupIdError",
+    "GroupIdNotFoundError",
+    "GroupNotEmptyError",
+    "CoordinatorNotAvailableError",
+    "CommitFailedError",
+    "RetriableCommitFailedError",
+    "RebalanceInProgressError",
+    "IllegalGenerationError",
+    "UnknownMemberIdError",
+    "FencedMemberEpochError",
+    "StaleMemberEpochError",
+    "OffsetMetadataTooLargeError",
 ]
