@@ -9,7 +9,6 @@ from streamlog.config import TopicConfig
 from streamlog.errors import (
     CorruptLogError,
     DataLossError,
-    DiskFullError,
     NotStreamlogDirectoryError,
     StorageError,
     UnsupportedFormatError,
@@ -29,6 +28,7 @@ from streamlog.storage.partition_checkpoint import PartitionCheckpoint
 from streamlog.storage.partition_log import PartitionLog
 from streamlog.storage.quarantine import Quarantine
 from streamlog.storage.recovery_report import PartitionRecovery, RecoveryOutcome, RecoveryReport
+from streamlog.storage.room import Room
 from streamlog.structs import TopicPartition
 
 _logger = logging.getLogger("streamlog")
@@ -39,9 +39,6 @@ _TOPICS, _QUARANTINE = "topics", "quarantine"
 _KNOWN_NAMES = {LOCK_FILE_NAME, _FORMAT, _STATE, _META, _TOPICS, _QUARANTINE}
 _CLEAN, _DIRTY = "CLEAN", "DIRTY"
 _DELETE_SUFFIX = "-delete"
-
-#: Preallocation stops while this much of the disk is left, so that checkpoints, offsets and a clean close always find room.
-DEFAULT_MIN_FREE_BYTES = 16 * 1024 * 1024
 
 
 class DataDirectory:
@@ -74,7 +71,7 @@ class DataDirectory:
         self._lock = lock
         self._checkpoint_lock = Lock()
         self._open_segments = OpenSegments(max_open_segments)
-        self._min_free_bytes = DEFAULT_MIN_FREE_BYTES if min_free_bytes is None else min_free_bytes
+        self._room = Room(self._filesystem, path, min_free_bytes)
         self._quarantine = Quarantine(self._filesystem, runtime.clock, join(path, _QUARANTINE))
         self._logs: dict[str, PartitionLog] = {}
         self._checkpoints: dict[str, Any] = {}
@@ -273,7 +270,7 @@ class DataDirectory:
                 same_boot=self.recovery_report.same_boot,
                 quarantine=self._quarantine,
                 persist=self.checkpoint,
-                check_free_bytes=self._check_free_bytes,
+                room=self._room,
                 recovery=recovery,
             )
         finally:
@@ -307,16 +304,6 @@ class DataDirectory:
 
     def _log_path(self, topic: str, partition: int) -> str:
         return join(join(self.path, _TOPICS), _log_name(topic, partition))
-
-    def _check_free_bytes(self, wanted: int) -> None:
-        if (
-            self._min_free_bytes
-            and self._filesystem.free_bytes(self.path) - wanted < self._min_free_bytes
-        ):
-            raise DiskFullError(
-                f"{self.path}: expected {wanted} bytes and {self._min_free_bytes} in reserve, "
-                f"found {self._filesystem.free_bytes(self.path)} bytes free"
-            )
 
     # ------------------------------------------------------------------------------------------------------- state
 

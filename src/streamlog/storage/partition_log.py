@@ -23,6 +23,7 @@ from streamlog.storage.quarantine import Quarantine
 from streamlog.storage.recovery import LogRecovery
 from streamlog.storage.recovery_report import PartitionRecovery
 from streamlog.storage.retention import deletable_count
+from streamlog.storage.room import Room
 from streamlog.storage.segment import Segment
 from streamlog.structs import TopicPartition
 
@@ -61,20 +62,19 @@ class PartitionLog(ReadableLog):
         same_boot: bool,
         quarantine: Quarantine,
         persist: Callable[[], None],
-        check_free_bytes: Callable[[int], None],
+        room: Room,
         recovery: PartitionRecovery,
     ) -> None:
         """Open the log in *directory*, recovering it as need be. Raises DataLossError when durable records are missing.
 
-        *persist* makes the checkpoints of all logs durable; *check_free_bytes* raises DiskFullError rather than let the last
-        bytes of a disk go to preallocation.
+        *persist* makes the checkpoints of all logs durable; *room* says how much of the disk may be taken.
         """
         super().__init__(directory, topic_partition)
         self._runtime = runtime
         self._filesystem: FileSystem = runtime.filesystem
         self._open_segments = open_segments
         self._persist = persist
-        self._check_free_bytes = check_free_bytes
+        self._room = room
         self._jitter = runtime.random.stream(f"segment-jitter-{topic_partition}")
         self.lock = Lock()
         self._acquire = self.lock.acquire
@@ -236,7 +236,7 @@ class PartitionLog(ReadableLog):
         ):
             segment = self._roll()
         end = segment.position + aligned(size)
-        segment.reserve(end, config.segment_bytes, self._check_free_bytes)
+        segment.reserve(end, config.segment_bytes, self._room)
         if not segment.position:
             segment.first_timestamp_ms = max_timestamp_ms
         if self._roll_after_ms == _ROLL_NEVER_MS:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from streamlog.record.layout import aligned
 from streamlog.runtime import File, FileSystem, Lock, Mapping, Words
 from streamlog.storage.file_names import LOG_SUFFIX, join, segment_stem
 from streamlog.storage.open_segments import OpenSegments
+from streamlog.storage.room import Room
 
 # Preallocation: small topics stay small, busy ones grow in steps whose cost (10-20 us) vanishes.
 FIRST_CHUNK_BYTES = 64 * 1024
 MAX_CHUNK_BYTES = 8 * 1024 * 1024
 _CHUNK_GROWTH = 4
 
-# Segments that grew past this are busy: their pages are loaded for writing ahead of the stores, this much at a time, because
-# one call for many pages costs a third of the page faults it saves. An idle partition never gets here and keeps its memory.
-_PREFAULT_BYTES = 256 * 1024
-
-
-def _no_check(_: int) -> None:
-    """Let any allocation pass."""
+# Segments of this size are busy: the pages in front of their end are loaded for writing, so much at a time. One call for many
+# pages costs a third to half of the page faults (3 to 6 us each) that it saves; a thread of its own for it does not pay, because
+# it has to wait for the interpreter's lock. An idle partition never gets here and keeps its memory.
+_BUSY_BYTES = 4 * 1024 * 1024
+_AHEAD_BYTES = 1024 * 1024
 
 
 class SegmentFile:
@@ -39,7 +36,7 @@ class SegmentFile:
         "_open_lock",
         "_open_segments",
         "_owner_lock",
-        "_populated",
+        "_loaded",
         "_seen_position",
         "_sync_error",
         "_touched",
@@ -71,7 +68,7 @@ class SegmentFile:
         self._mapping: Mapping | None = None
         self._words: Words | None = None
         self._allocated = 0
-        self._populated = 0
+        self._loaded = 0
         self._touched = False
         self._seen_position = -1
         self._index_loaded = False
@@ -100,9 +97,7 @@ class SegmentFile:
         self._index_loaded = True
         self._open_segments.opened(self)
 
-    def reserve(
-        self, end: int, cap: int, check_free_bytes: Callable[[int], None] = _no_check
-    ) -> None:
+    def reserve(self, end: int, cap: int, room: Room | None = None) -> None:
         """Make sure that a batch ending at *end* can be stored; sets ``limit``. Raises DiskFullError having changed nothing.
 
         Stores go into a mapped file, where running out of space is not an error but SIGBUS: hence nothing is ever stored where
@@ -120,7 +115,8 @@ class SegmentFile:
             self._open_segments.opened(self)
         if end > self._allocated:
             target = max(end, min(self._next_allocation(), aligned(cap)))
-            check_free_bytes(target - self._allocated)
+            if room is not None:
+                room.check(target - self._allocated)
             file.allocate(self._allocated, target)
             self._allocated = target
             self._words = None
@@ -128,13 +124,16 @@ class SegmentFile:
         if self._words is None or mapping is None:
             self._mapping = mapping = file.map(self._allocated, writable=True)
             self._words = self._filesystem.words(mapping)
-        if self._allocated <= _PREFAULT_BYTES:
-            self._populated = self._allocated
-        elif end > self._populated:
-            start = max(self._populated, self.position)
-            self._populated = min(max(end, start + _PREFAULT_BYTES), self._allocated)
-            self._filesystem.prefault(mapping, start, self._populated)
-        self.limit = self._populated
+        if self._allocated < _BUSY_BYTES:
+            self.limit = self._allocated
+            return
+        if end > self._loaded:
+            start, self._loaded = (
+                max(self._loaded, self.position),
+                min(end + _AHEAD_BYTES, self._allocated),
+            )
+            self._filesystem.prefault(mapping, start, self._loaded)
+        self.limit = self._loaded
 
     def _next_allocation(self) -> int:
         if self._allocated == 0:
