@@ -36,8 +36,10 @@ DIRECTORY_SIZE = _DIRECTORY.size
 # to end (only bytes, str, int and None ever reach it), so threads cannot meet inside.
 _pack = msgpack.Packer(autoreset=True).pack
 
-# What a batch of one plain value of up to 255 bytes starts with, by the length of the value: directory, array of 1, bin 8.
-_SINGLE_PREFIX = [_DIRECTORY.pack(n + 3, 0, 0) + b"\x91\xc4" + bytes((n,)) for n in range(256)]
+#: What the body of one plain value of up to 255 bytes starts with, by the length of the value: directory, array of 1, bin 8.
+SINGLE_VALUE_PREFIXES = [
+    _DIRECTORY.pack(n + 3, 0, 0) + b"\x91\xc4" + bytes((n,)) for n in range(256)
+]
 
 
 def encode_columns(
@@ -64,7 +66,7 @@ def encode_single_value(value: bytes) -> bytes:
     """Return the body of a batch of one record that has a value and nothing else."""
     size = len(value)
     if size < 256:
-        return _SINGLE_PREFIX[size] + value
+        return SINGLE_VALUE_PREFIXES[size] + value
     return encode_columns([value], None, None, None)
 
 

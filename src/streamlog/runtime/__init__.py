@@ -41,6 +41,7 @@ from streamlog.runtime.threads import (
     spawn,
 )
 from streamlog.runtime.timer import Timer
+from streamlog.runtime.token_lock import TokenLock
 from streamlog.runtime.virtual_clock import VirtualClock
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "TIMEOUT_MAX",
     "Condition",
     "Lock",
+    "TokenLock",
     "RLock",
     "Thread",
     "ThreadLocal",

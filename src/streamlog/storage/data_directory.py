@@ -284,7 +284,7 @@ class DataDirectory:
             if known is log:
                 del self._logs[key]
                 self._checkpoints.pop(key, None)
-        log.abandon(StorageError(f"{log.topic_partition}: the topic was deleted"))
+        log.discard(StorageError(f"{log.topic_partition}: the topic was deleted"))
         self._set_aside(log.directory)
 
     def _set_aside(self, path: str) -> None:

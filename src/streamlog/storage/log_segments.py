@@ -54,3 +54,8 @@ class LogSegments:
         """Return all segments, oldest first."""
         with self._lock:
             return list(self._by_base_offset.values())
+
+    def abandon(self) -> None:
+        """Have every segment drop its files, taking no lock: for the child of a fork."""
+        for segment in list(self._by_base_offset.values()):
+            segment.abandon()

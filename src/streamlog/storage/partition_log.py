@@ -13,7 +13,7 @@ from streamlog.errors import (
 )
 from streamlog.record.layout import HEADER_SIZE, aligned, single_middle
 from streamlog.record.pending_batch import PendingBatch
-from streamlog.runtime import FileSystem, Lock, Runtime
+from streamlog.runtime import FileSystem, Runtime, TokenLock
 from streamlog.storage.file_names import DELETED_SUFFIX
 from streamlog.storage.group_commit import GroupCommit
 from streamlog.storage.log_reader import ReadableLog
@@ -76,9 +76,9 @@ class PartitionLog(ReadableLog):
         self._persist = persist
         self._room = room
         self._jitter = runtime.random.stream(f"segment-jitter-{topic_partition}")
-        self.lock = Lock()
-        self._acquire = self.lock.acquire
-        self._release = self.lock.release
+        self.lock = TokenLock()
+        self._take = self.lock.take
+        self._give = self.lock.give
         self._config = config
         self._append_refused = ""
         self._dirty = False
@@ -184,7 +184,10 @@ class PartitionLog(ReadableLog):
         """
         size = HEADER_SIZE + len(batch.body)
         max_timestamp_ms = batch.max_timestamp_ms
-        self._acquire()
+        try:
+            self._take()
+        except IndexError:
+            self.lock.wait()
         try:
             segment = self._active
             offset = self._next_offset
@@ -198,12 +201,17 @@ class PartitionLog(ReadableLog):
             # Published last: a reader that sees this offset finds everything below it in place.
             self._next_offset = segment.next_offset
         finally:
-            self._release()
+            self._give(None)
+            if self.lock.waiting:
+                self.lock.wake()
         return offset
 
     def append_value(self, value: bytes, timestamp_ms: int) -> int:
         """Append one record that has a value and nothing else: what :meth:`append` does, in half the time."""
-        self._acquire()
+        try:
+            self._take()
+        except IndexError:
+            self.lock.wait()
         try:
             segment = self._active
             offset = self._next_offset
@@ -213,7 +221,9 @@ class PartitionLog(ReadableLog):
             segment.append_value(value, timestamp_ms, offset, self._single_middle)
             self._next_offset = offset + 1
         finally:
-            self._release()
+            self._give(None)
+            if self.lock.waiting:
+                self.lock.wake()
         return offset
 
     def _prepare(self, size: int, max_timestamp_ms: int, record_count: int) -> Segment:
@@ -427,7 +437,7 @@ class PartitionLog(ReadableLog):
         retired: list[str] = []
         for segment in segments:
             self._segments.remove(segment)
-            segment.abandon()
+            segment.release_files()
             for path in (segment.path, segment.offset_index_path, segment.time_index_path):
                 if self._filesystem.exists(path):
                     self._filesystem.rename(path, path + DELETED_SUFFIX)
@@ -458,11 +468,18 @@ class PartitionLog(ReadableLog):
             for segment in segments:
                 segment.close()
 
-    def abandon(self, reason: Exception) -> None:
-        """Drop every file as it is; any use raises *reason* from now on (a forked child, a deleted topic)."""
-        self._closed = reason
+    def discard(self, reason: Exception) -> None:
+        """Let go of the files as they are: the topic was deleted. Any use raises *reason* from now on."""
+        with self.lock:
+            self._closed = reason
+            self._active.limit = 0
         for segment in self._segments.in_order():
-            segment.abandon()
+            segment.release_files()
+
+    def abandon(self, reason: Exception) -> None:
+        """Drop every file and take no lock: for the child of a fork. Any use raises *reason* from now on."""
+        self._closed = reason
+        self._segments.abandon()
 
     def _make_segment(self, base_offset: int) -> Segment:
         return Segment(

@@ -6,7 +6,7 @@ import logging
 
 from streamlog.errors import CorruptLogError
 from streamlog.record.checksum import crc32c
-from streamlog.record.columns import encode_single_value
+from streamlog.record.columns import SINGLE_VALUE_PREFIXES, encode_single_value
 from streamlog.record.layout import (
     HEADER,
     HEADER_SIZE,
@@ -17,7 +17,7 @@ from streamlog.record.layout import (
     aligned,
 )
 from streamlog.record.pending_batch import PendingBatch
-from streamlog.runtime import FileSystem, Lock, Mapping
+from streamlog.runtime import FileSystem, Mapping, TokenLock
 from streamlog.storage.batch_scan import find_next_batch, header_at, headers_from
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.segment_file import MAX_CHUNK_BYTES
@@ -53,7 +53,7 @@ class Segment(IndexedSegmentFile):
         directory: str,
         base_offset: int,
         open_segments: OpenSegments,
-        owner_lock: Lock,
+        owner_lock: TokenLock,
         index_interval_bytes: int,
     ) -> None:
         super().__init__(
@@ -116,7 +116,9 @@ class Segment(IndexedSegmentFile):
         *middle* is ``layout.single_middle(leader_epoch)``. The caller made sure that *timestamp_ms* is not below
         ``max_timestamp_ms``, which is what the clock gives anyway.
         """
-        body = encode_single_value(value)
+        size = len(value)
+        # encode_single_value() without the call
+        body = SINGLE_VALUE_PREFIXES[size] + value if size < 256 else encode_single_value(value)
         body_size = len(body)
         length = body_size + 80
         position = self.position

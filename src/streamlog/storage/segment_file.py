@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamlog.record.layout import aligned
-from streamlog.runtime import File, FileSystem, Lock, Mapping, Words
+from streamlog.runtime import File, FileSystem, Lock, Mapping, TokenLock, Words
 from streamlog.storage.file_names import LOG_SUFFIX, join, segment_stem
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.room import Room
@@ -58,7 +58,7 @@ class SegmentFile:
         directory: str,
         base_offset: int,
         open_segments: OpenSegments,
-        owner_lock: Lock,
+        owner_lock: TokenLock,
     ) -> None:
         self._filesystem = filesystem
         self._open_segments = open_segments
@@ -146,9 +146,9 @@ class SegmentFile:
             self._allocated = self.position
 
     def abandon(self) -> None:
-        """Drop maps and descriptors and nothing else: what a forked child, or a log that failed, may do."""
+        """Drop maps and descriptors and take no lock: for the child of a fork, where a lock may be held by nobody."""
         self.limit = 0
-        self.release_files()
+        self._drop_files()
 
     def release_files(self) -> None:
         """Close the file and drop the map; both come back when needed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamlog.record.layout import BatchHeader
-from streamlog.runtime import FileSystem, Lock, Mapping
+from streamlog.runtime import FileSystem, Mapping, TokenLock
 from streamlog.storage import index_file
 from streamlog.storage.batch_scan import find_next_batch, header_at, is_zero
 from streamlog.storage.file_names import LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX
@@ -41,7 +41,7 @@ class IndexedSegmentFile(SegmentFile):
         directory: str,
         base_offset: int,
         open_segments: OpenSegments,
-        owner_lock: Lock,
+        owner_lock: TokenLock,
         index_interval_bytes: int,
     ) -> None:
         super().__init__(filesystem, directory, base_offset, open_segments, owner_lock)

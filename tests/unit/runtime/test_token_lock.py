@@ -1,0 +1,97 @@
+"""TokenLock: exclusion, waiting, and no lost wake-up under the worst thread switching."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from streamlog.runtime import TokenLock
+
+
+@pytest.fixture
+def switching_often() -> Iterator[None]:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def test_free_lock_is_taken_at_once_and_held_until_released() -> None:
+    lock = TokenLock()
+    assert not lock.locked()
+    assert lock.acquire()
+    assert lock.locked()
+    assert not lock.acquire(False)
+    lock.release()
+    assert lock.acquire(False)
+
+
+def test_take_of_a_held_lock_raises_index_error() -> None:
+    lock = TokenLock()
+    lock.take()
+    with pytest.raises(IndexError):
+        lock.take()
+    lock.give(None)
+    assert not lock.locked()
+
+
+def test_context_manager_releases_after_an_exception() -> None:
+    lock = TokenLock()
+    with pytest.raises(KeyError), lock:
+        raise KeyError
+    assert not lock.locked()
+
+
+def test_waiter_gets_the_lock_when_the_holder_lets_go() -> None:
+    lock = TokenLock()
+    lock.acquire()
+    got = threading.Event()
+
+    def waiter() -> None:
+        with lock:
+            got.set()
+
+    thread = threading.Thread(target=waiter)
+    thread.start()
+    while not lock.waiting:
+        pass
+    assert not got.is_set()
+    lock.release()
+    assert got.wait(10)
+    thread.join(10)
+    assert not lock.locked()
+    assert lock.waiting == 0
+
+
+@pytest.mark.usefixtures("switching_often")
+def test_many_threads_exclude_each_other_and_none_waits_for_ever() -> None:
+    lock = TokenLock()
+    take, give = lock.take, lock.give
+    counter = [0]
+    rounds, threads = 3_000, 6
+
+    def work() -> None:
+        for _ in range(rounds):
+            try:
+                take()
+            except IndexError:
+                lock.wait()
+            try:
+                seen = counter[0]
+                counter[0] = seen + 1
+            finally:
+                give(None)
+                if lock.waiting:
+                    lock.wake()
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert not any(worker.is_alive() for worker in workers), "a wake-up was lost"
+    assert counter[0] == rounds * threads
+    assert not lock.locked()
