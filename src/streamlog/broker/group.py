@@ -1,0 +1,110 @@
+"""A consumer group: who is in it, who reads what, and what was committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+import attrs
+
+from streamlog.broker.group_member import GroupMember, MemberState
+from streamlog.broker.group_records import (
+    CurrentAssignment,
+    GroupEpoch,
+    GroupRecord,
+    MemberChanged,
+    MemberLeft,
+    OffsetCommit,
+    OffsetTombstone,
+    TargetAssignment,
+    TopicsSeen,
+    Topology,
+)
+from streamlog.broker.topics_snapshot import TopicsSnapshot
+from streamlog.structs import TopicPartition
+
+_NOTHING: frozenset[TopicPartition] = frozenset()
+
+
+class GroupState(Enum):
+    """What a group as a whole is doing. Source: Kafka ``ConsumerGroup.ConsumerGroupState``."""
+
+    EMPTY = "empty"
+    """No members; offsets may be there."""
+    RECONCILING = "reconciling"
+    """Some member is on the way to its target."""
+    STABLE = "stable"
+    """Every member holds its target."""
+
+
+class Group:
+    """The state of one group, changed by `replay` and by nothing else.
+
+    * membership: ``members``, `target_of`, ``owners``, `state`
+    * offsets: ``offsets``
+
+    Threads: whoever holds the coordinator's lock. Source: Kafka ``ConsumerGroup``.
+    """
+
+    def __init__(self, group_id: str) -> None:
+        self.group_id = group_id
+        self.epoch = 0
+        """Grows with every change of membership, subscriptions or topics (NGP-2)."""
+        self.members: dict[str, GroupMember] = {}
+        self.topology: Topology = {}
+        """The topics the target was computed from."""
+        self.topics: TopicsSnapshot | None = None
+        """The topics the subscriptions were last held against."""
+        self.owners: dict[TopicPartition, str] = {}
+        """Partition to the one member that claims it. The invariant of the whole machinery."""
+        self.offsets: dict[TopicPartition, OffsetCommit] = {}
+        self._targets: Mapping[str, frozenset[TopicPartition]] = {}
+
+    @property
+    def state(self) -> GroupState:
+        """Whether the group is empty, settled or on the way."""
+        if not self.members:
+            return GroupState.EMPTY
+        settled = all(self.is_settled(member) for member in self.members.values())
+        return GroupState.STABLE if settled else GroupState.RECONCILING
+
+    def is_settled(self, member: GroupMember) -> bool:
+        """Return whether *member* holds its target of the present epoch."""
+        return member.current.epoch == self.epoch and member.current.state is MemberState.STABLE
+
+    def target_of(self, member_id: str) -> frozenset[TopicPartition]:
+        """Return what the member should end up with."""
+        return self._targets.get(member_id, _NOTHING)
+
+    def replay(self, record: GroupRecord) -> None:
+        """Apply *record*. Deterministic, never fails: the handler checked before it made the record."""
+        if isinstance(record, OffsetCommit):
+            self.offsets[record.topic_partition] = record
+        elif isinstance(record, OffsetTombstone):
+            self.offsets.pop(record.topic_partition, None)
+        elif isinstance(record, GroupEpoch):
+            self.epoch = record.epoch
+        elif isinstance(record, CurrentAssignment):
+            member = self.members[record.member_id]
+            self._replace(attrs.evolve(member, current=record.current))
+        elif isinstance(record, MemberChanged):
+            self._replace(record.member)
+        elif isinstance(record, MemberLeft):
+            self._release(self.members.pop(record.member_id))
+        elif isinstance(record, TargetAssignment):
+            self.topology = record.topology
+            self._targets = record.targets
+        elif isinstance(record, TopicsSeen):
+            self.topics = record.topics
+
+    def _replace(self, member: GroupMember) -> None:
+        before = self.members.get(member.member_id)
+        if before is not None:
+            self._release(before)
+        self.members[member.member_id] = member
+        for topic_partition in member.current.claimed:
+            self.owners[topic_partition] = member.member_id
+
+    def _release(self, member: GroupMember) -> None:
+        for topic_partition in member.current.claimed:
+            del self.owners[topic_partition]

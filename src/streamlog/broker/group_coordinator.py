@@ -1,0 +1,305 @@
+"""The coordinator: runs the handlers of groups one at a time, stores what they decide, wakes members."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from streamlog.broker.group import Group
+from streamlog.broker.group_membership import (
+    JOIN_EPOCH,
+    Heartbeat,
+    HeartbeatResponse,
+    handle_heartbeat,
+    handle_leave,
+)
+from streamlog.broker.group_offsets import check_committer, handle_commit, look_up_offsets
+from streamlog.broker.group_records import GroupRecord, StoredRecord
+from streamlog.broker.java_hash import partition_for_group
+from streamlog.broker.offsets_topic import OFFSETS_TOPIC, encode_record, read_records
+from streamlog.broker.topics_snapshot import TopicFacts, TopicsSnapshot
+from streamlog.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from streamlog.record import build_batch
+from streamlog.runtime.threads import Lock
+from streamlog.structs import OffsetAndMetadata, TopicPartition
+
+if TYPE_CHECKING:
+    from streamlog.broker.broker import Broker
+    from streamlog.broker.partition import Partition
+    from streamlog.broker.topic import Topic
+    from streamlog.runtime.timer import Timer
+
+_log = logging.getLogger("streamlog")
+
+_OFFSETS_TOPIC_CONFIGS = {"cleanup_policy": "compact", "segment_bytes": 104_857_600}
+
+
+class GroupCoordinator:
+    """All consumer groups of one broker. Made by the broker; used by consumers and the admin client.
+
+    * membership: `heartbeat`, `leave`
+    * offsets: `commit_offsets`, `fetch_offsets`
+
+    A request is handled under one lock: a handler looks at the group and says what changes; what must
+    last is appended to ``__consumer_offsets``; then everything is applied. When the append fails
+    nothing has changed. A partition of that topic is replayed when one of its groups is first used,
+    so opening a broker costs nothing however many groups there are.
+
+    Lock order: the coordinator's lock, then a partition's. Threads: any. Source: Kafka
+    ``GroupCoordinatorService`` and ``GroupCoordinatorShard``.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._clock = broker.runtime.clock
+        self._lock = Lock()
+        self._groups: dict[str, Group] = {}
+        self._loaded: set[int] = set()
+        self._snapshot: tuple[int, TopicsSnapshot] = (-1, TopicsSnapshot({}))
+        self._timers: dict[tuple[str, str], Timer] = {}
+
+    # ---- membership
+
+    def heartbeat(self, request: Heartbeat) -> HeartbeatResponse:
+        """Join the group, or report and learn the assignment; never blocks (NGP-1).
+
+        An empty member id is replaced by a new one. Raises `UnknownMemberIdError` and
+        `FencedMemberEpochError` (join again), `DiskFullError` when the group's epoch could not be
+        stored (nothing changed).
+        """
+        with self._lock:
+            home = self._home_or_create(request.group_id)
+            group = self._load(request.group_id, home)
+            if request.member_id == "":
+                request = request._replace(member_id=self._new_member_id(group, request.client_id))
+            before = group.members.get(request.member_id)
+            epoch = group.epoch
+            response, records = handle_heartbeat(group, request, self._topics())
+            if records:
+                self._apply(group, home, records)
+                claimed = group.members[request.member_id].current.claimed
+                if group.epoch != epoch or (before and before.current.claimed - claimed):
+                    self._wake(group, except_member=request.member_id)
+                if request.member_epoch == JOIN_EPOCH:
+                    self._watch(request)
+            return response
+
+    def leave(self, group_id: str, member_id: str) -> None:
+        """Remove the member; its partitions are free at once. Nothing happens when it is none."""
+        with self._lock:
+            self._remove(group_id, member_id)
+
+    # ---- offsets
+
+    def commit_offsets(
+        self,
+        group_id: str,
+        member_id: str,
+        member_epoch: int,
+        offsets: Mapping[TopicPartition, OffsetAndMetadata],
+    ) -> None:
+        """Store *offsets* for the group; they survive the end of the process once this returns.
+
+        All or nothing. Raises `UnknownMemberIdError`, `StaleMemberEpochError`,
+        `OffsetMetadataTooLargeError`, `UnknownTopicOrPartitionError` for a partition that does not
+        exist, `DiskFullError`. Source: Kafka ``OffsetMetadataManager.commitOffset``.
+        """
+        topic_ids = self._topic_ids(offsets)
+        now_ms = self._clock.time_ms()
+        metadata_max_bytes = self._broker.config.offset_metadata_max_bytes
+        with self._lock:
+            home = self._home_or_create(group_id)
+            group = self._load(group_id, home)
+            records = handle_commit(
+                group, member_id, member_epoch, offsets, topic_ids, now_ms, metadata_max_bytes
+            )
+            self._apply(group, home, records)
+
+    def fetch_offsets(
+        self, group_id: str, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        """Return the committed offset of each of *partitions*, None where there is none (CON-9)."""
+        wanted = list(partitions)
+        topic_ids: dict[str, str] = {}
+        for name in {topic_partition.topic for topic_partition in wanted}:
+            try:
+                topic_ids[name] = self._broker.topic(name).topic_id
+            except UnknownTopicOrPartitionError:
+                pass  # nothing is committed for a topic that does not exist
+        with self._lock:
+            home = self._home(group_id)
+            if home is None:
+                return dict.fromkeys(wanted)
+            return look_up_offsets(self._load(group_id, home), wanted, topic_ids)
+
+    def check_committer(self, group_id: str, member_id: str, member_epoch: int) -> None:
+        """Raise what `commit_offsets` would raise for this member, committing nothing."""
+        with self._lock:
+            home = self._home(group_id)
+            group = Group(group_id) if home is None else self._load(group_id, home)
+            check_committer(group, member_id, member_epoch)
+
+    def close(self) -> None:
+        """Stop watching members. The broker closes its clients first, so there should be none."""
+        with self._lock:
+            for timer in self._timers.values():
+                timer.cancel()
+            self._timers.clear()
+
+    # ---- where a group lives
+
+    def _home(self, group_id: str) -> Partition | None:
+        """Return the partition of the offsets topic that holds the group, None before there is any."""
+        try:
+            topic = self._broker.topic(OFFSETS_TOPIC)
+        except UnknownTopicOrPartitionError:
+            return None
+        return _home_in(topic, group_id)
+
+    def _home_or_create(self, group_id: str) -> Partition:
+        home = self._home(group_id)
+        if home is not None:
+            return home
+        try:
+            self._broker.create_topic(
+                OFFSETS_TOPIC,
+                partitions=self._broker.config.offsets_topic_num_partitions,
+                configs=_OFFSETS_TOPIC_CONFIGS,
+            )
+        except TopicAlreadyExistsError:
+            pass
+        return _home_in(self._broker.topic(OFFSETS_TOPIC), group_id)
+
+    def _load(self, group_id: str, home: Partition) -> Group:
+        """Return the group, after replaying the partition it lives in if this is its first use."""
+        if home.number not in self._loaded:
+            # Into the open only when all of it could be read: half a replay would forget commits.
+            loaded: dict[str, Group] = {}
+            for record in read_records(home):
+                group = loaded.get(record.group_id)
+                if group is None:
+                    group = loaded[record.group_id] = Group(record.group_id)
+                group.replay(record)
+            self._groups.update(loaded)
+            self._loaded.add(home.number)
+        found = self._groups.get(group_id)
+        if found is None:
+            found = self._groups[group_id] = Group(group_id)
+        return found
+
+    def _apply(self, group: Group, home: Partition, records: list[GroupRecord]) -> None:
+        """Store what must last of *records*, as one batch, then apply all of them."""
+        stored = [encode_record(record) for record in records if isinstance(record, StoredRecord)]
+        if stored:
+            keys, values = zip(*stored, strict=True)
+            home.append(build_batch(values, self._clock.time_ms(), keys))
+        for record in records:
+            group.replay(record)
+
+    # ---- topics
+
+    def _topics(self) -> TopicsSnapshot:
+        """Return the topics as they are now; the same object for as long as nothing changes."""
+        broker = self._broker
+        # Read first: a change during the copy is then seen as a change by the next heartbeat.
+        epoch = broker.topic_epoch
+        if self._snapshot[0] != epoch:
+            facts = {}
+            for name in broker.topics(include_internal=True):
+                try:
+                    topic = broker.topic(name)
+                except UnknownTopicOrPartitionError:
+                    continue
+                facts[name] = TopicFacts(topic.topic_id, len(topic.partitions), topic.is_internal)
+            # Topics change their configuration more often than their shape.
+            if facts == self._snapshot[1].facts:
+                self._snapshot = epoch, self._snapshot[1]
+            else:
+                self._snapshot = epoch, TopicsSnapshot(facts)
+        return self._snapshot[1]
+
+    def _topic_ids(self, partitions: Iterable[TopicPartition]) -> dict[str, str]:
+        topic_ids: dict[str, str] = {}
+        for name, number in partitions:
+            topic = self._broker.topic(name)
+            topic.partition(number)
+            topic_ids[name] = topic.topic_id
+        return topic_ids
+
+    # ---- members
+
+    def _new_member_id(self, group: Group, client_id: str) -> str:
+        uuid = self._broker.runtime.random.uuid(f"member of {group.group_id}")
+        return f"{client_id or 'consumer-' + group.group_id}-{uuid}"
+
+    def _remove(self, group_id: str, member_id: str) -> None:
+        timer = self._timers.pop((group_id, member_id), None)
+        if timer is not None:
+            timer.cancel()
+        home = self._home(group_id)
+        if home is None:
+            return
+        group = self._load(group_id, home)
+        records = handle_leave(group, member_id, self._topics())
+        if records:
+            self._apply(group, home, records)
+            self._wake(group)
+
+    def _wake(self, group: Group, except_member: str = "") -> None:
+        """Tell the members for whom a heartbeat may now change something."""
+        for member in group.members.values():
+            if member.member_id != except_member and not group.is_settled(member):
+                member.session.notify()
+
+    # ---- eviction: CON-14
+
+    def _watch(self, request: Heartbeat) -> None:
+        """Evict the member once it has not polled for ``max_poll_interval_ms``."""
+        old = self._timers.get((request.group_id, request.member_id))
+        if old is not None:
+            old.cancel()
+        self._arm(request, request.session.last_poll_ms + request.session.max_poll_interval_ms)
+
+    def _arm(self, request: Heartbeat, when_ms: float) -> None:
+        # Weak: a broker that nobody holds any more is not kept alive by its timers.
+        callback = partial(_check_alive, ref(self), request)
+        key = request.group_id, request.member_id
+        self._timers[key] = self._broker.scheduler.call_at(when_ms, callback)
+
+    def check_alive(self, request: Heartbeat) -> None:
+        """Evict the member or look again when it would be due. Internal: the timer's callback."""
+        group_id, member_id = request.group_id, request.member_id
+        session = request.session
+        with self._lock:
+            group = self._groups.get(group_id)
+            member = group.members.get(member_id) if group is not None else None
+            if member is None or member.session is not session:
+                return
+            now_ms = self._clock.monotonic_ms()
+            # A member waiting inside poll has a last poll of infinity: it is as alive as can be.
+            last_poll_ms = min(session.last_poll_ms, now_ms)
+            due_ms = last_poll_ms + session.max_poll_interval_ms
+            if now_ms < due_ms:
+                self._arm(request, due_ms)
+                return
+            _log.warning(
+                "group %r: evicted member %r: it did not poll for max_poll_interval_ms=%d",
+                group_id,
+                member_id,
+                session.max_poll_interval_ms,
+            )
+            self._remove(group_id, member_id)
+            session.notify()
+
+
+def _check_alive(coordinator: ref[GroupCoordinator], request: Heartbeat) -> None:
+    alive = coordinator()
+    if alive is not None:
+        alive.check_alive(request)
+
+
+def _home_in(topic: Topic, group_id: str) -> Partition:
+    return topic.partitions[partition_for_group(group_id, len(topic.partitions))]

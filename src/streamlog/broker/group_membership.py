@@ -1,0 +1,160 @@
+"""Joining, reconciling and leaving a group: handlers that read the group and return what changes.
+
+A handler never changes anything. It returns ``(response, records)``; the coordinator writes those
+that last, then lets `Group.replay` apply them all. An exception means that nothing happened.
+
+Source: Kafka ``GroupMetadataManager.consumerGroupHeartbeat``; KIP-848; semantics C13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import attrs
+
+from streamlog.broker.assignors import MemberSubscription, assign_range
+from streamlog.broker.group import Group
+from streamlog.broker.group_member import GroupMember, Subscription
+from streamlog.broker.group_records import (
+    CurrentAssignment,
+    GroupEpoch,
+    GroupRecord,
+    MemberChanged,
+    MemberLeft,
+    TargetAssignment,
+    TopicsSeen,
+    Topology,
+)
+from streamlog.broker.member_session import MemberSession
+from streamlog.broker.reconciliation import reconcile
+from streamlog.broker.topics_snapshot import TopicsSnapshot
+from streamlog.errors import FencedMemberEpochError, UnknownMemberIdError
+from streamlog.structs import TopicPartition
+
+JOIN_EPOCH = 0
+"""The member epoch of a heartbeat that joins (NGP-1)."""
+
+
+class Heartbeat(NamedTuple):
+    """What a member says about itself. Source: Kafka ``ConsumerGroupHeartbeatRequest``."""
+
+    group_id: str
+    member_id: str
+    """The id given when it joined; empty when it never did."""
+    member_epoch: int
+    """The epoch of the last response, `JOIN_EPOCH` to join or to join again."""
+    client_id: str
+    subscription: Subscription
+    session: MemberSession
+    owned: frozenset[TopicPartition]
+    """The partitions it reads now: not before they were assigned, no longer once given back."""
+
+
+class HeartbeatResponse(NamedTuple):
+    """What the member may read from now on. Source: Kafka ``ConsumerGroupHeartbeatResponse``."""
+
+    member_id: str
+    member_epoch: int
+    assignment: frozenset[TopicPartition]
+    """All of it. What the member owns beyond this it gives up, and confirms by a heartbeat."""
+
+
+def handle_heartbeat(
+    group: Group, request: Heartbeat, topics: TopicsSnapshot
+) -> tuple[HeartbeatResponse, list[GroupRecord]]:
+    """Return what the member may read, and what changes by this heartbeat.
+
+    The request names the member, also when it joins. Raises `UnknownMemberIdError` for one that left
+    or was evicted, `FencedMemberEpochError` for an epoch that cannot be continued (NGP-4): both mean
+    drop everything and join again.
+    """
+    group_id, member_id = group.group_id, request.member_id
+    if request.member_epoch == JOIN_EPOCH:
+        wanted = topics.resolve(request.subscription)
+        member = GroupMember(
+            member_id, request.client_id, request.subscription, wanted, request.session
+        )
+    else:
+        member = _known_member(group, request)
+        if member.subscription != request.subscription:
+            wanted = topics.resolve(request.subscription)
+            member = attrs.evolve(member, subscription=request.subscription, topics=wanted)
+    records: list[GroupRecord] = []
+    members = {**group.members, member_id: member}
+    if topics is not group.topics:
+        # For all members at once: a rebalance for each that notices would move partitions to and fro.
+        members = {name: _look_again(one, topics) for name, one in members.items()}
+        member = members[member_id]
+        records.append(TopicsSeen(group_id, topics))
+    changed = [one for name, one in members.items() if one is not group.members.get(name)]
+    records += [MemberChanged(group_id, one) for one in changed]
+
+    epoch, target, owners = group.epoch, group.target_of(member_id), group.owners
+    if records:
+        topology = _topology(members, topics)
+        if changed or topology != group.topology:
+            epoch += 1
+            change = _new_target(group_id, epoch, members, topology)
+            records += GroupEpoch(group_id, epoch), change
+            target = change.targets[member_id]
+    if request.member_epoch == JOIN_EPOCH and member_id in group.members:
+        # Joining again gives up what it had; the records say so, `owners` does not yet.
+        owners = {tp: owner for tp, owner in owners.items() if owner != member_id}
+    current = reconcile(member_id, member.current, request.owned, epoch, target, owners)
+    if current is not member.current:
+        records.append(CurrentAssignment(group_id, member_id, current))
+    return HeartbeatResponse(member_id, current.epoch, current.assigned), records
+
+
+def handle_leave(group: Group, member_id: str, topics: TopicsSnapshot) -> list[GroupRecord]:
+    """Return what changes when *member_id* leaves or is evicted: nothing when it is no member."""
+    if member_id not in group.members:
+        return []
+    members = {name: one for name, one in group.members.items() if name != member_id}
+    epoch = group.epoch + 1
+    change = _new_target(group.group_id, epoch, members, _topology(members, topics))
+    return [MemberLeft(group.group_id, member_id), GroupEpoch(group.group_id, epoch), change]
+
+
+def _known_member(group: Group, request: Heartbeat) -> GroupMember:
+    member = group.members.get(request.member_id)
+    if member is None:
+        raise UnknownMemberIdError(
+            f"group {group.group_id!r}: {request.member_id!r} is not a member (epoch {group.epoch})"
+        )
+    current = member.current
+    if request.member_epoch == current.epoch:
+        return member
+    if request.member_epoch == current.previous_epoch and request.owned <= current.claimed:
+        return member  # the answer to its last heartbeat did not reach it
+    raise FencedMemberEpochError(
+        f"group {group.group_id!r}: member {request.member_id!r}: expected epoch {current.epoch}, "
+        f"found {request.member_epoch}"
+    )
+
+
+def _look_again(member: GroupMember, topics: TopicsSnapshot) -> GroupMember:
+    wanted = topics.resolve(member.subscription)
+    return member if wanted == member.topics else attrs.evolve(member, topics=wanted)
+
+
+def _topology(members: Mapping[str, GroupMember], topics: TopicsSnapshot) -> Topology:
+    """Return the wanted topics that exist."""
+    wanted = frozenset[str]().union(*(member.topics for member in members.values()))
+    facts = topics.facts
+    return {
+        name: (facts[name].topic_id, facts[name].partition_count)
+        for name in wanted
+        if name in facts
+    }
+
+
+def _new_target(
+    group_id: str, epoch: int, members: Mapping[str, GroupMember], topology: Topology
+) -> TargetAssignment:
+    targets = assign_range(
+        [MemberSubscription(member.member_id, member.topics) for member in members.values()],
+        {name: partition_count for name, (_, partition_count) in topology.items()},
+    )
+    return TargetAssignment(group_id, epoch, topology, targets)

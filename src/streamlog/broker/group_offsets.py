@@ -1,0 +1,102 @@
+"""Committing and looking up a group's offsets: handlers that read the group and return what changes.
+
+Source: Kafka ``OffsetMetadataManager``; CON-9, CON-11, CON-12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from streamlog.broker.group import Group
+from streamlog.broker.group_records import GroupRecord, OffsetCommit
+from streamlog.errors import (
+    OffsetMetadataTooLargeError,
+    StaleMemberEpochError,
+    UnknownMemberIdError,
+)
+from streamlog.structs import OffsetAndMetadata, TopicPartition
+
+NO_MEMBER = ""
+"""Member id of a commit by someone who is in no group, such as a consumer using ``assign``."""
+
+
+def check_committer(group: Group, member_id: str, member_epoch: int) -> None:
+    """Raise unless this member, in this epoch, may commit for *group*.
+
+    Raises `UnknownMemberIdError` for a stranger while the group has members (CON-12) and for a member
+    that left or was evicted, `StaleMemberEpochError` for an epoch that is over (NGP-4).
+    """
+    if member_id == NO_MEMBER:
+        if group.members:
+            raise UnknownMemberIdError(
+                f"group {group.group_id!r}: a commit from outside is accepted only while the group "
+                f"has no members, found {len(group.members)}"
+            )
+        return
+    member = group.members.get(member_id)
+    if member is None:
+        raise UnknownMemberIdError(f"group {group.group_id!r}: {member_id!r} is not a member")
+    if member.current.epoch != member_epoch:
+        raise StaleMemberEpochError(
+            f"group {group.group_id!r}: member {member_id!r}: expected epoch {member.current.epoch}, "
+            f"found {member_epoch}"
+        )
+
+
+def handle_commit(
+    group: Group,
+    member_id: str,
+    member_epoch: int,
+    offsets: Mapping[TopicPartition, OffsetAndMetadata],
+    topic_ids: Mapping[str, str],
+    now_ms: int,
+    metadata_max_bytes: int,
+) -> list[GroupRecord]:
+    """Return one record for each of *offsets*; all are refused when one is.
+
+    Raises as `check_committer` does, and `OffsetMetadataTooLargeError` (CON-9).
+    """
+    check_committer(group, member_id, member_epoch)
+    group_id = group.group_id
+    records: list[GroupRecord] = []
+    for topic_partition, position in offsets.items():
+        metadata = position.metadata
+        # No character takes more than 4 bytes, so a short one needs no encoding to be measured.
+        if len(metadata) * 4 > metadata_max_bytes:
+            size = len(metadata.encode())
+            if size > metadata_max_bytes:
+                raise OffsetMetadataTooLargeError(
+                    f"group {group_id!r}, {topic_partition}: expected metadata of at most "
+                    f"offset_metadata_max_bytes={metadata_max_bytes}, found {size} bytes"
+                )
+        records.append(
+            OffsetCommit(
+                group_id,
+                topic_partition,
+                position.offset,
+                position.leader_epoch,
+                metadata,
+                now_ms,
+                topic_ids[topic_partition.topic],
+            )
+        )
+    return records
+
+
+def look_up_offsets(
+    group: Group, partitions: Iterable[TopicPartition], topic_ids: Mapping[str, str]
+) -> dict[TopicPartition, OffsetAndMetadata | None]:
+    """Return what was committed for each of *partitions*, None for nothing.
+
+    A commit made for a deleted topic does not count for a new one of the same name.
+    """
+    found: dict[TopicPartition, OffsetAndMetadata | None] = {}
+    for topic_partition in partitions:
+        commit = group.offsets.get(topic_partition)
+        if commit is None or commit.topic_id != topic_ids.get(topic_partition.topic):
+            found[topic_partition] = None
+        else:
+            found[topic_partition] = OffsetAndMetadata(
+                commit.offset, commit.metadata, commit.leader_epoch
+            )
+    return found

@@ -1,0 +1,90 @@
+"""What can happen to a group, as values: handlers return them, `Group.replay` applies them.
+
+`OffsetCommit`, `OffsetTombstone` and `GroupEpoch` outlive the process and are written to
+``__consumer_offsets`` (see `offsets_topic`). The others describe members, which end with the
+process they live in, and are applied without being written.
+
+Source: Kafka ``GroupCoordinatorRecordHelpers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from streamlog.broker.group_member import GroupMember, MemberAssignment
+from streamlog.broker.topics_snapshot import TopicsSnapshot
+from streamlog.structs import TopicPartition
+
+Topology = Mapping[str, tuple[str, int]]
+"""Topic name to (topic id, number of partitions): what a target assignment was computed from."""
+
+
+class OffsetCommit(NamedTuple):
+    """A group has read *topic_partition* up to, and not including, *offset* (CON-9)."""
+
+    group_id: str
+    topic_partition: TopicPartition
+    offset: int
+    leader_epoch: int | None
+    metadata: str
+    commit_timestamp_ms: int
+    topic_id: str
+    """The topic that was meant; one deleted and created again under the same name is another."""
+
+
+class OffsetTombstone(NamedTuple):
+    """The group's offset of *topic_partition* is forgotten."""
+
+    group_id: str
+    topic_partition: TopicPartition
+
+
+class GroupEpoch(NamedTuple):
+    """The group's epoch; written so that it keeps growing after a restart."""
+
+    group_id: str
+    epoch: int
+
+
+class MemberChanged(NamedTuple):
+    """A member joined or changed what it wants; replaces the member of the same id."""
+
+    group_id: str
+    member: GroupMember
+
+
+class MemberLeft(NamedTuple):
+    """A member closed, unsubscribed or was evicted; what it claimed is free."""
+
+    group_id: str
+    member_id: str
+
+
+class TargetAssignment(NamedTuple):
+    """The assignment every member is on the way to."""
+
+    group_id: str
+    epoch: int
+    topology: Topology
+    targets: Mapping[str, frozenset[TopicPartition]]
+
+
+class TopicsSeen(NamedTuple):
+    """The group's subscriptions were held against these topics."""
+
+    group_id: str
+    topics: TopicsSnapshot
+
+
+class CurrentAssignment(NamedTuple):
+    """One member took a step towards its target."""
+
+    group_id: str
+    member_id: str
+    current: MemberAssignment
+
+
+StoredRecord = OffsetCommit | OffsetTombstone | GroupEpoch
+MemberRecord = MemberChanged | MemberLeft | TopicsSeen | TargetAssignment | CurrentAssignment
+GroupRecord = StoredRecord | MemberRecord

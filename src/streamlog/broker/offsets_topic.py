@@ -1,0 +1,182 @@
+"""``__consumer_offsets``: what groups remember, as ordinary records of an ordinary topic.
+
+The topic is internal and compacted by key, so that the last record of a key is the state. It is
+created when a group first joins or commits, with ``offsets_topic_num_partitions`` partitions; all
+records of a group are in partition `partition_for_group` (GRP-1).
+
+Keys and values are msgpack arrays. The first element of a key says what it is about and how its
+key is laid out, with Kafka's numbers; the first element of a value is the version of its layout.
+
+===================  ==============================  ==============================================================
+record               key                             value
+===================  ==============================  ==============================================================
+committed offset     ``[1, group, topic, partition]``  ``[1, offset, leader_epoch, metadata, commit_timestamp_ms, topic_id]``
+group epoch          ``[3, group]``                  ``[1, epoch]``
+===================  ==============================  ==============================================================
+
+``offset`` is the next one to read; ``leader_epoch`` is nil when unknown; ``topic_id`` tells a topic
+from one deleted before under the same name. A null value forgets the key. One commit is one batch,
+hence atomic (REC-8). Record timestamps are the broker's wall clock.
+
+Reading is strict: a key of a kind not listed here was written by a newer version and is skipped
+with a warning, as Kafka does; a newer value layout of a listed kind is `UnsupportedFormatError`;
+anything else is damage and raises `CorruptLogError`. Members are not stored: they end with the process.
+
+Source: Kafka ``GroupCoordinatorRecordSerde``, ``OffsetCommitKey.json``, ``ConsumerGroupMetadataKey.json``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+
+from streamlog.broker.group_records import GroupEpoch, OffsetCommit, OffsetTombstone, StoredRecord
+from streamlog.broker.partition import Partition
+from streamlog.errors import (
+    CorruptLogError,
+    CorruptRecordError,
+    RecordDecodeError,
+    UnsupportedFormatError,
+)
+from streamlog.record import BatchView, split_batches
+from streamlog.structs import TopicPartition
+
+OFFSETS_TOPIC = "__consumer_offsets"
+
+OFFSET_COMMIT_KEY = 1
+GROUP_EPOCH_KEY = 3
+VALUE_VERSION = 1
+
+_READ_BYTES = 1 << 20
+_MAX_FIELDS = 16
+
+_log = logging.getLogger("streamlog")
+_pack = msgpack.Packer(autoreset=True).pack
+
+
+def encode_record(record: StoredRecord) -> tuple[bytes, bytes | None]:
+    """Return key and value of *record* as they are stored.
+
+    Threads: whoever holds the coordinator's lock (the packer is shared).
+    """
+    if isinstance(record, OffsetCommit):
+        topic, partition = record.topic_partition
+        return (
+            _pack((OFFSET_COMMIT_KEY, record.group_id, topic, partition)),
+            _pack(
+                (
+                    VALUE_VERSION,
+                    record.offset,
+                    record.leader_epoch,
+                    record.metadata,
+                    record.commit_timestamp_ms,
+                    record.topic_id,
+                )
+            ),
+        )
+    if isinstance(record, OffsetTombstone):
+        topic, partition = record.topic_partition
+        return _pack((OFFSET_COMMIT_KEY, record.group_id, topic, partition)), None
+    return _pack((GROUP_EPOCH_KEY, record.group_id)), _pack((VALUE_VERSION, record.epoch))
+
+
+def decode_record(key: bytes | None, value: bytes | None) -> StoredRecord | None:
+    """Return what *key* and *value* say, None for a kind that this version does not know.
+
+    Raises `UnsupportedFormatError` for a newer layout, ValueError for anything that `encode_record`
+    cannot have written. Total: no other exception, whatever the bytes.
+    """
+    fields = _unpack(key)
+    if fields[:1] == [OFFSET_COMMIT_KEY]:
+        _, group_id, topic, partition = _typed(fields, (int, str, str, int))
+        topic_partition = TopicPartition(topic, partition)
+        if value is None:
+            return OffsetTombstone(group_id, topic_partition)
+        content = _versioned(_unpack(value), (int, int, (int, type(None)), str, int, str))
+        _, offset, leader_epoch, metadata, commit_timestamp_ms, topic_id = content
+        if offset < 0 or partition < 0:
+            raise ValueError(f"{topic_partition}: negative offset {offset} or partition")
+        return OffsetCommit(
+            group_id, topic_partition, offset, leader_epoch, metadata, commit_timestamp_ms, topic_id
+        )
+    if fields[:1] == [GROUP_EPOCH_KEY]:
+        _, group_id = _typed(fields, (int, str))
+        # Deleting a group is what writes a null value; its epoch starts again.
+        epoch = 0 if value is None else _versioned(_unpack(value), (int, int))[1]
+        return GroupEpoch(group_id, epoch)
+    if fields and type(fields[0]) is int:
+        return None
+    raise ValueError(f"expected a key that starts with its kind, found {fields!r:.100}")
+
+
+def read_records(partition: Partition) -> Iterator[StoredRecord]:
+    """Yield the records of one partition of the topic, from its log start to its end now.
+
+    Raises `CorruptLogError` naming partition and offset for anything it cannot read.
+    """
+    offset, end = partition.log_start_offset, partition.high_watermark
+    while offset < end:
+        try:
+            for batch in split_batches(partition.read(offset, _READ_BYTES)):
+                yield from _decode_batch(batch, offset)
+                offset = batch.next_offset
+        except (CorruptRecordError, RecordDecodeError, ValueError) as error:
+            raise CorruptLogError(
+                f"{partition.topic_partition} at offset {offset}: not a record of a group: {error}",
+                topic_partition=partition.topic_partition,
+                first_bad_offset=offset,
+                next_good_offset=None,
+                file="",
+                position=0,
+            ) from error
+
+
+def _decode_batch(batch: BatchView, start: int) -> Iterator[StoredRecord]:
+    batch.check()
+    if batch.is_control:
+        return
+    keys = batch.keys() or [None] * batch.record_count
+    for offset, key, value in zip(batch.offsets(), keys, batch.values(), strict=True):
+        if offset < start:
+            continue
+        record = decode_record(key, value)
+        if record is None:
+            _log.warning(
+                "%s: skipped the record at offset %d: a kind written by a newer version",
+                OFFSETS_TOPIC,
+                offset,
+            )
+        else:
+            yield record
+
+
+def _unpack(data: bytes | None) -> list[Any]:
+    if data is None:
+        raise ValueError("expected a key, found null")
+    try:
+        fields = msgpack.unpackb(
+            data, max_array_len=_MAX_FIELDS, max_map_len=0, max_ext_len=0, max_bin_len=0
+        )
+    except Exception as error:  # ValueError and its kin, UnicodeDecodeError, RecursionError, ...
+        raise ValueError(f"not msgpack: {error!r}") from error
+    if type(fields) is not list:
+        raise ValueError(f"expected an array, found {type(fields).__name__}")
+    return fields
+
+
+def _versioned(fields: list[Any], types: tuple[Any, ...]) -> list[Any]:
+    if fields and type(fields[0]) is int and fields[0] > VALUE_VERSION:
+        raise UnsupportedFormatError(
+            f"{OFFSETS_TOPIC}: expected value version {VALUE_VERSION}, found {fields[0]}: "
+            "written by a newer version"
+        )
+    return _typed(fields, types)
+
+
+def _typed(fields: list[Any], types: tuple[Any, ...]) -> list[Any]:
+    if len(fields) != len(types) or not all(map(isinstance, fields, types)):
+        raise ValueError(f"expected fields of types {types}, found {fields!r:.100}")
+    return fields
