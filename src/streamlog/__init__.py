@@ -18,8 +18,11 @@ from streamlog.client.config_entry import (
     ConfigSource,
     OpType,
 )
+from streamlog.client.consumer import Consumer
+from streamlog.client.consumer_records import ConsumerRecords
 from streamlog.client.new_topic import NewTopic
 from streamlog.client.offset_spec import ListedOffset, OffsetSpec
+from streamlog.client.rebalance_listener import RebalanceListener
 from streamlog.config import BrokerConfig, ConsumerConfig, ProducerConfig, TopicConfig
 from streamlog.errors import (
     AlreadyOpenError,
@@ -105,6 +108,10 @@ __all__ = [
     "PartitionRecovery",
     "RecoveryOutcome",
     "RecoveryReport",
+    # consumer
+    "Consumer",
+    "ConsumerRecords",
+    "RebalanceListener",
     # admin
     "Admin",
     "AlterConfigOp",

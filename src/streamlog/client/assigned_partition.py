@@ -1,0 +1,104 @@
+"""One partition in the hands of a consumer: where it is, and what was fetched ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from streamlog.client.record_slice import FetchedBatch
+from streamlog.structs import TopicPartition
+
+if TYPE_CHECKING:
+    from streamlog.broker.partition import Partition
+    from streamlog.record import BatchView
+
+EARLIEST = "earliest"
+LATEST = "latest"
+
+
+class AssignedPartition:
+    """Position and buffer of one assigned partition. Threads: the consumer's.
+
+    ``position`` <= ``taken`` <= ``read_ahead``: what the user was given, what left the buffer, what
+    was read from the log. The first two differ only while records are on their way to the user.
+    Source: Kafka ``SubscriptionState.TopicPartitionState`` and ``CompletedFetch``.
+    """
+
+    __slots__ = (
+        "committed_position",
+        "current",
+        "current_start",
+        "leader_epoch",
+        "partition",
+        "paused",
+        "pending",
+        "position",
+        "read_ahead",
+        "requested_reset",
+        "taken",
+        "taken_epoch",
+        "topic_partition",
+        "version",
+        "was_found",
+    )
+
+    def __init__(self, topic_partition: TopicPartition) -> None:
+        self.topic_partition = topic_partition
+        self.partition: Partition | None = None
+        """The partition itself; None while it does not exist."""
+        self.was_found = False
+        """Whether the partition ever existed: if so, another one of its name starts afresh."""
+        self.position: int | None = None
+        """The offset of the next record to return; None until it is looked up (CON-5)."""
+        self.committed_position: int | None = None
+        """The position last committed, as far as this consumer knows: no need to do it again."""
+        self.requested_reset: str | None = None
+        """``EARLIEST`` or ``LATEST`` when asked for by a seek; carried out at the next look (CON-6)."""
+        self.leader_epoch: int | None = None
+        """That of the last record returned, to be committed with the position."""
+        self.paused = False
+        self.version = 0
+        """Grows whenever records already taken must no longer be returned."""
+        self.taken = -1
+        self.taken_epoch: int | None = None
+        self.read_ahead = -1
+        self.current: FetchedBatch | None = None
+        """The batch being returned in parts, from its record number ``current_start`` on."""
+        self.current_start = 0
+        self.pending: Iterator[BatchView] = iter(())
+        """The batches after it that were read already."""
+
+    @property
+    def is_fetchable(self) -> bool:
+        """Whether poll may read it: there is one, its position is known, and it is not paused."""
+        return self.partition is not None and self.position is not None and not self.paused
+
+    def deliver(self) -> None:
+        """What was taken is in the user's hands: the position moves (CON-4)."""
+        self.position = self.taken
+        self.leader_epoch = self.taken_epoch
+
+    def drop_buffer(self) -> None:
+        """Forget what was fetched ahead: it is read again from where the last record was taken."""
+        self.current = None
+        self.pending = iter(())
+        self.read_ahead = self.taken
+
+    def rewind(self) -> None:
+        """Drop what was fetched and taken: the next record returned is the one at ``position``."""
+        self.version += 1
+        self.taken = -1 if self.position is None else self.position
+        self.taken_epoch = self.leader_epoch
+        self.drop_buffer()
+
+    def move_to(self, position: int | None, leader_epoch: int | None = None) -> None:
+        """Continue at *position*; None has it looked up again."""
+        self.position = position
+        self.leader_epoch = leader_epoch
+        self.requested_reset = None
+        self.rewind()
+
+    def request_reset(self, where: str) -> None:
+        """Continue at the start or end of the log, as it will be when someone looks."""
+        self.move_to(None)
+        self.requested_reset = where

@@ -1,0 +1,285 @@
+"""Reading ahead from the assigned partitions, in turn, and handing out so many records at a time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from streamlog.client.assigned_partition import AssignedPartition
+from streamlog.client.min_bytes_gate import NEVER, MinBytesGate
+from streamlog.client.record_slice import FetchedBatch, RecordSlice
+from streamlog.errors import (
+    CorruptLogError,
+    CorruptRecordError,
+    OffsetOutOfRangeError,
+    StreamlogError,
+    UnknownTopicOrPartitionError,
+)
+from streamlog.record import BatchView, split_batches
+from streamlog.record.layout import CONTROL_BIT
+from streamlog.record.serialization import Deserializer, resolve_deserializer
+
+if TYPE_CHECKING:
+    from streamlog.broker.partition import Partition
+    from streamlog.config import ConsumerConfig
+    from streamlog.runtime import Signal
+
+_READ_BYTES = 128 * 1024
+"""How much one read of the log asks for: what the processor's cache can hold until it is decoded.
+A read is a copy out of a map, so that larger ones would save nothing."""
+
+ResetHandler = Callable[[AssignedPartition, OffsetOutOfRangeError], None]
+
+
+class Fetcher:
+    """The buffers of all assigned partitions. Threads: the consumer's.
+
+    `collect` goes round the partitions and starts each time where it stopped, so that a busy one
+    never keeps the others waiting (CON-16). While nothing was appended since all was read it costs
+    one look at the signal, however many partitions there are.
+
+    Source: Kafka ``FetchCollector``, ``FetchBuffer``.
+    """
+
+    def __init__(
+        self, config: ConsumerConfig, signal: Signal, on_out_of_range: ResetHandler
+    ) -> None:
+        self._isolation = config.isolation_level
+        self._check_crcs = config.check_crcs
+        self._max_bytes = config.fetch_max_bytes
+        self._max_partition_bytes = config.max_partition_fetch_bytes
+        self._specs = config.key_deserializer, config.value_deserializer
+        self._deserializes = any(resolve_deserializer(spec) for spec in self._specs)
+        self._deserializers: dict[str, tuple[Deserializer | None, Deserializer | None]] = {}
+        self._signal = signal
+        self._signal_is_set = signal.is_set
+        self._signal_clear = signal.clear
+        self._on_out_of_range = on_out_of_range
+        self._gate = MinBytesGate(config) if config.fetch_min_bytes > 1 else None
+        self._partitions: list[AssignedPartition] = []
+        self._turn = 0
+        # Whether there may be records that no signal will announce.
+        self._may_have_more = False
+        # Whose records the last call took.
+        self._taken_from: list[AssignedPartition] = []
+        # What the present call may still read, in all, and whether that kept it from reading.
+        self._budget_bytes = 0
+        self._is_cut = False
+
+    # ---- what to read from
+
+    def assign(self, partitions: Iterable[AssignedPartition]) -> None:
+        """Read from *partitions* and no others; those that left are no longer waited for."""
+        assigned = list(partitions)
+        kept = set(map(id, assigned))
+        for left in self._partitions:
+            if id(left) not in kept:
+                self.detach(left)
+        self._partitions = assigned
+        self._turn = 0
+        self.look_again()
+
+    def attach(self, assigned: AssignedPartition, partition: Partition) -> None:
+        """Let *assigned* read from *partition*, whose appends set the signal from now on."""
+        self.detach(assigned)
+        partition.add_waiter(self._signal)
+        assigned.partition = partition
+        self.look_again()
+
+    def detach(self, assigned: AssignedPartition) -> None:
+        """Stop reading from and waiting for the partition behind *assigned*."""
+        if assigned.partition is not None:
+            assigned.partition.remove_waiter(self._signal)
+            assigned.partition = None
+
+    def look_again(self) -> None:
+        """A position or a pause changed: look at every partition next time."""
+        self._may_have_more = True
+
+    # ---- reading
+
+    def has_work(self, now_ms: float) -> bool:
+        """Return whether `collect` would return records or raise. Changes nothing the user can see."""
+        if self._gate is not None:
+            return self._gate.is_open(self._partitions, now_ms)
+        isolation = self._isolation
+        for assigned in self._partitions:
+            partition = assigned.partition
+            if partition is not None and assigned.position is not None and not assigned.paused:
+                try:
+                    # Not only above: a position beyond the end is out of range (CON-5).
+                    if partition.end_offset(isolation) != assigned.taken:
+                        return True
+                except StreamlogError:
+                    return True
+        return False
+
+    @property
+    def due_ms(self) -> float:
+        """When waiting for ``fetch_min_bytes`` ends; infinity when nobody waits for that."""
+        return NEVER if self._gate is None else self._gate.due_ms
+
+    def collect(self, limit: int, now_ms: float) -> list[RecordSlice]:
+        """Take up to *limit* records out of the buffers, reading as needed; none gives an empty list.
+
+        The positions stay where they are: `deliver` moves them once the records are on their way to
+        the user. What is wrong with one partition (`CorruptLogError`,
+        `RecordDecodeError`, `OffsetOutOfRangeError`) is raised when the records before it were
+        returned; the other partitions are returned by the next calls.
+        """
+        if not self._may_have_more and not self._signal_is_set():
+            return []
+        # Cleared before looking: an append from here on raises it again.
+        self._signal_clear()
+        self._may_have_more = True
+        gate = self._gate
+        if gate is not None and not gate.is_open(self._partitions, now_ms):
+            return []
+        slices: list[RecordSlice] = []
+        self._taken_from.clear()
+        self._budget_bytes = self._max_bytes
+        self._is_cut = False
+        partitions = self._partitions
+        for _ in range(len(partitions)):
+            assigned = partitions[self._turn]
+            following = self._turn + 1 if self._turn + 1 < len(partitions) else 0
+            try:
+                limit -= self._take(assigned, limit, slices)
+            except StreamlogError:
+                assigned.drop_buffer()
+                if slices:
+                    return slices  # the next call starts here and meets the error first
+                self._turn = following
+                raise
+            self._turn = following
+            if not limit:
+                return slices
+        self._may_have_more = self._is_cut
+        if gate is not None:
+            gate.close()
+        return slices
+
+    def deliver(self) -> None:
+        """Move the positions past what `collect` took (CON-4)."""
+        for assigned in self._taken_from:
+            assigned.deliver()
+
+    def _take(self, assigned: AssignedPartition, limit: int, slices: list[RecordSlice]) -> int:
+        """Append up to *limit* records of one partition to *slices*; return how many."""
+        if assigned.partition is None or assigned.position is None or assigned.paused:
+            return 0
+        if assigned.taken != assigned.position:
+            assigned.rewind()  # taken by a call that did not get as far as returning it
+        self._taken_from.append(assigned)
+        left = limit
+        budget_bytes = self._max_partition_bytes
+        while left:
+            batch = assigned.current
+            if batch is None:
+                view = next(assigned.pending, None)
+                if view is None:
+                    read_bytes = self._read(assigned, budget_bytes)
+                    if not read_bytes:
+                        break
+                    budget_bytes -= read_bytes
+                    continue
+                start = self._first_record(assigned, view)
+                if start == view.record_count:
+                    assigned.taken = max(assigned.taken, view.next_offset)
+                    continue
+                batch = FetchedBatch(assigned.topic_partition, view)
+            else:
+                view, start = batch.view, assigned.current_start
+            stop = start + left
+            if stop >= view.record_count:
+                stop = view.record_count
+                part = RecordSlice(batch, start, stop, view.next_offset)
+                assigned.current = None
+            else:
+                part = RecordSlice(batch, start, stop, view.offsets()[stop - 1] + 1)
+                assigned.current, assigned.current_start = batch, stop
+            if self._deserializes:
+                self._deserialize(assigned, part, slices)
+            slices.append(part)
+            left -= stop - start
+            assigned.taken, assigned.taken_epoch = part.next_offset, view.leader_epoch
+        if left == limit:
+            assigned.deliver()  # nothing but control records, if anything
+        return limit - left
+
+    def _first_record(self, assigned: AssignedPartition, view: BatchView) -> int:
+        """Return which record of *view* is the first to return; the record count for none of them."""
+        if view.next_offset <= assigned.taken or view.attributes & CONTROL_BIT:
+            return view.record_count
+        if self._check_crcs:
+            try:
+                view.check()
+            except CorruptRecordError as error:
+                raise _damaged(assigned, error, view.base_offset, view.next_offset) from error
+        if view.base_offset >= assigned.taken:
+            return 0
+        # The read began below the position, at the start of the batch that holds it (LOG-7).
+        return bisect_left(view.offsets(), assigned.taken)
+
+    def _read(self, assigned: AssignedPartition, budget_bytes: int) -> int:
+        """Fill the empty buffer of *assigned*; return how many bytes that took, 0 for nothing."""
+        partition = assigned.partition
+        if partition is None:
+            return 0
+        try:
+            if partition.end_offset(self._isolation) == assigned.read_ahead:
+                return 0
+            size = min(budget_bytes, self._budget_bytes, _READ_BYTES)
+            if size <= 0 and self._budget_bytes != self._max_bytes:
+                self._is_cut = True
+                return 0
+            data = partition.read(assigned.read_ahead, size, self._isolation)
+            batches = split_batches(data)
+        except OffsetOutOfRangeError as error:
+            self._on_out_of_range(assigned, error)
+            return 1
+        except UnknownTopicOrPartitionError:
+            self.detach(assigned)  # deleted; whoever refreshes the topics sees it as well
+            return 0
+        except CorruptRecordError as error:
+            raise _damaged(assigned, error, assigned.read_ahead, None) from error
+        if not batches:
+            return 0
+        assigned.pending = iter(batches)
+        assigned.read_ahead = batches[-1].next_offset
+        self._budget_bytes -= len(data)
+        return len(data)
+
+    def _deserialize(
+        self, assigned: AssignedPartition, part: RecordSlice, slices: list[RecordSlice]
+    ) -> None:
+        """Decode *part* now; at a record that cannot be, keep what precedes it and raise."""
+        topic = assigned.topic_partition.topic
+        found = self._deserializers.get(topic)
+        if found is None:
+            key_spec, value_spec = self._specs
+            found = self._deserializers[topic] = (
+                resolve_deserializer(key_spec, topic, "key"),
+                resolve_deserializer(value_spec, topic, "value"),
+            )
+        error = part.deserialize(*found)
+        if error is not None:
+            if len(part):
+                slices.append(part)
+                assigned.taken_epoch = part.batch.view.leader_epoch
+            assigned.taken = part.next_offset
+            raise error
+
+
+def _damaged(
+    assigned: AssignedPartition, error: Exception, first_bad: int, next_good: int | None
+) -> CorruptLogError:
+    return CorruptLogError(
+        f"{assigned.topic_partition} at offset {first_bad}: {error}",
+        topic_partition=assigned.topic_partition,
+        first_bad_offset=first_bad,
+        next_good_offset=next_good,
+        file="",
+        position=0,
+    )

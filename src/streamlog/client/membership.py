@@ -1,0 +1,172 @@
+"""A consumer's side of its group: heartbeats, and the steps that follow from what they bring."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from streamlog.broker.group_membership import JOIN_EPOCH, Heartbeat
+from streamlog.broker.member_session import MemberSession
+from streamlog.client.subscription import SubscriptionState
+from streamlog.errors import (
+    FencedMemberEpochError,
+    StaleMemberEpochError,
+    StreamlogError,
+    UnknownMemberIdError,
+    WakeupError,
+)
+from streamlog.structs import TopicPartition
+
+if TYPE_CHECKING:
+    from streamlog.broker.group_coordinator import GroupCoordinator
+    from streamlog.config import ConsumerConfig
+
+NO_EPOCH = -1
+"""The generation of a consumer that is no member. Source: Kafka ``JoinGroupRequest``."""
+
+_log = logging.getLogger("streamlog")
+
+
+class Membership:
+    """Membership of one consumer in one group. Threads: the consumer's, inside its calls.
+
+    `update` sends heartbeats until there is nothing left to do: give up what is taken away, confirm
+    it, take what is new. Nothing here waits: what another member still holds comes by a later
+    heartbeat, for which the coordinator sets the session's signal. Source: Kafka
+    ``ConsumerMembershipManager``; NGP-3, CON-13.
+    """
+
+    def __init__(
+        self,
+        coordinator: GroupCoordinator,
+        group_id: str,
+        config: ConsumerConfig,
+        subscription: SubscriptionState,
+        session: MemberSession,
+    ) -> None:
+        self._coordinator = coordinator
+        self._group_id = group_id
+        self._client_id = config.client_id
+        self._subscription = subscription
+        self.before_revocation: Callable[[], None] = _nothing
+        """Called while the partitions to be revoked are still assigned: auto-commit (CON-8)."""
+        self.session = session
+        self.member_id = ""
+        """Given by the coordinator; empty for a consumer that is no member."""
+        self.epoch = NO_EPOCH
+        """The member epoch, which users know as the generation."""
+        self.news_seen = session.news
+        """The ``session.news`` that the last heartbeat answered."""
+        self.is_in_callback = False
+        """Whether a rebalance listener is running."""
+        self._callback_error: Exception | None = None
+
+    def update(self) -> None:
+        """Bring the assignment up to date with the group, joining it first if need be.
+
+        Raises StreamlogError with the first exception of the listener as its cause, after everything
+        was done all the same.
+        """
+        while self._heartbeat():
+            pass
+        self._raise_callback_error()
+
+    def _heartbeat(self) -> bool:
+        """Send one heartbeat and carry out the answer; return whether another has to follow."""
+        subscription, session = self._subscription, self.session
+        is_joining = self.member_id == ""
+        owned = frozenset(subscription.assigned)
+        news = session.news
+        try:
+            response = self._coordinator.heartbeat(
+                Heartbeat(
+                    self._group_id,
+                    self.member_id,
+                    JOIN_EPOCH if is_joining else self.epoch,
+                    self._client_id,
+                    subscription.request,
+                    session,
+                    owned,
+                )
+            )
+        except (UnknownMemberIdError, FencedMemberEpochError) as error:
+            _log.warning("Joining the group again: %s", error)
+            self._lose(owned)
+            return True
+        self.member_id, self.epoch = response.member_id, response.member_epoch
+        self.news_seen = news
+        revoked = owned - response.assignment
+        if revoked:
+            self._revoke(revoked)
+            return True
+        added = response.assignment - owned
+        if added:
+            subscription.assign_from_group(response.assignment)
+        if added or is_joining:
+            self._call("on_partitions_assigned", added)
+        return False
+
+    def leave(self) -> None:
+        """Give up everything and leave; nothing happens for a consumer that is no member.
+
+        Raises as `update` does, after having left.
+        """
+        if self.member_id == "":
+            return
+        owned = frozenset(self._subscription.assigned)
+        try:
+            self._coordinator.check_committer(self._group_id, self.member_id, self.epoch)
+        except (UnknownMemberIdError, StaleMemberEpochError):
+            self._lose(owned)
+        else:
+            if owned:
+                self._revoke(owned)
+            self._coordinator.leave(self._group_id, self.member_id)
+            self._forget()
+        self._raise_callback_error()
+
+    def _revoke(self, revoked: frozenset[TopicPartition]) -> None:
+        self.before_revocation()
+        self._call("on_partitions_revoked", revoked)
+        subscription = self._subscription
+        subscription.assign_from_group(frozenset(subscription.assigned) - revoked)
+
+    def _lose(self, owned: frozenset[TopicPartition]) -> None:
+        self._forget()
+        if owned:
+            self._call("on_partitions_lost", owned)
+            self._subscription.assign_from_group(frozenset())
+
+    def _raise_callback_error(self) -> None:
+        error, self._callback_error = self._callback_error, None
+        if isinstance(error, WakeupError):
+            raise error
+        if error is not None:
+            raise StreamlogError(
+                f"group {self._group_id!r}: the rebalance listener failed: {error!r}"
+            ) from error
+
+    def _forget(self) -> None:
+        self.member_id = ""
+        self.epoch = NO_EPOCH
+
+    def _call(self, method: str, partitions: Collection[TopicPartition]) -> None:
+        """Run one method of the listener. What it raises is kept for the end: a half-finished step
+        would leave two members with one partition, or none.
+        """
+        listener = self._subscription.listener
+        if listener is None:
+            return
+        self.is_in_callback = True
+        try:
+            getattr(listener, method)(sorted(partitions))
+        except Exception as error:  # noqa: BLE001 - the caller's code may raise anything
+            if self._callback_error is None:
+                self._callback_error = error
+        finally:
+            self.is_in_callback = False
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -1,0 +1,277 @@
+"""What happens inside `Consumer.poll`: membership, commits, positions, then records or waiting."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from streamlog.client.subscription import SubscriptionKind
+from streamlog.errors import (
+    IllegalStateError,
+    StreamlogError,
+    StreamlogTimeoutError,
+    UnknownTopicOrPartitionError,
+)
+from streamlog.structs import OffsetAndMetadata
+
+if TYPE_CHECKING:
+    from streamlog.broker.broker import Broker
+    from streamlog.client.assigned_partition import AssignedPartition
+    from streamlog.client.commits import OffsetCommitter, Offsets
+    from streamlog.client.fetcher import Fetcher
+    from streamlog.client.membership import Membership
+    from streamlog.client.positions import PositionFinder
+    from streamlog.client.record_slice import RecordSlice
+    from streamlog.client.subscription import SubscriptionState
+    from streamlog.config import ConsumerConfig
+    from streamlog.runtime import Signal
+
+_log = logging.getLogger("streamlog")
+
+_NEVER = float("inf")
+_RETRY_BACKOFF_MS = 100.0
+
+
+class PollLoop:
+    """The moving parts of one consumer, in the order in which a poll needs them.
+
+    A poll with nothing to do but return records compares three numbers with the last ones it saw
+    (news from the group, the epoch of the topics, the time of the next auto-commit) and goes to the
+    fetcher. Threads: the consumer's, except `interrupt`. Source: Kafka ``AsyncKafkaConsumer.poll``.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        config: ConsumerConfig,
+        signal: Signal,
+        subscription: SubscriptionState,
+        fetcher: Fetcher,
+        positions: PositionFinder,
+        membership: Membership | None,
+        committer: OffsetCommitter | None,
+    ) -> None:
+        self._broker = broker
+        self._clock = broker.runtime.clock
+        self._monotonic_ms = self._clock.monotonic_ms
+        self._signal = signal
+        self._subscription = subscription
+        self._fetcher = fetcher
+        self._positions = positions
+        self._membership = membership
+        self._session = None if membership is None else membership.session
+        self._committer = committer
+        self._auto_create = config.allow_auto_create_topics
+        self._topic_epoch = -1
+        self._is_changed = True
+        self._interrupt: StreamlogError | None = None
+        self._auto_commit_ms = float(config.auto_commit_interval_ms)
+        self._next_auto_commit_ms = _NEVER
+        if membership is not None:
+            membership.before_revocation = self.commit_before_revocation
+        if config.enable_auto_commit and committer is not None:
+            self._next_auto_commit_ms = self._monotonic_ms() + self._auto_commit_ms
+
+    # ---- one poll
+
+    def poll(self, timeout_ms: float | None, limit: int) -> list[RecordSlice]:
+        """Return up to *limit* records, as soon as there are any; none when the time is up.
+
+        None waits without a limit. The positions do not move: see `deliver`.
+        """
+        now_ms = self._monotonic_ms()
+        self._maintain(now_ms)
+        slices = self._fetcher.collect(limit, now_ms)
+        if slices or timeout_ms == 0:
+            return slices
+        return self._wait(now_ms, timeout_ms, limit)
+
+    def _maintain(self, now_ms: float) -> None:
+        """Do what is due, which is nothing most of the time."""
+        if self._interrupt is not None:
+            self._raise_interrupt()
+        membership = self._membership
+        if membership is not None:
+            session = membership.session
+            session.last_poll_ms = now_ms
+            if self._committer is not None and self._committer.has_completed:
+                self._committer.run_callbacks()
+            if session.news != membership.news_seen:
+                self._is_changed = True
+        if self._is_changed or self._broker.topic_epoch != self._topic_epoch:
+            self.refresh()
+        if now_ms >= self._next_auto_commit_ms:
+            is_done = self._auto_commit()
+            pause_ms = self._auto_commit_ms if is_done else _RETRY_BACKOFF_MS
+            self._next_auto_commit_ms = now_ms + pause_ms
+
+    def _wait(self, now_ms: float, timeout_ms: float | None, limit: int) -> list[RecordSlice]:
+        deadline_ms = _NEVER if timeout_ms is None else now_ms + timeout_ms
+        session = self._session
+        try:
+            while True:
+                if session is not None:
+                    # Waiting is not the silence that max_poll_interval_ms is about (CON-14).
+                    session.last_poll_ms = _NEVER
+                until_ms = min(deadline_ms, self._fetcher.due_ms)
+                if self._next_auto_commit_ms < until_ms and self._uncommitted():
+                    until_ms = self._next_auto_commit_ms
+                pause_ms = None if until_ms == _NEVER else until_ms - now_ms
+                self._clock.wait_until(self._has_work, self._signal, pause_ms)
+                # The wait took the signal down, so the fetcher cannot tell by it.
+                self._fetcher.look_again()
+                now_ms = self._monotonic_ms()
+                self._maintain(now_ms)
+                slices = self._fetcher.collect(limit, now_ms)
+                if slices or now_ms >= deadline_ms:
+                    return slices
+        finally:
+            if session is not None:
+                session.last_poll_ms = self._monotonic_ms()
+
+    def _has_work(self) -> bool:
+        membership = self._membership
+        return (
+            self._interrupt is not None
+            or self._broker.topic_epoch != self._topic_epoch
+            or (membership is not None and membership.session.news != membership.news_seen)
+            or self._fetcher.has_work(self._monotonic_ms())
+        )
+
+    def interrupt(self, error: StreamlogError) -> None:
+        """Let the present wait, or the next poll, raise *error*, once. Threads: any."""
+        self._interrupt = error
+        self._signal.set()
+
+    def _raise_interrupt(self) -> None:
+        error, self._interrupt = self._interrupt, None
+        if error is not None:
+            raise error
+
+    # ---- membership and positions
+
+    def changed(self) -> None:
+        """The subscription changed, or a position has to be looked up: see to it at the next poll."""
+        self._is_changed = True
+        self._fetcher.look_again()
+
+    def refresh(self) -> None:
+        """Bring topics, membership and positions up to date.
+
+        Raises `IllegalStateError` when nothing is subscribed or assigned (CON-3), `InvalidTopicError`
+        for a name no topic can have, what `Membership.update` and `PositionFinder.find` raise.
+        """
+        subscription = self._subscription
+        if subscription.kind is SubscriptionKind.NONE:
+            raise IllegalStateError(
+                "the consumer is not subscribed to any topic and has no partition assigned: call "
+                "subscribe() or assign() before poll()"
+            )
+        membership = self._membership
+        if membership is not None and membership.is_in_callback:
+            raise IllegalStateError("poll() was called from within a rebalance listener")
+        self._is_changed = True  # stays so when one of the steps raises
+        if subscription.kind is SubscriptionKind.TOPICS:
+            self._create_topics(subscription.request.topics)
+        elif subscription.kind is SubscriptionKind.ASSIGNED:
+            self._create_topics({topic for topic, _ in subscription.assigned})
+        # Before the look, so that a change in the meantime is seen as one.
+        self._topic_epoch = self._broker.topic_epoch
+        if membership is not None and subscription.is_by_group:
+            membership.update()
+        assigned = subscription.assigned.values()
+        for one in assigned:
+            self._attach(one)
+        self._fetcher.look_again()
+        self._positions.find(assigned)
+        self._is_changed = False
+
+    def position(self, assigned: AssignedPartition, timeout_ms: float) -> int:
+        """Return the position of *assigned*, looked up now if need be (CON-15).
+
+        Waits for a partition that does not exist; raises `StreamlogTimeoutError` when nobody created
+        it in time, and `WakeupError`.
+        """
+        if assigned.position is None or assigned.partition is None:
+            self._create_topics({assigned.topic_partition.topic})
+            self._attach(assigned)
+            self._positions.find([assigned])
+        if assigned.position is None:
+            self._clock.wait_until(lambda: self._appears(assigned), self._signal, timeout_ms)
+            self._fetcher.look_again()
+            if self._interrupt is not None:
+                self._raise_interrupt()
+            self._attach(assigned)
+            self._positions.find([assigned])
+        if assigned.position is None:
+            raise StreamlogTimeoutError(
+                f"{assigned.topic_partition} has no position after {timeout_ms:.0f} ms: "
+                "it does not exist"
+            )
+        return assigned.position
+
+    def _appears(self, assigned: AssignedPartition) -> bool:
+        self._attach(assigned)
+        return assigned.partition is not None or self._interrupt is not None
+
+    def _attach(self, assigned: AssignedPartition) -> None:
+        """Find the partition of that name, which may have come, gone or been replaced."""
+        try:
+            partition = self._broker.partition(*assigned.topic_partition)
+        except UnknownTopicOrPartitionError:
+            self._fetcher.detach(assigned)
+            return
+        if partition is not assigned.partition:
+            if assigned.was_found:
+                assigned.move_to(None)  # a new topic under an old name
+            assigned.was_found = True
+            self._fetcher.attach(assigned, partition)
+
+    def _create_topics(self, names: frozenset[str] | set[str]) -> None:
+        for name in names:
+            try:
+                self._broker.topic_or_create(name, self._auto_create)
+            except UnknownTopicOrPartitionError:
+                if self._topic_epoch < 0:
+                    _log.warning("topic %r does not exist (yet)", name)
+
+    # ---- auto-commit
+
+    def _auto_commit(self, timeout_ms: float = 0) -> bool:
+        """Commit the positions that moved since they were last committed; False when that failed."""
+        committer, offsets = self._committer, self._uncommitted()
+        if committer is None or not offsets:
+            return True
+        if not committer.commit_quietly(offsets, timeout_ms):
+            return False
+        self.mark_committed(offsets)
+        return True
+
+    def commit_before_revocation(self, timeout_ms: float = 0) -> None:
+        """Auto-commit, if enabled, before partitions are given up (CON-8). A failure is logged."""
+        if self._next_auto_commit_ms != _NEVER:
+            self._auto_commit(timeout_ms)
+
+    def mark_committed(self, offsets: Offsets) -> None:
+        """Remember what was committed, so that auto-commit does not repeat it."""
+        for topic_partition, committed in offsets.items():
+            assigned = self._subscription.assigned.get(topic_partition)
+            if assigned is not None:
+                assigned.committed_position = committed.offset
+
+    def consumed(self) -> Offsets:
+        """Return the positions of all assigned partitions that have one: what `commit` commits."""
+        return {
+            topic_partition: OffsetAndMetadata(one.position, leader_epoch=one.leader_epoch)
+            for topic_partition, one in self._subscription.assigned.items()
+            if one.position is not None and one.partition is not None
+        }
+
+    def _uncommitted(self) -> Offsets:
+        return {
+            topic_partition: OffsetAndMetadata(one.position, leader_epoch=one.leader_epoch)
+            for topic_partition, one in self._subscription.assigned.items()
+            if one.position is not None
+            and one.position != one.committed_position
+            and one.partition is not None
+        }
