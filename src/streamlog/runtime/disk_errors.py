@@ -25,16 +25,16 @@ def raise_translated(error: OSError, path: str, attempt: str) -> NoReturn:
         raise disk_full(path, attempt, error.errno) from error
     if error.errno == errno.EBADF:
         raise closed(path) from error
-    if error.filename is None:
+    if error.filename is None and error.errno is not None:
         error.filename = path
     raise error
 
 
 def disk_full(path: str, attempt: str, number: int) -> DiskFullError:
     """Return the error for having no room to *attempt*."""
-    name = errno.errorcode[number]
-    error = DiskFullError(f"{path}: no room to {attempt} ({name})", errno=number)
+    error = DiskFullError(f"{path}: no room to {attempt}", errno=number)
     error.filename = path
+    error.strerror = f"No room to {attempt}"  # what str() shows, between number and filename
     return error
 
 

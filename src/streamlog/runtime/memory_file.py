@@ -88,6 +88,8 @@ class MemoryContent:
         view = memoryview(data).cast("B")
         _check_position(position, len(view))
         end = position + len(view)
+        if not view:
+            return  # as on a disk, writing nothing past the end does not grow the file
         if end > self.size:
             self.resize(end)
         if self.mapping is not None:

@@ -31,29 +31,34 @@ class MemoryNames:
     def __init__(self) -> None:
         self._root: Directory = {}
 
-    def find(self, path: str) -> Directory | MemoryContent | None:
-        """Return what *path* names, or None."""
+    def entry(self, path: str) -> Directory | MemoryContent:
+        """Return what *path* names."""
         found: Directory | MemoryContent = self._root
         for name in _components(path):
-            if not isinstance(found, dict) or name not in found:
-                return None
+            if not isinstance(found, dict):
+                raise os_error(errno.ENOTDIR, path)
+            if name not in found:
+                raise os_error(errno.ENOENT, path)
             found = found[name]
         return found
 
+    def find(self, path: str) -> Directory | MemoryContent | None:
+        """Return what *path* names, or None."""
+        try:
+            return self.entry(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
     def directory(self, path: str) -> Directory:
         """Return the directory *path*."""
-        found = self.find(path)
-        if found is None:
-            raise os_error(errno.ENOENT, path)
+        found = self.entry(path)
         if not isinstance(found, dict):
             raise os_error(errno.ENOTDIR, path)
         return found
 
     def file(self, path: str) -> MemoryContent:
         """Return the content of the file *path*."""
-        found = self.find(path)
-        if found is None:
-            raise os_error(errno.ENOENT, path)
+        found = self.entry(path)
         if isinstance(found, dict):
             raise StorageError(f"{path} is not a regular file", errno=errno.EISDIR)
         return found
@@ -104,11 +109,9 @@ class MemoryNames:
 
     def rename(self, source: str, target: str) -> None:
         """Give *source* the name *target*, replacing a file or an empty directory of that name."""
-        moved = self.find(source)
-        if moved is None:
-            raise os_error(errno.ENOENT, source)
         old_directory, old_name = self._place(source)
         new_directory, new_name = self._place(target)
+        moved = self.entry(source)
         replaced = self.find(target)
         if moved is replaced:
             return

@@ -92,13 +92,12 @@ class OsFile(File):
             raise_translated(error, self.path, f"write {len(rest)} bytes at {position}")
 
     def map(self, size: int, *, writable: bool) -> Mapping:
-        if self._fd == CLOSED_FD:
-            raise closed(self.path)  # mmap takes -1 for an anonymous map
+        fd = self._opened()
         if size <= 0:
             raise ValueError(f"{self.path}: cannot map {size} bytes")
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
         try:
-            return _map(self._fd, size, access)
+            return _map(fd, size, access)
         except OSError as error:
             raise_translated(error, self.path, f"map {size} bytes")
         except ValueError as error:
@@ -106,13 +105,13 @@ class OsFile(File):
 
     def sync_data(self) -> None:
         try:
-            system_calls.sync_file_data(self._fd)
+            system_calls.sync_file_data(self._opened())
         except OSError as error:
             raise_translated(error, self.path, "sync the data")
 
     def sync(self) -> None:
         try:
-            system_calls.sync_file(self._fd)
+            system_calls.sync_file(self._opened())
         except OSError as error:
             raise_translated(error, self.path, "sync the file")
 
@@ -123,6 +122,12 @@ class OsFile(File):
                 os.close(fd)
             except OSError as error:
                 raise_translated(error, self.path, "close the file")
+
+    def _opened(self) -> int:
+        # Where the system would not answer -1 with EBADF: for mmap it is an anonymous map.
+        if self._fd == CLOSED_FD:
+            raise closed(self.path)
+        return self._fd
 
     def _forked(self) -> None:
         self.close()

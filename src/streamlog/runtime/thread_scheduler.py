@@ -57,13 +57,14 @@ class ThreadScheduler(Scheduler):
         timer, is_first = self._queue.add(when_ms, callback, self)
         if self._closed:
             timer.cancel()
-        elif self._thread is None:
+            return timer
+        if self._thread is None:
             try:
                 self._start_thread()
             except RuntimeError:  # no thread to be had: do not keep what will never run
                 timer.cancel()
                 raise
-        elif is_first:
+        if is_first:  # also here: another caller's thread may have gone to sleep meanwhile
             self._wake.set()
         return timer
 
