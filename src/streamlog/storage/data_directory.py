@@ -39,6 +39,7 @@ _TOPICS, _QUARANTINE = "topics", "quarantine"
 _KNOWN_NAMES = {LOCK_FILE_NAME, _FORMAT, _STATE, _META, _TOPICS, _QUARANTINE}
 _CLEAN, _DIRTY = "CLEAN", "DIRTY"
 _DELETE_SUFFIX = "-delete"
+_ASIDE_NAME_LENGTH = 200
 
 
 class DataDirectory:
@@ -290,8 +291,10 @@ class DataDirectory:
     def _set_aside(self, path: str) -> None:
         """Rename, then remove: a crash in between leaves a name that says what it is."""
         number = 0
+        # Cut: with the suffix, the longest legal topic name would be longer than a file name may be.
+        stem = path[: path.rindex("/") + _ASIDE_NAME_LENGTH]
         while self._filesystem.exists(
-            aside := f"{path}.{self._generation}.{number}{_DELETE_SUFFIX}"
+            aside := f"{stem}.{self._generation}.{number}{_DELETE_SUFFIX}"
         ):
             number += 1
         self._filesystem.rename(path, aside)

@@ -24,7 +24,7 @@ class Quarantine:
         *log_name* is the name of the log's directory. Raises OSError when the copy cannot be made: then nothing may be cut.
         """
         filesystem = self._filesystem
-        number, stem = 0, f"{self._clock.time_ms()}-{log_name}"
+        number, stem = 0, f"{self._clock.time_ms()}-{log_name[:200]}"
         while filesystem.exists(directory := join(self._root, f"{stem}-{number}")):
             number += 1
         filesystem.make_dir(directory)

@@ -21,7 +21,8 @@ from streamlog.runtime import FileSystem, Mapping, TokenLock
 from streamlog.storage.batch_scan import find_next_batch, header_at, headers_from
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.segment_file import MAX_CHUNK_BYTES
-from streamlog.storage.segment_index import NO_TIMESTAMP, IndexedSegmentFile
+from streamlog.storage.segment_index import IndexedSegmentFile
+from streamlog.structs import NO_TIMESTAMP
 
 _logger = logging.getLogger("streamlog")
 

@@ -12,9 +12,7 @@ from streamlog.storage.offset_index import OffsetIndex
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.segment_file import SegmentFile
 from streamlog.storage.time_index import TimeIndex
-
-#: Timestamp of what has no record (Kafka ``RecordBatch.NO_TIMESTAMP``); producers cannot send a negative one (REC-2).
-NO_TIMESTAMP = -1
+from streamlog.structs import NO_TIMESTAMP
 
 
 class IndexedSegmentFile(SegmentFile):
