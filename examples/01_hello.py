@@ -11,6 +11,8 @@ with Broker("demo-data/hello") as broker:  # a directory; Broker() alone lives i
             sent = producer.send("greetings", word, key=b"en").result()
             print(f"stored {word!r} in {sent.topic_partition} at offset {sent.offset}")
 
-    with Consumer(broker, "greetings", group_id="readers", auto_offset_reset="earliest") as consumer:
+    with Consumer(
+        broker, "greetings", group_id="readers", auto_offset_reset="earliest"
+    ) as consumer:
         for record in consumer.poll(timeout_ms=1000):
             print(f"read {record.value!r} at offset {record.offset}")

@@ -6,9 +6,12 @@ import inspect
 import re
 from pathlib import Path
 
+import attrs
 import pytest
 
 import streamlog
+from streamlog import BrokerConfig, ConsumerConfig, ProducerConfig, TopicConfig
+from streamlog.config.broker_config import _TOPIC_KEYS as BROKER_NAMES_OF_TOPIC_KEYS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -72,6 +75,21 @@ def test_source_files_named_by_the_architecture_exist() -> None:
     assert [
         name for name in sorted(files) if not (ROOT / "src" / "streamlog" / name).exists()
     ] == []
+
+
+def test_every_option_is_used_or_said_to_hold_by_itself() -> None:
+    source = ROOT / "src" / "streamlog"
+    used = "".join(p.read_text() for p in source.rglob("*.py") if "config" not in p.parts)
+    explained = DIFFERENCES.read_text()
+    ignored = [
+        f"{config.__name__}.{field.name}"
+        for config in (ProducerConfig, ConsumerConfig, TopicConfig, BrokerConfig)
+        for field in attrs.fields(config)
+        # A broker's log_* keys are the defaults of topic keys, which are looked at by themselves.
+        if field.name not in {*BROKER_NAMES_OF_TOPIC_KEYS}
+        if not re.search(rf"\b{field.name}\b", used) and f"`{field.name}`" not in explained
+    ]
+    assert ignored == []
 
 
 def test_every_public_name_has_a_docstring() -> None:
