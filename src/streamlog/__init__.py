@@ -22,7 +22,9 @@ from streamlog.client.consumer import Consumer
 from streamlog.client.consumer_records import ConsumerRecords
 from streamlog.client.new_topic import NewTopic
 from streamlog.client.offset_spec import ListedOffset, OffsetSpec
+from streamlog.client.producer import Producer
 from streamlog.client.rebalance_listener import RebalanceListener
+from streamlog.client.record_future import RecordFuture, RunFuture
 from streamlog.config import BrokerConfig, ConsumerConfig, ProducerConfig, TopicConfig
 from streamlog.errors import (
     AlreadyOpenError,
@@ -108,6 +110,10 @@ __all__ = [
     "PartitionRecovery",
     "RecoveryOutcome",
     "RecoveryReport",
+    # producer
+    "Producer",
+    "RecordFuture",
+    "RunFuture",
     # consumer
     "Consumer",
     "ConsumerRecords",

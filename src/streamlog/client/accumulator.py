@@ -1,0 +1,308 @@
+"""Collects records into batches, and says when a batch goes."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from streamlog.client.partition_queue import BATCH_OVERHEAD_BYTES, PartitionQueue
+from streamlog.errors import BufferExhaustedError
+from streamlog.runtime import Lock
+
+if TYPE_CHECKING:
+    from streamlog.broker.partition import Partition
+    from streamlog.client.buffer_pool import BufferPool
+    from streamlog.client.producer_batch import ProducerBatch, Row
+    from streamlog.client.sender import Sender
+    from streamlog.config import ProducerConfig
+    from streamlog.errors import StreamlogError
+    from streamlog.runtime import Clock, Scheduler, Timer
+
+_MAX_PER_DRAIN = 64
+"""So many batches a thread appends for others before it goes on with its own work."""
+
+
+class RecordAccumulator:
+    """All queues of one producer, the memory they share, and the timer that empties them.
+
+    * `append` a record; `look_again` after an append without the lock
+    * `drain` a queue, `drain_all`; `wake_at` a time
+
+    A batch goes when it is full, when it has lingered for ``linger_ms``, when memory is short, and
+    on `drain_all` (PRD-5); never while the one before it waits for its retry. It goes in the thread
+    that finds it due, a sender's or the timer's, one thread at a time for each partition, so that
+    order is kept. One timer serves all queues: armed by the first open batch, armed again while there
+    are any. Threads: any. Source: Kafka ``RecordAccumulator``.
+    """
+
+    def __init__(
+        self,
+        config: ProducerConfig,
+        clock: Clock,
+        scheduler: Scheduler,
+        pool: BufferPool,
+        sender: Sender,
+    ) -> None:
+        self.pool = pool
+        self.lingers = config.linger_ms > 0
+        self._linger_ms = config.linger_ms
+        self._batch_bytes = max(config.batch_size, BATCH_OVERHEAD_BYTES)
+        self._clock = clock
+        self._scheduler = scheduler
+        self._sender = sender
+        self._lock = Lock()
+        self._queues: dict[tuple[str, int], PartitionQueue] = {}
+        self._wakeups: dict[PartitionQueue, float] = {}
+        self._timer: Timer | None = None
+        self._is_stopped = False
+        self.refusal: StreamlogError | None = None
+        """Why no more records are taken, once that is so."""
+
+    def queue(self, partition: Partition) -> PartitionQueue:
+        """Return the queue of a partition, always the same one for the same name and number."""
+        key = (partition.topic, partition.number)
+        with self._lock:
+            queue = self._queues.get(key)
+            if queue is None:
+                queue = self._queues[key] = PartitionQueue(*key, partition, self._clock)
+            queue.partition = partition
+            return queue
+
+    def queues(self) -> list[PartitionQueue]:
+        """Return all queues, in the order in which they were first used."""
+        with self._lock:
+            return list(self._queues.values())
+
+    # ---- records in
+
+    def append(
+        self,
+        queue: PartitionQueue,
+        row: Row,
+        size_bytes: int,
+        value_bytes: int,
+        max_block_ms: float,
+    ) -> None:
+        """Add a record of *size_bytes* (`row_bytes`), and append its batch if that is due.
+
+        Waits up to *max_block_ms* for memory, then raises BufferExhaustedError: the record was not
+        added. Raises `refusal` once that is set. With ``linger_ms=0`` the record has been
+        appended on return, unless an earlier one waits for its retry.
+        """
+        reserved_bytes = number = 0
+        wanted_bytes = max(self._batch_bytes, size_bytes + BATCH_OVERHEAD_BYTES)
+        while True:
+            full = False
+            with queue.lock:
+                if self.refusal is not None:
+                    self._give_back(reserved_bytes)
+                    raise copy.copy(self.refusal)
+                if queue.is_open and not queue.has_room_for(size_bytes):
+                    queue.seal()
+                    full = True
+                elif queue.is_open or reserved_bytes:
+                    if not queue.is_open:
+                        due_ms = self._clock.monotonic_ms() + self._linger_ms
+                        if self.lingers:
+                            self.wake_at(queue, due_ms)
+                        queue.open(wanted_bytes, reserved_bytes, due_ms)
+                        reserved_bytes = 0
+                    if not queue.push(row, size_bytes, value_bytes, lingers=self.lingers):
+                        queue.seal()
+                        full = True
+                    number = queue.newest_number() + (not full)
+                    break
+            if full:
+                self.drain(queue)
+            else:
+                reserved_bytes = min(wanted_bytes, self.pool.total_bytes)
+                self._take_memory(queue, reserved_bytes, max_block_ms)
+        if reserved_bytes:
+            self._give_back(reserved_bytes)  # another thread opened the batch meanwhile
+        if full or not self.lingers:
+            self.drain(queue)
+            if not self.lingers and not queue.is_passed(number):
+                # Another thread is appending: it takes this record along.
+                queue.wait_until(lambda: queue.is_passed(number), None)
+
+    def append_batch(self, batch: ProducerBatch, size_bytes: int, max_block_ms: float) -> None:
+        """Add a whole batch of *size_bytes* behind what is there; errors as `append`."""
+        queue = batch.queue
+        if self.seal(queue):
+            self.drain(queue)
+        reserved_bytes = min(size_bytes, self.pool.total_bytes)
+        self._take_memory(queue, reserved_bytes, max_block_ms)
+        with queue.lock:
+            if self.refusal is not None:
+                self._give_back(reserved_bytes)
+                raise copy.copy(self.refusal)
+            batch.reserved_bytes = reserved_bytes
+            if queue.tail:
+                queue.seal()
+            queue.add_sealed(batch)
+            number = batch.number
+        self.drain(queue)
+        if not self.lingers and not queue.is_passed(number):
+            queue.wait_until(lambda: queue.is_passed(number), None)
+
+    def look_again(self, queue: PartitionQueue) -> None:
+        """Do what is due after an append without the lock found ``limit`` reached."""
+        with queue.lock:
+            if queue.is_open and not queue.is_full():
+                return
+            # Full, or the row came too late for a batch that was sealed just then: it goes by itself.
+            queue.seal()
+        self.drain(queue)
+
+    def _take_memory(self, queue: PartitionQueue, size_bytes: int, max_block_ms: float) -> None:
+        pool = self.pool
+        if pool.try_take(size_bytes):
+            return
+        deadline_ms = self._clock.monotonic_ms() + max_block_ms
+        self.drain_all()  # whatever may go, goes now (PRD-5)
+        if not pool.take(size_bytes, deadline_ms - self._clock.monotonic_ms()):
+            raise BufferExhaustedError(
+                f"{queue.topic_partition}: expected {size_bytes} bytes of"
+                f" buffer_memory={pool.total_bytes} within max_block_ms={max_block_ms:g}, found"
+                f" {pool.available_bytes} free and {pool.waiting} thread(s) waiting"
+            )
+
+    def _give_back(self, size_bytes: int) -> None:
+        if size_bytes:
+            self.pool.give_back(size_bytes)
+
+    # ---- batches out
+
+    def drain(self, queue: PartitionQueue) -> None:
+        """Append what is sealed or due, in order.
+
+        Returns when there is no more, when the first batch waits for its retry, or when another
+        thread is at it already: that one goes on until there is no more.
+        """
+        sender = self._sender
+        lock = queue.lock
+        for _ in range(_MAX_PER_DRAIN):
+            with lock:
+                if queue.draining:
+                    break
+                batch = self._next(queue)
+                if batch is None:
+                    break
+                queue.draining = True
+            retry_at_ms = sender.deliver(batch)
+            if retry_at_ms is not None:
+                self.wake_at(queue, retry_at_ms)
+                break
+        else:
+            self.wake_at(queue, self._clock.monotonic_ms())
+        if queue.settling:
+            sender.settle(queue)
+
+    def _next(self, queue: PartitionQueue) -> ProducerBatch | None:
+        """Return the batch to append now, None when none is due. The caller holds the queue's lock."""
+        sealed = queue.sealed
+        if not sealed:
+            if not queue.is_open or (self.lingers and queue.due_ms > self._clock.monotonic_ms()):
+                return None
+            queue.seal()
+            if not sealed:
+                return None
+        batch = sealed[0]
+        if batch.retry_at_ms is not None and batch.retry_at_ms > self._clock.monotonic_ms():
+            return None
+        return batch
+
+    def drain_all(self) -> None:
+        """Seal every open batch and append what may go."""
+        for queue in self.queues():
+            self.seal(queue)
+            self.drain(queue)
+
+    def seal(self, queue: PartitionQueue) -> int:
+        """Seal the open batch; return the number of the queue's last batch."""
+        with queue.lock:
+            if queue.tail:
+                queue.seal()
+            return queue.newest_number()
+
+    # ---- the timer
+
+    def wake_at(self, queue: PartitionQueue, when_ms: float) -> None:
+        """Look at *queue* at *when_ms* or before. Cheap when it will be looked at by then anyway."""
+        wake_at_ms = queue.wake_at_ms
+        if wake_at_ms is not None and wake_at_ms <= when_ms:
+            return
+        with self._lock:
+            queue.wake_at_ms = when_ms
+            self._wakeups[queue] = when_ms
+            self._arm(when_ms)
+
+    def _arm(self, when_ms: float) -> None:
+        """Have the timer go off at *when_ms* or before. The caller holds the lock."""
+        if self._is_stopped:
+            return
+        timer = self._timer
+        if timer is not None:
+            if timer.when_ms <= when_ms:
+                return
+            timer.cancel()
+        self._timer = self._scheduler.call_at(when_ms, self._look)
+
+    def _look(self) -> None:
+        """Drain the queues that have something due; the timer calls this."""
+        now_ms = self._clock.monotonic_ms()
+        with self._lock:
+            self._timer = None
+            due = [queue for queue, when_ms in self._wakeups.items() if when_ms <= now_ms]
+            for queue in due:
+                del self._wakeups[queue]
+                queue.wake_at_ms = None
+            if self._wakeups:
+                self._arm(min(self._wakeups.values()))
+        for queue in due:
+            self.drain(queue)
+            self._wake_for_the_rest(queue)
+
+    def _wake_for_the_rest(self, queue: PartitionQueue) -> None:
+        """Look again when the queue's next batch is due, if there is one."""
+        with queue.lock:
+            if queue.sealed:
+                retry_at_ms = queue.sealed[0].retry_at_ms
+                if retry_at_ms is not None:
+                    self.wake_at(queue, retry_at_ms)
+            elif queue.is_open:
+                self.wake_at(queue, queue.due_ms)
+
+    # ---- the end
+
+    def refuse(self, error: StreamlogError) -> None:
+        """Take no more records: `append` raises *error* from now on. What waits here still goes."""
+        self.refusal = error
+        for queue in self.queues():
+            with queue.lock:
+                queue.idle_append_value = queue.append_value = None
+                queue.high_ns = queue.low_ns = 0
+
+    def stop(self) -> None:
+        """Stop the timer: what waits for it waits for ever."""
+        with self._lock:
+            self._is_stopped = True
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def abort(self, error: StreamlogError) -> None:
+        """Fail everything that waits here, except a batch that is being appended right now."""
+        for queue in self.queues():
+            self.seal(queue)
+            self._sender.abort(queue, error)
+
+    def forked(self, error: StreamlogError) -> None:
+        """Refuse everything, in the child of a fork: the locks may be held by threads not here."""
+        self.refusal = error
+        self._lock = Lock()
+        self._is_stopped = True
+        self._timer = None
+        self._wakeups = {}
+        for queue in self._queues.values():
+            queue.forked(error)

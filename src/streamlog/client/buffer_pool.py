@@ -1,0 +1,95 @@
+"""How many bytes wait in a producer: ``buffer_memory`` handed out and taken back."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from streamlog.runtime import Lock, Signal
+
+if TYPE_CHECKING:
+    from streamlog.runtime import Clock
+
+
+class BufferPool:
+    """A number of bytes, shared by all batches of one producer (PRD-6).
+
+    * `try_take` at once or not at all, `take` waiting its turn, `give_back`
+    * `available_bytes`, `waiting`
+
+    Only counted, not allocated: the records themselves are the caller's objects. First come, first
+    served: while somebody waits nobody overtakes, however little is asked for, so a large request
+    is not starved by small ones. Threads: any. Source: Kafka ``BufferPool``.
+    """
+
+    __slots__ = ("_clock", "_lock", "_waiters", "available_bytes", "total_bytes")
+
+    def __init__(self, total_bytes: int, clock: Clock) -> None:
+        self.total_bytes = total_bytes
+        """``buffer_memory``."""
+        self.available_bytes = total_bytes
+        """What is not taken now."""
+        self._clock = clock
+        self._lock = Lock()
+        self._waiters: deque[_Waiter] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many threads wait for room."""
+        return len(self._waiters)
+
+    def try_take(self, size_bytes: int) -> bool:
+        """Take *size_bytes* if they are free and nobody waits; return whether they were taken."""
+        with self._lock:
+            if self._waiters or size_bytes > self.available_bytes:
+                return False
+            self.available_bytes -= size_bytes
+            return True
+
+    def take(self, size_bytes: int, timeout_ms: float) -> bool:
+        """Take *size_bytes*, waiting up to *timeout_ms* behind those who came before; return whether
+        they were taken.
+
+        More than ``total_bytes`` is never free: the caller refuses that first.
+        """
+        waiter = _Waiter(size_bytes)
+        with self._lock:
+            self._waiters.append(waiter)
+            self._serve()
+        granted = self._clock.wait_until(waiter.is_granted, waiter.signal, timeout_ms)
+        if granted:
+            return True
+        with self._lock:
+            if waiter.granted:  # granted between the last look and now
+                return True
+            self._waiters.remove(waiter)
+            self._serve()  # whoever is next may ask for less
+        return False
+
+    def give_back(self, size_bytes: int) -> None:
+        """Return *size_bytes* that were taken, and serve those who wait."""
+        with self._lock:
+            self.available_bytes += size_bytes
+            if self._waiters:
+                self._serve()
+
+    def _serve(self) -> None:
+        """Give the first waiters what they asked for as far as it goes. The caller holds the lock."""
+        waiters = self._waiters
+        while waiters and waiters[0].size_bytes <= self.available_bytes:
+            waiter = waiters.popleft()
+            self.available_bytes -= waiter.size_bytes
+            waiter.granted = True
+            waiter.signal.set()
+
+
+class _Waiter:
+    __slots__ = ("granted", "signal", "size_bytes")
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self.granted = False
+        self.signal = Signal()
+
+    def is_granted(self) -> bool:
+        return self.granted

@@ -1,0 +1,406 @@
+"""Where records of one producer wait for one partition: an open batch, and sealed ones behind it."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from typing import TYPE_CHECKING
+
+from streamlog.client.producer_batch import ProducerBatch
+from streamlog.client.record_future import RecordFuture
+from streamlog.record.columns import DIRECTORY_SIZE
+from streamlog.record.layout import HEADER_SIZE
+from streamlog.runtime import Lock, Signal
+from streamlog.structs import TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamlog.broker.partition import Partition
+    from streamlog.client.producer_batch import Row
+    from streamlog.client.topic_route import TopicRoute
+    from streamlog.errors import StreamlogError
+    from streamlog.runtime import Clock
+
+BATCH_OVERHEAD_BYTES = HEADER_SIZE + DIRECTORY_SIZE + 4 * 5
+"""What a batch takes besides its records: header, directory, and the length of each column."""
+ROW_OVERHEAD_BYTES = 6
+"""What a record takes besides its value, as a rule: the value's length and a small timestamp."""
+KEY_OVERHEAD_BYTES = 3
+
+NEVER = 1 << 62
+"""More bytes than there will be."""
+
+_NS_PER_MS = 1_000_000
+
+
+class PartitionQueue:
+    """The records that wait for one partition, in order.
+
+    **Without a lock.** `send` and writers add a record by one ``tail.append(row)``, which the
+    interpreter makes a single step, so the order of the list is the order of the records::
+
+        now_ns = time_ns()
+        if queue.low_ns <= now_ns < queue.high_ns and len(value) <= queue.largest:
+            tail = queue.tail
+            tail.append(row)
+            if len(tail) < queue.limit: return
+            look again, with the lock
+        else: append with the lock
+
+    Why nothing is lost: sealing first stores ``limit = 0`` and then takes what is in the list. A
+    thread that still saw the old limit after its append had appended before that store, so its row
+    was taken. A thread that appended too late sees 0, or the limit of a batch that was opened since
+    and has a timer of its own; with 0 it looks again and finds its row in the tail.
+
+    Why the batch never outgrows ``capacity_bytes`` (but for a row of each thread that races with a
+    seal): ``limit`` counts rows as if all were of size ``largest``, and larger ones come by the lock.
+
+    Why timestamps are true: ``low_ns <= now < high_ns`` is the millisecond of the last stamp. Whoever
+    finds the clock outside of it takes the lock, reads the clock again and stamps from the present
+    end of the list on. A row that slips in behind a newer stamp was read its clock before, and is
+    appended after, that stamp was taken: the stamp is a time during its call.
+
+    **With the lock** is everything else; methods whose name begins with an underscore or that say so
+    want it held. Lock order: a queue's lock, then the accumulator's. Nothing of the broker and no
+    callback is called with it held. Source: Kafka ``RecordAccumulator``'s deque.
+    """
+
+    __slots__ = (
+        # read by the hot path
+        "append_value",
+        "high_ns",
+        "largest",
+        "limit",
+        "low_ns",
+        "single_bytes",
+        "single_count",
+        "tail",
+        # what and where
+        "_clock",
+        "lock",
+        "number",
+        "partition",
+        "route",
+        "switch_at_bytes",
+        "topic",
+        "topic_partition",
+        # the open batch
+        "_capacity_bytes",
+        "_counted_bytes",
+        "_counted_rows",
+        "_created_ms",
+        "_key_room",
+        "_reserved_bytes",
+        "_stamps",
+        "average_bytes",
+        "due_ms",
+        "idle_append_value",
+        "has_keys",
+        "has_senders",
+        "has_tuples",
+        "has_writers",
+        "is_open",
+        # behind it
+        "_done_callbacks",
+        "_last_number",
+        "_waiters",
+        "calling",
+        "draining",
+        "sealed",
+        "settling",
+        "wake_at_ms",
+        "_forked_error",
+    )
+
+    done = False
+    """A record that is still here is not done. Internal: `RecordFuture` asks."""
+
+    def __init__(self, topic: str, number: int, partition: Partition, clock: Clock) -> None:
+        self.topic = topic
+        self.number = number
+        self.topic_partition = TopicPartition(topic, number)
+        self.partition = partition
+        """Replaced when the topic was deleted and created again."""
+        self.route: TopicRoute | None = None
+        """The topic's partitions, where one of them is current for records without a key."""
+        self.lock = Lock()
+        self._clock = clock
+        self.tail: list[Row] = []
+        """The rows of the open batch. Always the same list."""
+        self.limit = 0
+        self.largest = 0
+        self.low_ns = 0
+        self.high_ns = 0
+        self.append_value: Callable[[bytes, int], int] | None = None
+        """With ``linger_ms=0``: appends one plain value to the partition; None while that would
+        overtake records that wait here."""
+        self.idle_append_value: Callable[[bytes, int], int] | None = None
+        """What `append_value` is while nothing waits here."""
+        self.single_count = 0
+        self.single_bytes = 0
+        """What `append_value` appended."""
+        self.switch_at_bytes = NEVER
+        """At so many `single_bytes` the route chooses another current partition."""
+        self.is_open = False
+        """Whether there is an open batch, which has a timer and holds a reservation."""
+        self.due_ms = 0.0
+        """Monotonic; when the open batch has lingered long enough."""
+        self.average_bytes = 0
+        """Bytes of a record in the batch packed last."""
+        self.has_senders = False
+        self.has_writers = False
+        self.has_tuples = False
+        """Which kinds of rows there may be: futures, values, tuples. Set before the first of a kind is
+        added, and once true true for good."""
+        self.has_keys = False
+        """Whether futures in it may have a key; once true, for good."""
+        self._key_room = 0
+        self._capacity_bytes = 0
+        self._reserved_bytes = 0
+        self._created_ms = 0.0
+        self._counted_rows = 0
+        self._counted_bytes = 0
+        self._stamps: list[tuple[int, int]] = []
+        self.sealed: deque[ProducerBatch] = deque()
+        """Batches in order; the first may be on its way, and leaves when it is done."""
+        self.settling: deque[ProducerBatch] = deque()
+        """Batches whose callbacks are still to be called, in order."""
+        self.draining = False
+        """Whether a thread is appending the first sealed batch."""
+        self.calling = False
+        """Whether a thread is calling callbacks."""
+        self.wake_at_ms: float | None = None
+        """When the producer's timer will look at this queue."""
+        self._last_number = 0
+        self._forked_error: StreamlogError | None = None
+        self._waiters: tuple[Signal, ...] = ()
+        self._done_callbacks: list[tuple[RecordFuture, Callable[[RecordFuture], object]]] = []
+
+    def __repr__(self) -> str:
+        return (
+            f"<PartitionQueue {self.topic_partition}: {len(self.tail)} records open,"
+            f" {len(self.sealed)} batches sealed>"
+        )
+
+    @property
+    def queue(self) -> PartitionQueue:
+        """Itself: the owner of a future is a queue or a batch, and both know their queue."""
+        return self
+
+    # ---- the open batch; the caller holds the lock
+
+    def open(self, capacity_bytes: int, reserved_bytes: int, due_ms: float) -> None:
+        """Open a batch of up to *capacity_bytes*, which takes over *reserved_bytes* of the memory.
+
+        The caller has made sure that a timer will look at the queue at *due_ms*.
+        """
+        self._capacity_bytes = capacity_bytes - BATCH_OVERHEAD_BYTES
+        self._reserved_bytes = reserved_bytes
+        self._created_ms = self._clock.monotonic_ms()
+        self.due_ms = due_ms
+        # Rows whose thread raced with the last seal may be here already.
+        self._counted_rows = self._counted_bytes = 0
+        self._stamps = []
+        self.is_open = True
+
+    def has_room_for(self, size_bytes: int) -> bool:
+        """Return whether a record of *size_bytes* (`row_bytes`) fits; the first one always does."""
+        return not self.tail or self._used_bytes() + size_bytes <= self._capacity_bytes
+
+    def push(self, row: Row, size_bytes: int, value_bytes: int, *, lingers: bool) -> bool:
+        """Add a record to the open batch; return whether there is room for another one like it.
+
+        With *lingers*, others like it may be added without the lock until the millisecond ends.
+        """
+        self._stamp(lingers)
+        self.tail.append(row)
+        if self.largest < value_bytes <= self._capacity_bytes >> 3:
+            self.largest = value_bytes
+        return self._let_in() and size_bytes <= self._capacity_bytes - self._counted_bytes
+
+    def is_full(self) -> bool:
+        """Return whether the open batch should go; if not, more rows are let in."""
+        if len(self.tail) * self.average_bytes * 4 >= self._capacity_bytes * 3:
+            return True  # so many like the last ones are nearly as much as fits: not worth a count
+        return not self._let_in()
+
+    def seal(self) -> ProducerBatch | None:
+        """Close the open batch and put it behind the sealed ones; return it, None if there was none.
+
+        Also takes rows that were added while no batch was open.
+        """
+        self.is_open = False
+        self.high_ns = self.low_ns = 0
+        self.limit = 0  # before the rows are taken, see the class
+        tail = self.tail
+        rows = tail[:]
+        if not rows:
+            return None
+        del tail[: len(rows)]
+        now_ms = self._clock.monotonic_ms()
+        self._last_number += 1
+        batch = ProducerBatch(
+            self,
+            self._last_number,
+            created_ms=self._created_ms if self._stamps else now_ms,
+            reserved_bytes=self._reserved_bytes,
+            rows=rows,
+            rows_differ=self.has_senders + self.has_writers + self.has_tuples > 1,
+            stamps=self._stamps or [(0, self._clock.time_ms())],
+        )
+        self._reserved_bytes = 0
+        self._stamps = []
+        self._counted_rows = self._counted_bytes = 0
+        self.sealed.append(batch)
+        if self.average_bytes * 4 < self.largest:
+            self.largest = 0  # there was one large record: find out anew what is usual
+        return batch
+
+    def add_sealed(self, batch: ProducerBatch) -> None:
+        """Put a batch that was made elsewhere behind the sealed ones."""
+        self._last_number += 1
+        batch.number = self._last_number
+        self.sealed.append(batch)
+
+    def _stamp(self, lingers: bool) -> None:
+        """Let the rows from here on have the present time."""
+        now_ns = self._clock.time_ns()
+        if not self.low_ns <= now_ns < self.high_ns or not self._stamps:
+            now_ms = now_ns // _NS_PER_MS
+            stamps = self._stamps
+            if not stamps:
+                stamps.append((0, now_ms))
+            elif stamps[-1][1] != now_ms:
+                stamps.append((len(self.tail), now_ms))
+            if lingers:
+                self.low_ns = now_ms * _NS_PER_MS  # before high_ns: in between the window is empty
+                self.high_ns = (now_ms + 1) * _NS_PER_MS
+
+    def _let_in(self) -> bool:
+        """Set how many rows may be there before somebody has to look; False when it is full."""
+        left_bytes = self._capacity_bytes - self._used_bytes()
+        rows = left_bytes // (self.largest + self._key_room + ROW_OVERHEAD_BYTES)
+        self.limit = self._counted_rows + rows
+        return rows > 0
+
+    def _used_bytes(self) -> int:
+        """Return the bytes of the rows of the open batch; each is counted once."""
+        tail = self.tail
+        count = len(tail)
+        if self._counted_rows < count:
+            self._counted_bytes += sum(map(row_bytes, tail[self._counted_rows : count]))
+            self._counted_rows = count
+        return self._counted_bytes
+
+    # ---- without the lock
+
+    def count_single(self, size_bytes: int) -> None:
+        """Count a record that was appended by itself."""
+        self.single_count += 1
+        self.single_bytes += size_bytes
+        if self.single_bytes >= self.switch_at_bytes and self.route is not None:
+            self.route.single_produced(self)
+
+    def make_room_for_keys(self, key_bytes: int) -> None:
+        """From now on rows with a key of up to *key_bytes* may be added without the lock."""
+        self.has_keys = True
+        if key_bytes + KEY_OVERHEAD_BYTES > self._key_room:
+            with self.lock:
+                self._key_room = max(self._key_room, key_bytes + KEY_OVERHEAD_BYTES)
+                if self.is_open:
+                    self._let_in()
+
+    def monotonic_ms(self) -> float:
+        """Return the clock that deadlines of this queue are measured with."""
+        return self._clock.monotonic_ms()
+
+    def wait_until(self, predicate: Callable[[], bool], timeout_ms: float | None) -> bool:
+        """Wait until *predicate* is true, which is asked whenever a batch is done or settled; return
+        its last answer.
+        """
+        if self._forked_error is not None:
+            raise copy.copy(self._forked_error)
+        signal = Signal()
+        with self.lock:
+            self._waiters = (*self._waiters, signal)
+        try:
+            return self._clock.wait_until(predicate, signal, timeout_ms)
+        finally:
+            with self.lock:
+                self._waiters = tuple(s for s in self._waiters if s is not signal)
+
+    def wake(self) -> None:
+        """Make whoever waits ask again."""
+        for signal in self._waiters:
+            signal.set()
+
+    def newest_number(self) -> int:
+        """Return the number of the batch sealed last. The caller holds the lock."""
+        return self._last_number
+
+    def is_passed(self, number: int) -> bool:
+        """Return whether batch *number* is done, or has to wait for a retry."""
+        with self.lock:
+            sealed = self.sealed
+            if not sealed:
+                return self._last_number >= number
+            return sealed[0].retry_at_ms is not None or sealed[0].number > number
+
+    def is_settled(self, number: int) -> bool:
+        """Return whether all batches up to *number* are done and their callbacks have run."""
+        with self.lock:
+            return not any(
+                batches and batches[0].number <= number for batches in (self.sealed, self.settling)
+            )
+
+    def add_done_callback(self, future: RecordFuture, fn: Callable[[RecordFuture], object]) -> bool:
+        """Keep *fn* to be called with *future* when that is done; False when it is done already."""
+        with self.lock:
+            if future.done():
+                return False
+            self._done_callbacks.append((future, fn))
+            return True
+
+    def take_done_callbacks(self) -> list[tuple[RecordFuture, Callable[[RecordFuture], object]]]:
+        """Return the callbacks of futures that are done by now. The caller holds the lock."""
+        waiting = self._done_callbacks
+        if not waiting:
+            return waiting
+        self._done_callbacks = [pair for pair in waiting if not pair[0].done()]
+        return [pair for pair in waiting if pair[0].done()]
+
+    def forked(self, error: StreamlogError) -> None:
+        """Give up what threads of the parent may hold. Called in the child of a fork."""
+        self._forked_error = error
+        self.lock = Lock()
+        self._waiters = ()
+        self.low_ns = self.high_ns = self.limit = 0
+        self.idle_append_value = self.append_value = None
+
+
+def row_bytes(row: Row) -> int:
+    """Return what a row will take in a batch, or a little more."""
+    if isinstance(row, bytes):
+        return len(row) + ROW_OVERHEAD_BYTES
+    if isinstance(row, RecordFuture):
+        key_size = row.key_size
+        return (
+            row._size + ROW_OVERHEAD_BYTES + (key_size + KEY_OVERHEAD_BYTES if key_size >= 0 else 0)
+        )
+    value, key, _, headers, _, _ = row
+    return record_bytes(value, key, headers)
+
+
+def record_bytes(
+    value: bytes | None, key: bytes | None, headers: tuple[tuple[str, bytes | None], ...]
+) -> int:
+    """Return what a record with a timestamp of its own will take in a batch, or a little more."""
+    size = ROW_OVERHEAD_BYTES + 8
+    if value is not None:
+        size += len(value)
+    if key is not None:
+        size += len(key) + KEY_OVERHEAD_BYTES
+    for name, content in headers:
+        size += 4 * len(name) + 10 + (0 if content is None else len(content))
+    return size

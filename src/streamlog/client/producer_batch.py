@@ -1,0 +1,284 @@
+"""Records of one partition on their way into the log together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streamlog.client.record_future import RecordFuture
+from streamlog.record import build_batch
+from streamlog.record.columns import ColumnReader
+from streamlog.record.layout import LOG_APPEND_TIME_BIT
+from streamlog.structs import Durability, RecordMetadata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from streamlog.client.partition_queue import PartitionQueue
+    from streamlog.record import Headers, PendingBatch
+
+    DeliveryCallback = Callable[[RecordMetadata, "BaseException | None"], object]
+    DetailedRow = tuple[
+        "bytes | None",
+        "bytes | None",
+        "int | None",
+        Headers,
+        "RecordFuture | None",
+        "DeliveryCallback | None",
+    ]
+    Row = RecordFuture | bytes | DetailedRow
+    """A record that waits, in the least form that can hold it: a future that carries value and key, from
+    `send`; a value, from a writer; a tuple for everything else, with a future if it has a callback."""
+    Columns = tuple[
+        Sequence[bytes | None],
+        "Sequence[bytes | None] | None",
+        "Sequence[Headers] | None",
+        dict[int, int],
+    ]
+    """Values, keys, headers, and the timestamps that were given, by index."""
+
+_NONE_GIVEN: dict[int, int] = {}
+
+
+class ProducerBatch:
+    """A sealed batch: rows until it is packed, then a `PendingBatch`, then a result.
+
+    Whoever seals it gives it to its queue; one thread at a time, the one that drains the queue, packs
+    and appends it; once ``done`` is true nothing changes any more and any thread may read it. Source:
+    Kafka ``ProducerBatch``.
+    """
+
+    __slots__ = (
+        "attempts",
+        "base_offset",
+        "callbacks",
+        "created_ms",
+        "done",
+        "durability",
+        "error",
+        "future_callbacks",
+        "futures",
+        "last_error",
+        "number",
+        "pending",
+        "queue",
+        "record_count",
+        "reserved_bytes",
+        "retry_at_ms",
+        "rows",
+        "rows_differ",
+        "run",
+        "run_part",
+        "stamps",
+        "timestamps_ms",
+        "unclaimed",
+    )
+
+    def __init__(
+        self,
+        queue: PartitionQueue,
+        number: int,
+        *,
+        created_ms: float,
+        reserved_bytes: int = 0,
+        rows: Sequence[Row] = (),
+        rows_differ: bool = False,
+        stamps: list[tuple[int, int]] | None = None,
+    ) -> None:
+        self.queue = queue
+        self.number = number
+        """Counts the batches of the queue, so that a flush knows which came before it."""
+        self.created_ms = created_ms
+        """Monotonic; ``delivery_timeout_ms`` counts from here (PRD-7)."""
+        self.reserved_bytes = reserved_bytes
+        """What it holds of ``buffer_memory``."""
+        self.rows = rows
+        self.rows_differ = rows_differ
+        """Whether the rows may be of more than one kind."""
+        self.stamps = stamps or []
+        """(index, timestamp) of each row from which on another timestamp holds."""
+        self.record_count = len(rows)
+        self.pending: PendingBatch | None = None
+        self.futures: list[RecordFuture | None] | None = None
+        self.callbacks: list[tuple[RecordFuture, DeliveryCallback]] = []
+        self.future_callbacks: list[tuple[RecordFuture, Callable[[RecordFuture], object]]] = []
+        self.run: list[RecordFuture] | None = None
+        """The futures of the run's batches, if the batch is part of a ``send_many``."""
+        self.run_part: RecordFuture | None = None
+        """The one of this batch, in ``run``."""
+        self.unclaimed = 0
+        """Records whose failure nobody would hear of: no future, no callback."""
+        self.attempts = 0
+        self.retry_at_ms: float | None = None
+        self.last_error: BaseException | None = None
+        self.done = False
+        self.error: BaseException | None = None
+        self.base_offset = -1
+        self.timestamps_ms: int | list[int] = -1
+        self.durability = Durability.NONE
+
+    # ---- before: rows to bytes
+
+    def pack(self) -> PendingBatch:
+        """Turn the rows into bytes, once, and return them."""
+        if self.pending is None:
+            values, keys, headers, given = self.claim()
+            timestamps_ms: int | list[int] = self.stamps[0][1]
+            if given or len(self.stamps) > 1:
+                timestamps_ms = _spread(self.stamps, len(values))
+                for index, timestamp_ms in given.items():
+                    timestamps_ms[index] = timestamp_ms
+            self.timestamps_ms = timestamps_ms
+            self.pending = build_batch(values, timestamps_ms, keys, headers)
+            self.rows = ()
+        return self.pending
+
+    def claim(self) -> Columns:
+        """Tell the futures of the rows where they are, and return the rows as columns."""
+        rows = self.rows
+        kinds = set(map(type, rows)) if self.rows_differ else {type(rows[0])}
+        if kinds == {RecordFuture}:
+            return self._claim_futures(rows)  # type: ignore[arg-type]
+        if kinds == {bytes}:
+            self.unclaimed = len(rows)
+            return rows, None, None, _NONE_GIVEN  # type: ignore[return-value]
+        return self._claim_tuples([_as_tuple(row) for row in rows] if len(kinds) > 1 else rows)  # type: ignore[arg-type]
+
+    def _claim_futures(self, futures: list[RecordFuture | None]) -> Columns:
+        """The rows are futures that carry a value and, once the queue has seen a key, a key."""
+        values = [future._slot for future in futures]  # type: ignore[union-attr]
+        keys: list[bytes | None] | None = None
+        if self.queue.has_keys:
+            try:
+                keys = [future._key for future in futures]  # type: ignore[union-attr]
+            except AttributeError:  # one was sent without a key
+                keys = [getattr(future, "_key", None) for future in futures]
+        self.futures = futures
+        index = 0
+        for future in futures:
+            future._slot = index  # type: ignore[union-attr]
+            future._owner = self  # type: ignore[union-attr]
+            index += 1  # noqa: SIM113 - enumerate costs half as much again, per record
+        return values, keys, None, _NONE_GIVEN
+
+    def _claim_tuples(self, rows: Sequence[DetailedRow]) -> Columns:
+        """The rows are tuples, some of them with a future."""
+        values, keys, times, headers, futures, callbacks = zip(*rows, strict=True)
+        given = {index: time for index, time in enumerate(times) if time is not None}
+        self.unclaimed = futures.count(None)
+        if self.unclaimed < len(rows):
+            self.futures = list(futures)
+            for index, future in enumerate(futures):
+                if future is not None:
+                    future._slot = index
+                    future._owner = self
+            self.callbacks = [
+                (future, callback)
+                for future, callback in zip(futures, callbacks, strict=True)
+                if callback is not None
+            ]
+        return values, keys, headers, given
+
+    def halves(self) -> tuple[ProducerBatch, ProducerBatch]:
+        """Return two packed batches of this one's records, the first half first (REC-6).
+
+        They take over the reservation, the futures and the callbacks; attempts so far still count.
+        """
+        pending = self.pending
+        assert pending is not None
+        assert self.record_count > 1
+        reader = ColumnReader(memoryview(pending.body), self.record_count)
+        columns = (reader.values(), reader.keys(), reader.headers())
+        middle = self.record_count // 2
+        first = self._part(columns, 0, middle)
+        second = self._part(columns, middle, self.record_count)
+        first.reserved_bytes = self.reserved_bytes
+        for future, callback in self.callbacks:
+            future._owner.callbacks.append((future, callback))  # type: ignore[union-attr]
+        if self.run is not None and self.run_part is not None:
+            # The run's future for this batch now stands for the second half; the first gets its own.
+            second.run = first.run = self.run
+            whole = self.run_part
+            first.run_part = part_future(first, -1, None)
+            second.run_part = whole
+            whole._slot = second.record_count - 1
+            whole._owner = second
+            self.run.insert(self.run.index(whole), first.run_part)
+        return first, second
+
+    def _part(self, columns: tuple[Any, Any, Any], start: int, end: int) -> ProducerBatch:
+        values, keys, headers = (column and column[start:end] for column in columns)
+        part = ProducerBatch(self.queue, self.number, created_ms=self.created_ms)
+        part.attempts = self.attempts
+        part.record_count = end - start
+        timestamps_ms = self.timestamps_ms
+        if isinstance(timestamps_ms, list):
+            timestamps_ms = timestamps_ms[start:end]
+        part.timestamps_ms = timestamps_ms
+        part.pending = build_batch(values, timestamps_ms, keys, headers)
+        if self.futures is None:
+            part.unclaimed = part.record_count if self.unclaimed else 0
+            return part
+        part.futures = self.futures[start:end]
+        part.unclaimed = part.futures.count(None)
+        for index, future in enumerate(part.futures):
+            if future is not None:
+                future._slot = index
+                future._owner = part
+        return part
+
+    # ---- after: the result
+
+    def finish(self, base_offset: int, durability: Durability, error: BaseException | None) -> None:
+        """Make the result known. What only the way to it needed is let go, the values first of all."""
+        pending = self.pending
+        if pending is not None and pending.attributes & LOG_APPEND_TIME_BIT:
+            self.timestamps_ms = pending.max_timestamp_ms
+        self.base_offset = base_offset
+        self.durability = durability
+        self.error = error
+        self.pending = None
+        self.rows = ()
+        self.done = True  # last: who sees it may read the rest
+        self.futures = None
+
+    def metadata(self, index: int, key_size: int, value_size: int) -> RecordMetadata:
+        """Return the metadata of the record at *index*; its offset is -1 under ``acks=0`` (PRD-10)."""
+        timestamps_ms = self.timestamps_ms
+        if isinstance(timestamps_ms, list):
+            timestamps_ms = timestamps_ms[index]
+        offset = self.base_offset
+        return RecordMetadata(
+            self.queue.topic,
+            self.queue.number,
+            offset + index if offset >= 0 else -1,
+            timestamps_ms,
+            key_size,
+            value_size,
+            self.durability,
+        )
+
+
+def part_future(batch: ProducerBatch, value_size: int, key: bytes | None) -> RecordFuture:
+    """Return a future of the last record of *batch*, which is done when the batch is."""
+    future = RecordFuture()
+    future._owner = batch
+    future._slot = batch.record_count - 1
+    future._size = value_size
+    future._key = key
+    return future
+
+
+def _as_tuple(row: Row) -> DetailedRow:
+    if isinstance(row, RecordFuture):
+        return row._slot, getattr(row, "_key", None), None, (), row, None
+    if isinstance(row, bytes):
+        return row, None, None, (), None, None
+    return row
+
+
+def _spread(stamps: list[tuple[int, int]], count: int) -> list[int]:
+    """Return one timestamp for each of *count* rows."""
+    timestamps_ms: list[int] = []
+    for (start, timestamp_ms), (end, _) in zip(stamps, [*stamps[1:], (count, 0)], strict=True):
+        timestamps_ms += [timestamp_ms] * (end - start)
+    return timestamps_ms

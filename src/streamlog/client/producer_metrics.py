@@ -1,0 +1,87 @@
+"""What a producer counts, under Kafka's metric names with underscores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamlog.runtime import Lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from streamlog.client.buffer_pool import BufferPool
+    from streamlog.client.partition_queue import PartitionQueue
+
+
+class ProducerMetrics:
+    """Counters of one producer since it was made; kept per batch, never per record.
+
+    Threads: any. Source: Kafka ``SenderMetricsRegistry``.
+    """
+
+    __slots__ = (
+        "_batch_bytes",
+        "_batch_count",
+        "_lock",
+        "_record_error_total",
+        "_record_retry_total",
+        "_record_send_total",
+        "_splits",
+    )
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._record_send_total = 0
+        self._record_error_total = 0
+        self._record_retry_total = 0
+        self._batch_count = 0
+        self._batch_bytes = 0
+        self._splits = 0
+
+    def appended(self, record_count: int, size_bytes: int) -> None:
+        """Count a batch that was appended."""
+        with self._lock:
+            self._record_send_total += record_count
+            self._batch_count += 1
+            self._batch_bytes += size_bytes
+
+    def failed(self, record_count: int) -> None:
+        """Count records that failed for good."""
+        with self._lock:
+            self._record_error_total += record_count
+
+    def retried(self, record_count: int) -> None:
+        """Count the records of a batch that will be tried again."""
+        with self._lock:
+            self._record_retry_total += record_count
+
+    def split(self) -> None:
+        """Count a batch that was cut in two because it was too large for its topic."""
+        with self._lock:
+            self._splits += 1
+
+    def as_dict(self, pool: BufferPool, queues: Iterable[PartitionQueue]) -> dict[str, float]:
+        """Return all metrics by name: sizes in bytes, averages 0.0 before the first batch.
+
+        *queues* hold the count of the records that ``send`` appended by itself, each a batch of one.
+        """
+        singles = single_bytes = 0
+        for queue in queues:
+            singles += queue.single_count
+            single_bytes += queue.single_bytes
+        with self._lock:
+            records = self._record_send_total + singles
+            batches = self._batch_count + singles
+            batch_bytes = self._batch_bytes + single_bytes
+            return {
+                "record_send_total": records,
+                "record_error_total": self._record_error_total,
+                "record_retry_total": self._record_retry_total,
+                "request_total": batches,
+                "records_per_request_avg": records / batches if batches else 0.0,
+                "batch_size_avg": batch_bytes / batches if batches else 0.0,
+                "batch_split_total": self._splits,
+                "buffer_available_bytes": pool.available_bytes,
+                "buffer_total_bytes": pool.total_bytes,
+                "waiting_threads": pool.waiting,
+            }

@@ -1,0 +1,305 @@
+"""The way of one record from ``send`` into its partition's queue, step by step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streamlog.client.partition_queue import (
+    BATCH_OVERHEAD_BYTES,
+    ROW_OVERHEAD_BYTES,
+    record_bytes,
+)
+from streamlog.client.record_checks import (
+    check_partition,
+    check_timestamp,
+    check_topic,
+    checked_headers,
+)
+from streamlog.client.record_future import (
+    AppendedRecordFuture,
+    FailedRecordFuture,
+    RecordFuture,
+)
+from streamlog.errors import (
+    DeadlockError,
+    ForkedError,
+    IllegalStateError,
+    RecordTooLargeError,
+    RetriableError,
+    SerializationError,
+    StreamlogError,
+)
+from streamlog.record import build_batch
+from streamlog.structs import ProducerRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamlog.client.accumulator import RecordAccumulator
+    from streamlog.client.interceptors import ProducerInterceptors
+    from streamlog.client.partition_queue import PartitionQueue
+    from streamlog.client.producer_batch import DeliveryCallback
+    from streamlog.client.producer_metrics import ProducerMetrics
+    from streamlog.client.sender import Sender
+    from streamlog.client.topic_routes import TopicRoutes
+    from streamlog.config import ProducerConfig
+    from streamlog.record import Headers
+    from streamlog.runtime import Clock
+    from streamlog.structs import RecordMetadata
+
+RAISED_BY_SEND = (SerializationError, IllegalStateError, ForkedError, DeadlockError)
+"""Wrong use: raised where it happens. All other errors of ours come by the future (PRD-4)."""
+
+
+class RecordPath:
+    """Everything `Producer.send` does that is not plain: any record, any error, in Kafka's order.
+
+    interceptors, topic metadata, serializers, partitioner, size, append (PRD-4). Threads: any.
+    Source: Kafka ``KafkaProducer.doSend``.
+    """
+
+    def __init__(
+        self,
+        config: ProducerConfig,
+        clock: Clock,
+        interceptors: ProducerInterceptors,
+        routes: TopicRoutes,
+        accumulator: RecordAccumulator,
+        sender: Sender,
+        metrics: ProducerMetrics,
+        check_usable: Callable[[], None],
+    ) -> None:
+        self._clock = clock
+        self._interceptors = interceptors
+        self._routes = routes
+        self._accumulator = accumulator
+        self._sender = sender
+        self._metrics = metrics
+        self.check_usable = check_usable
+        self._max_block_ms = float(config.max_block_ms)
+        self._max_request_size = config.max_request_size
+        self._buffer_memory = config.buffer_memory
+        self.largest_value = (
+            min(config.max_request_size, config.buffer_memory)
+            - BATCH_OVERHEAD_BYTES
+            - ROW_OVERHEAD_BYTES
+        )
+        """A record with a value of at most so many bytes and nothing else is not too large."""
+
+    def send(
+        self,
+        topic: str | ProducerRecord,
+        value: Any,
+        key: Any,
+        headers: Any,
+        partition: int | None,
+        timestamp_ms: int | None,
+        on_delivery: DeliveryCallback | None,
+    ) -> RecordFuture:
+        """Send any record, as `Producer.send` says."""
+        self.check_usable()
+        if isinstance(topic, ProducerRecord):
+            if (value, key, partition, timestamp_ms) != (None, None, None, None) or headers:
+                raise TypeError("send: with a ProducerRecord, give on_delivery and nothing else")
+            record = topic
+            topic, value, key = record.topic, record.value, record.key
+            headers, partition, timestamp_ms = record.headers, record.partition, record.timestamp_ms
+        check_topic(topic)
+        if partition is not None:
+            check_partition(topic, partition)
+        if timestamp_ms is not None:
+            check_timestamp(topic, timestamp_ms)
+        if not self._interceptors:
+            return self._send(topic, value, key, headers, partition, timestamp_ms, on_delivery)
+        record = self._interceptors.on_send(
+            ProducerRecord(
+                topic, value, key, checked_headers(topic, headers), partition, timestamp_ms
+            )
+        )
+        return self._send(
+            record.topic,
+            record.value,
+            record.key,
+            record.headers,
+            record.partition,
+            record.timestamp_ms,
+            self._observed(on_delivery),
+        )
+
+    def _send(
+        self,
+        topic: str,
+        value: Any,
+        key: Any,
+        headers: Any,
+        partition: int | None,
+        timestamp_ms: int | None,
+        callback: DeliveryCallback | None,
+    ) -> RecordFuture:
+        try:
+            max_block_ms = self._max_block_ms
+            started_ms = self._clock.monotonic_ms()
+            route = self._routes.route(topic, max_block_ms)
+            key_bytes = route.serialize_key(key)
+            value_bytes = route.serialize(value)
+            if partition is not None:
+                queue = self._routes.queue(route, partition, max_block_ms)
+            else:
+                queue = route.queue_for(key_bytes, value_bytes)
+            self._routes.use_plain(route)
+            record_headers = checked_headers(topic, headers) if headers else ()
+            waited_ms = self._clock.monotonic_ms() - started_ms
+            return self.append(
+                queue,
+                value_bytes,
+                key_bytes,
+                record_headers,
+                timestamp_ms,
+                callback,
+                max_block_ms - waited_ms,
+            )
+        except Exception as error:
+            if isinstance(error, StreamlogError) and not isinstance(error, RAISED_BY_SEND):
+                return self.failed(topic, partition, error, callback)
+            if self._interceptors:
+                self.failed(topic, partition, error, self._interceptors.on_acknowledgement)
+            raise
+
+    def send_plain(self, queue: PartitionQueue, value: bytes, key: bytes | None) -> RecordFuture:
+        """Send a record whose queue is known already and that has nothing but value and key."""
+        try:
+            return self.append(queue, value, key, (), None, None, self._max_block_ms)
+        except StreamlogError as error:
+            if isinstance(error, RAISED_BY_SEND):
+                raise
+            return self.failed(queue.topic, queue.number, error, None)
+
+    def append(
+        self,
+        queue: PartitionQueue,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Headers,
+        timestamp_ms: int | None,
+        callback: DeliveryCallback | None,
+        max_block_ms: float,
+    ) -> RecordFuture:
+        """Add a serialized record to *queue*, or to its partition if it may go at once.
+
+        Raises RecordTooLargeError, BufferExhaustedError and what the partition refuses.
+        """
+        size_bytes = record_bytes(value, key, headers)
+        self.check_size(queue, size_bytes)
+        if queue.append_value is not None and callback is None:
+            appended = self._append_now(queue, value, key, headers, timestamp_ms, size_bytes)
+            if appended is not None:
+                return appended
+        future = RecordFuture()
+        future._owner = queue
+        future._slot = value
+        future._size = -1 if value is None else len(value)
+        future._key = key
+        if timestamp_ms is None and callback is None and not headers:
+            queue.has_senders = True
+            if key is not None:
+                queue.has_keys = True
+            self._accumulator.append(queue, future, size_bytes, future._size, max_block_ms)
+        else:
+            queue.has_tuples = True
+            row = (value, key, timestamp_ms, headers, future, callback)
+            self._accumulator.append(queue, row, size_bytes, 0, max_block_ms)
+        return future
+
+    def append_unclaimed(
+        self,
+        queue: PartitionQueue,
+        value: bytes | None,
+        key: bytes | None,
+        timestamp_ms: int | None,
+    ) -> None:
+        """Add a record that nobody holds a future of; `append` otherwise."""
+        size_bytes = record_bytes(value, key, ())
+        self.check_size(queue, size_bytes)
+        if queue.append_value is not None and self._append_now(
+            queue, value, key, (), timestamp_ms, size_bytes
+        ):
+            return
+        if value is not None and key is None and timestamp_ms is None:
+            queue.has_writers = True
+            self._accumulator.append(queue, value, size_bytes, len(value), self._max_block_ms)
+        else:
+            queue.has_tuples = True
+            row = (value, key, timestamp_ms, (), None, None)
+            self._accumulator.append(
+                queue, row, size_bytes, 0 if value is None else len(value), self._max_block_ms
+            )
+
+    def _append_now(
+        self,
+        queue: PartitionQueue,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Headers,
+        timestamp_ms: int | None,
+        size_bytes: int,
+    ) -> AppendedRecordFuture | None:
+        """Append a record by itself, in this thread, past a queue in which nothing waits; None when
+        it has to be tried again: then the queue sees to that.
+        """
+        if timestamp_ms is None:
+            timestamp_ms = self._clock.time_ns() // 1_000_000
+        batch = build_batch(
+            (value,), timestamp_ms, None if key is None else (key,), (headers,) if headers else None
+        )
+        try:
+            offset = queue.partition.append(batch)
+        except RetriableError:
+            return None
+        queue.count_single(size_bytes)
+        future = AppendedRecordFuture()
+        future._owner = queue
+        future._slot = offset
+        future._size = -1 if value is None else len(value)
+        future._key = key
+        future._timestamp_ms = timestamp_ms
+        return future
+
+    def check_size(self, queue: PartitionQueue, size_bytes: int) -> None:
+        """Raise RecordTooLargeError for a record that can never be sent (REC-6)."""
+        size_bytes += BATCH_OVERHEAD_BYTES
+        for name, limit in (
+            ("max_request_size", self._max_request_size),
+            ("buffer_memory", self._buffer_memory),
+        ):
+            if size_bytes > limit:
+                raise RecordTooLargeError(
+                    f"{queue.topic_partition}: expected a record that takes at most"
+                    f" {name}={limit} bytes in a batch of its own, found one of {size_bytes}"
+                )
+
+    def failed(
+        self, topic: str, partition: int | None, error: BaseException, callback: Any
+    ) -> FailedRecordFuture:
+        """Return the future of a record that never came into a queue; its callback has been called."""
+        self._metrics.failed(1)
+        future = FailedRecordFuture()
+        future._error = error
+        future._topic = topic
+        future._number = -1 if partition is None else partition
+        if callback is not None:
+            self._sender.call_now(callback, future, error)
+        return future
+
+    # ---- interceptors
+
+    def _observed(self, on_delivery: DeliveryCallback | None) -> DeliveryCallback:
+        """Return a callback that tells the interceptors first (PRD-12)."""
+        on_acknowledgement = self._interceptors.on_acknowledgement
+        if on_delivery is None:
+            return on_acknowledgement
+
+        def observed(metadata: RecordMetadata, error: BaseException | None) -> None:
+            on_acknowledgement(metadata, error)
+            on_delivery(metadata, error)
+
+        return observed

@@ -1,0 +1,303 @@
+"""Brings sealed batches into the log: attempts, retries, splits, results, callbacks."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import TYPE_CHECKING
+
+from streamlog.client.record_future import call_back
+from streamlog.errors import (
+    MessageTooLargeError,
+    RecordBatchTooLargeError,
+    RetriableError,
+    StreamlogError,
+    StreamlogTimeoutError,
+    UnknownTopicOrPartitionError,
+)
+from streamlog.runtime import Lock, get_ident
+from streamlog.structs import Durability
+
+if TYPE_CHECKING:
+    from streamlog.client.buffer_pool import BufferPool
+    from streamlog.client.partition_queue import PartitionQueue
+    from streamlog.client.producer_batch import DeliveryCallback, ProducerBatch
+    from streamlog.client.producer_metrics import ProducerMetrics
+    from streamlog.client.record_future import RecordFuture
+    from streamlog.config import ProducerConfig
+    from streamlog.runtime import Clock
+
+_logger = logging.getLogger("streamlog")
+
+_MAX_DOUBLINGS = 31
+
+
+class Sender:
+    """Appends batches for the accumulator and makes their results known.
+
+    * `deliver` one batch, `settle` a queue's callbacks, `abort` a queue
+    * `is_calling_back`, `take_unclaimed_error`
+
+    Nothing is sent anywhere: an attempt is a call of ``Partition.append`` in the present thread. There
+    is no thread of its own either. Threads: any, `deliver` one at a time for each queue, which the
+    accumulator sees to. Source: Kafka ``Sender``.
+    """
+
+    def __init__(
+        self, config: ProducerConfig, clock: Clock, pool: BufferPool, metrics: ProducerMetrics
+    ) -> None:
+        self._acks = config.acks
+        self._retries = config.retries if config.acks != 0 else 0
+        self._delivery_timeout_ms = config.delivery_timeout_ms
+        self._backoff_ms = config.retry_backoff_ms
+        self._backoff_max_ms = config.retry_backoff_max_ms
+        self._clock = clock
+        self._pool = pool
+        self._metrics = metrics
+        self._lock = Lock()
+        self._aborted: StreamlogError | None = None
+        self._unclaimed_error: BaseException | None = None
+        self._unclaimed_count = 0
+        self._calling_threads: set[int] = set()
+
+    # ---- one batch
+
+    def deliver(self, batch: ProducerBatch) -> float | None:
+        """Append *batch*, the first of its queue. Return None when it is out of the way, done, failed
+        or split; else when to try again (PRD-8).
+        """
+        queue = batch.queue
+        base_offset = -1
+        durability = Durability.NONE
+        failure: BaseException | None = None
+        try:
+            if self._is_expired(batch):
+                raise self._expiry(batch)
+            pending = batch.pack()
+            partition = queue.partition
+            base_offset = partition.append(pending)
+            if self._acks == 0:
+                base_offset = -1  # nobody asked where (PRD-10)
+            else:
+                durability = partition.ack_durability()
+            size_bytes = pending.size_bytes
+            queue.average_bytes = size_bytes // batch.record_count
+            self._metrics.appended(batch.record_count, size_bytes)
+            if queue.route is not None:
+                queue.route.produced(queue, size_bytes)
+        except (MessageTooLargeError, RecordBatchTooLargeError) as error:
+            if batch.record_count > 1:
+                self._split(batch)
+                return None
+            failure = error
+        except RetriableError as error:
+            retry_at_ms = self._retry_at_ms(batch, error)
+            if retry_at_ms is not None:
+                self._wait_for_retry(batch, error, retry_at_ms)
+                return retry_at_ms
+            failure = error
+            if self._is_expired(batch) and not isinstance(error, StreamlogTimeoutError):
+                failure = self._expiry(batch, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the futures
+            failure = error
+        except BaseException as error:  # Ctrl-C in the middle: appended or not, nobody knows
+            self._finish(batch, -1, Durability.NONE, error)
+            raise
+        self._finish(batch, base_offset, durability, failure)
+        return None
+
+    def _retry_at_ms(self, batch: ProducerBatch, error: RetriableError) -> float | None:
+        """Return when to try again, None when *error* is final."""
+        if (
+            isinstance(error, UnknownTopicOrPartitionError)  # no stale metadata here: it is gone
+            or batch.attempts >= self._retries
+            or self._aborted is not None
+        ):
+            return None
+        now_ms = self._clock.monotonic_ms()
+        deadline_ms = batch.created_ms + self._delivery_timeout_ms
+        if now_ms >= deadline_ms:
+            return None
+        pause_ms = self._backoff_ms << min(batch.attempts, _MAX_DOUBLINGS)
+        return min(now_ms + min(pause_ms, self._backoff_max_ms), deadline_ms)
+
+    def _wait_for_retry(
+        self, batch: ProducerBatch, error: RetriableError, retry_at_ms: float
+    ) -> None:
+        queue = batch.queue
+        batch.attempts += 1
+        batch.last_error = error
+        self._metrics.retried(batch.record_count)
+        with queue.lock:
+            batch.retry_at_ms = retry_at_ms
+            queue.draining = False
+            queue.append_value = None  # nobody overtakes
+        queue.wake()
+
+    def _split(self, batch: ProducerBatch) -> None:
+        """Put two halves in the place of *batch*, which its topic finds too large (REC-6)."""
+        first, second = batch.halves()
+        self._metrics.split()
+        queue = batch.queue
+        with queue.lock:
+            queue.draining = False
+            queue.sealed.popleft()
+            queue.sealed.extendleft((second, first))
+
+    def _is_expired(self, batch: ProducerBatch) -> bool:
+        return self._clock.monotonic_ms() >= batch.created_ms + self._delivery_timeout_ms
+
+    def _expiry(
+        self, batch: ProducerBatch, error: RetriableError | None = None
+    ) -> StreamlogTimeoutError:
+        """Return the error of a batch that took longer than ``delivery_timeout_ms`` (PRD-7)."""
+        cause = error or batch.last_error
+        reason = "an earlier batch was in the way" if cause is None else str(cause)
+        expiry = StreamlogTimeoutError(
+            f"{batch.queue.topic_partition}: {batch.record_count} record(s) not appended within"
+            f" delivery_timeout_ms={self._delivery_timeout_ms}, after {batch.attempts + (error is not None)}"
+            f" attempt(s): {reason}"
+        )
+        expiry.__cause__ = cause
+        return expiry
+
+    def _finish(
+        self,
+        batch: ProducerBatch,
+        base_offset: int,
+        durability: Durability,
+        error: BaseException | None,
+    ) -> None:
+        """Make the result known, to the callbacks by way of `settle`, and take the batch away."""
+        queue = batch.queue
+        if error is not None:
+            if batch.rows:
+                batch.claim()
+            self._metrics.failed(batch.record_count)
+            if batch.unclaimed:
+                with self._lock:
+                    self._unclaimed_count += batch.unclaimed
+                    if self._unclaimed_error is None:
+                        self._unclaimed_error = error
+        batch.finish(base_offset, durability, error)
+        with queue.lock:
+            sealed = queue.sealed
+            if sealed and sealed[0] is batch:
+                sealed.popleft()
+                queue.draining = False
+            batch.future_callbacks = queue.take_done_callbacks()
+            if batch.callbacks or batch.future_callbacks:
+                queue.settling.append(batch)
+            if not sealed and not queue.tail:
+                queue.append_value = queue.idle_append_value
+        if batch.reserved_bytes:
+            self._pool.give_back(batch.reserved_bytes)
+        queue.wake()
+
+    def abort(self, queue: PartitionQueue, error: StreamlogError) -> None:
+        """Fail what is sealed in *queue*, except a batch that is being appended at this moment; that
+        one will not be tried again.
+        """
+        self._aborted = error
+        with queue.lock:
+            sealed = queue.sealed
+            kept = [sealed.popleft()] if queue.draining else []
+            aborted = list(sealed)
+            sealed.clear()
+            sealed.extend(kept)
+        for batch in aborted:
+            self._finish(batch, -1, Durability.NONE, error)
+        if queue.settling:
+            self.settle(queue)
+
+    # ---- callbacks
+
+    def settle(self, queue: PartitionQueue) -> None:
+        """Call the callbacks of done batches, in the order of the batches and with no lock held.
+
+        Returns at once when another thread is at it, or this one further up the stack: that one goes
+        on until there is no more (PRD-9).
+        """
+        thread = get_ident()
+        is_nested = thread in self._calling_threads
+        while True:
+            with queue.lock:
+                if queue.calling or not queue.settling:
+                    return
+                queue.calling = True
+                batch = queue.settling[0]
+            self._calling_threads.add(thread)
+            try:
+                self._call_back(batch)
+            finally:
+                if not is_nested:
+                    self._calling_threads.discard(thread)
+                with queue.lock:
+                    queue.settling.popleft()
+                    queue.calling = False
+                queue.wake()
+
+    def _call_back(self, batch: ProducerBatch) -> None:
+        error = batch.error
+        for future, callback in batch.callbacks:
+            self.call_delivery(callback, future, error)
+        for future, fn in batch.future_callbacks:
+            call_back(fn, future)
+        batch.callbacks = []
+        batch.future_callbacks = []
+
+    def call_delivery(
+        self, callback: DeliveryCallback, future: RecordFuture, error: BaseException | None
+    ) -> None:
+        """Call an ``on_delivery`` with what became of its record; log what it raises (PRD-9)."""
+        metadata = future.result() if error is None else future.placeholder()
+        try:
+            callback(metadata, error)
+        except Exception:
+            _logger.exception("on_delivery %r failed for %s", callback, metadata.topic_partition)
+
+    def call_now(
+        self, callback: DeliveryCallback, future: RecordFuture, error: BaseException
+    ) -> None:
+        """Call the ``on_delivery`` of a record that never came into a queue."""
+        thread = get_ident()
+        is_nested = thread in self._calling_threads
+        self._calling_threads.add(thread)
+        try:
+            self.call_delivery(callback, future, error)
+        finally:
+            if not is_nested:
+                self._calling_threads.discard(thread)
+
+    def is_calling_back(self) -> bool:
+        """Return whether the present thread is inside a callback of this producer."""
+        return get_ident() in self._calling_threads
+
+    # ---- failures nobody else hears of
+
+    def take_unclaimed_error(self) -> BaseException | None:
+        """Return the first error of a record that has neither future nor callback, None without one;
+        each is returned once.
+        """
+        with self._lock:
+            error, self._unclaimed_error = self._unclaimed_error, None
+            count, self._unclaimed_count = self._unclaimed_count, 0
+        if error is None:
+            return None
+        _logger.warning("%d record(s) of a writer were not appended, first: %s", count, error)
+        fresh = copy.copy(error)
+        fresh.__cause__ = error.__cause__
+        return fresh
+
+    def add_unclaimed_error(self, error: BaseException) -> None:
+        """Count a record of a writer that did not even get into a queue."""
+        with self._lock:
+            self._unclaimed_count += 1
+            if self._unclaimed_error is None:
+                self._unclaimed_error = error
+
+    def forked(self, error: StreamlogError) -> None:
+        """Refuse everything, in the child of a fork."""
+        self._lock = Lock()
+        self._aborted = error
+        self._calling_threads = set()

@@ -1,0 +1,202 @@
+"""The topics a producer knows: looked up when first used, forgotten when topics change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from streamlog.broker.topic_name import is_internal
+from streamlog.client.partitioner import (
+    Murmur2Partitioner,
+    StickyPartitioner,
+    resolve_partitioner,
+)
+from streamlog.client.topic_route import TopicRoute
+from streamlog.errors import (
+    InvalidTopicError,
+    StreamlogTimeoutError,
+    UnknownTopicOrPartitionError,
+)
+from streamlog.runtime import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamlog.broker.broker import Broker
+    from streamlog.broker.topic import Topic
+    from streamlog.client.accumulator import RecordAccumulator
+    from streamlog.client.partition_queue import PartitionQueue
+    from streamlog.config import ProducerConfig
+
+_T = TypeVar("_T")
+
+
+class TopicRoutes:
+    """Routes by topic, and the two tables that `send` looks into first.
+
+    * `route` to a topic, `queue` of a partition: wait until there is one
+    * ``plain``, ``keyed``: where a record goes that needs nothing but to be appended
+
+    The broker says when topics change, so nothing here is ever checked for its age. Threads: any.
+    Source: Kafka ``ProducerMetadata``.
+    """
+
+    def __init__(
+        self, broker: Broker, config: ProducerConfig, accumulator: RecordAccumulator
+    ) -> None:
+        self._broker = broker
+        self._config = config
+        self._accumulator = accumulator
+        self._clock = broker.runtime.clock
+        self._random = broker.runtime.random.stream(f"producer-{config.client_id}")
+        self.partitioner = resolve_partitioner(
+            config.partitioner, self._random, ignore_keys=config.partitioner_ignore_keys
+        )
+        is_plain = not config.interceptors and config.value_serializer in (None, "bytes")
+        self.plain_is_used = is_plain and isinstance(
+            self.partitioner, (Murmur2Partitioner, StickyPartitioner)
+        )
+        """Whether a record with a value and nothing else needs nothing but to be appended."""
+        self.keyed_is_used = (
+            is_plain and config.key_serializer in (None, "bytes") and self.partitioner.memoisable
+        )
+        """Whether a record with value and key, where the key has been seen, needs nothing else."""
+        self._routes: dict[str, TopicRoute] = {}
+        self.plain: dict[str, PartitionQueue] = {}
+        """By topic, the queue for records that have a value and nothing else."""
+        self.keyed: dict[str, dict[bytes, PartitionQueue]] = {}
+        """By topic and key, the queue for records that have key and value and nothing else."""
+        self._listener = _Listener(self._forget)
+        broker.add_topic_listener(self._listener)
+
+    def route(self, name: str, max_block_ms: float) -> TopicRoute:
+        """Return the route to a topic; wait up to *max_block_ms* for the topic to appear.
+
+        Raises InvalidTopicError, for an internal topic as well; StreamlogTimeoutError when the
+        topic neither appeared nor may be created by its use.
+        """
+        route = self._routes.get(name)
+        if route is not None:
+            return route
+        if is_internal(name):
+            raise InvalidTopicError(f"topic {name!r} is internal: only the broker writes to it")
+
+        def look() -> Topic | None:
+            return self._broker.topic_or_create(name, True)
+
+        while True:
+            epoch = self._broker.topic_epoch
+            topic = self._wait_for(look, max_block_ms, f"topic {name!r} does not exist")
+            route = self._make(topic)
+            self._routes[name] = route
+            if self._broker.topic_epoch == epoch:
+                return route
+            # Topics changed while the route was made, this one perhaps.
+            self._routes.pop(name, None)
+
+    def use_plain(self, route: TopicRoute) -> None:
+        """From now on `send` finds the topic's current queue, and its keys', in the tables."""
+        if route.is_used:
+            return
+        route.is_used = True
+        if self.plain_is_used:
+            current = route.current()
+            current.has_senders = True
+            self.plain[route.topic] = current
+        if self.keyed_is_used:
+            self.keyed[route.topic] = route.memo
+        if self._routes.get(route.topic) is not route:  # forgotten since the caller got it
+            self.plain.pop(route.topic, None)
+            self.keyed.pop(route.topic, None)
+
+    def remember(self, topic: str, key: bytes) -> PartitionQueue | None:
+        """Return the queue for *key* of a topic that `send` uses; None when it cannot be remembered."""
+        route = self._routes.get(topic)
+        return None if route is None else route.remember(key)
+
+    def queue(self, route: TopicRoute, number: int, max_block_ms: float) -> PartitionQueue:
+        """Return the queue of partition *number*; wait up to *max_block_ms* for it to appear.
+
+        Raises StreamlogTimeoutError when it did not.
+        """
+        if number < len(route.queues):
+            return route.queues[number]
+
+        def look() -> TopicRoute | None:
+            grown = self.route(route.topic, max_block_ms)
+            return grown if number < len(grown.queues) else None
+
+        reason = (
+            f"{route.topic}-{number} does not exist, the topic has {len(route.queues)} partition(s)"
+        )
+        return self._wait_for(look, max_block_ms, reason).queues[number]
+
+    def close(self) -> None:
+        """Stop listening to changes."""
+        self._broker.remove_topic_listener(self._listener)
+        self._forget()
+
+    def _make(self, topic: Topic) -> TopicRoute:
+        config = self._config
+        queues = [self._accumulator.queue(partition) for partition in topic.partitions]
+        appends_itself = (
+            not self._accumulator.lingers
+            and config.acks != 0
+            and topic.config.message_timestamp_type == "CreateTime"
+        )
+        for queue in queues:
+            append_value = queue.partition.append_value if appends_itself else None
+            with queue.lock:
+                if self._accumulator.refusal is not None:
+                    append_value = None
+                queue.idle_append_value = append_value
+                queue.append_value = None if queue.sealed or queue.tail else append_value
+        return TopicRoute(topic, queues, config, self.partitioner, self._random, self.plain)
+
+    def _wait_for(self, look: Callable[[], _T | None], max_block_ms: float, reason: str) -> _T:
+        """Return what *look* finds, looking again whenever topics change."""
+        found: list[_T] = []
+        error: UnknownTopicOrPartitionError | None = None
+
+        def is_found() -> bool:
+            nonlocal error
+            try:
+                thing = look()
+            except UnknownTopicOrPartitionError as unknown:
+                error = unknown
+                return False
+            if thing is not None:
+                found.append(thing)
+            return bool(found)
+
+        if not is_found():
+            broker, signal = self._broker, Signal()
+            broker.add_topic_listener(signal)
+            try:
+                self._clock.wait_until(is_found, signal, max_block_ms)
+            finally:
+                broker.remove_topic_listener(signal)
+        if not found:
+            raise StreamlogTimeoutError(
+                f"{reason}; it did not appear within max_block_ms={max_block_ms:g}"
+            ) from error
+        return found[-1]
+
+    def _forget(self) -> None:
+        """Look everything up again when it is next needed."""
+        self._routes.clear()
+        self.plain.clear()
+        self.keyed.clear()
+
+
+class _Listener(Signal):
+    """A signal that acts when it is set instead of waking somebody."""
+
+    __slots__ = ("_act",)
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self._act = act
+
+    def set(self) -> None:
+        """Topics changed."""
+        self._act()
