@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from streamlog.client.partition_arguments import to_partition
 from streamlog.errors import (
     CommitFailedError,
     InvalidGroupIdError,
@@ -147,11 +148,13 @@ class OffsetCommitter:
 
 
 def to_offsets(offsets: Mapping[TopicPartition, Any]) -> Offsets:
-    """Return *offsets* with plain numbers made into `OffsetAndMetadata` (ValueError below 0)."""
+    """Return *offsets* with plain numbers made into `OffsetAndMetadata`.
+
+    Raises ValueError for a negative one, TypeError for keys and values of other types.
+    """
     converted: Offsets = {}
-    for topic_partition, position in offsets.items():
-        if not isinstance(topic_partition, tuple) or len(topic_partition) != 2:
-            raise TypeError(f"offsets: expected a TopicPartition, found {topic_partition!r}")
+    for name, position in offsets.items():
+        topic_partition = to_partition(name)
         if isinstance(position, int) and not isinstance(position, bool):
             position = OffsetAndMetadata(position)
         elif not isinstance(position, OffsetAndMetadata):
@@ -159,7 +162,7 @@ def to_offsets(offsets: Mapping[TopicPartition, Any]) -> Offsets:
                 f"offsets of {topic_partition}: expected OffsetAndMetadata or int, "
                 f"found {type(position).__name__}"
             )
-        converted[TopicPartition(*topic_partition)] = position
+        converted[topic_partition] = position
     return converted
 
 

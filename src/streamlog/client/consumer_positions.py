@@ -54,14 +54,8 @@ class PositionCalls:
         """
         with self._guard:
             assigned = self._subscription.require(to_partition(partition))
-            if isinstance(offset, OffsetAndMetadata):
-                assigned.move_to(offset.offset, offset.leader_epoch)
-            elif not isinstance(offset, int) or isinstance(offset, bool):
-                raise TypeError(f"seek: expected an offset, found {offset!r}")
-            elif offset < 0:
-                raise ValueError(f"seek: expected an offset of 0 or greater, found {offset}")
-            else:
-                assigned.move_to(offset)
+            target = offset if isinstance(offset, OffsetAndMetadata) else OffsetAndMetadata(offset)
+            assigned.move_to(target.offset, target.leader_epoch)
             self._fetcher.look_again()
 
     def seek_to_beginning(self, *partitions: TopicPartition | Iterable[TopicPartition]) -> None:

@@ -211,7 +211,8 @@ class Fetcher:
     def _first_record(self, assigned: AssignedPartition, view: BatchView) -> int:
         """Return which record of *view* is the first to return; the record count for none of them."""
         if view.next_offset <= assigned.taken or view.attributes & CONTROL_BIT:
-            return view.record_count
+            record_count: int = view.record_count
+            return record_count
         if self._check_crcs:
             try:
                 view.check()
