@@ -216,7 +216,8 @@ class FileSystem(ABC):
         """Load the pages of ``start <= position < end`` for writing, where the system can do that.
 
         A hint that saves a page fault per 4 KiB later (3 to 6 us each on ext4, 2 us in one go). It
-        never fails. Only for positions that were allocated.
+        never fails. Only for positions that were allocated. Every other thread stands still
+        meanwhile, 0.5 ms per MiB: ask for a stretch at a time.
         """
 
     @abstractmethod

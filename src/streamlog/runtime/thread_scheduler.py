@@ -118,7 +118,7 @@ class ThreadScheduler(Scheduler):
     def _forked(self) -> None:
         self._forked_away = True
         self._thread = None
-        self._queue = TimerQueue()  # the parent's may be locked for ever here
+        self._queue.start_over()
 
     def __repr__(self) -> str:
         return f"<ThreadScheduler {self._name!r} with {len(self._queue)} timers>"

@@ -26,11 +26,15 @@ class TimerQueue:
     __slots__ = ("_lock", "_number", "_timers")
 
     def __init__(self) -> None:
-        self._lock = Lock()
         self._number = 0
-        self._timers: SortedKeyList[Timer, tuple[float, int]] = SortedKeyList(
-            key=attrgetter("due_key")
-        )
+        self._lock: Lock
+        self._timers: SortedKeyList[Timer, tuple[float, int]]
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Forget all timers, and the lock with them, which in a forked child may be held for ever."""
+        self._lock = Lock()
+        self._timers = SortedKeyList(key=attrgetter("due_key"))
 
     def __len__(self) -> int:
         return len(self._timers)

@@ -27,14 +27,13 @@ print("locked", flush=True)
 sys.stdin.readline()
 """
 
-# Forks; the child lives on until its pipe closes, the parent says who they are.
+# Forks; the child says who it is, once it is itself, and lives on until its pipe closes.
 FORKING_OWNER = """
 import os, sys
 from streamlog.runtime import OsFileSystem
 lock = OsFileSystem().lock_dir(sys.argv[1])
-child = os.fork()
-if child:
-    print(child, flush=True)
+if os.fork() == 0:
+    print(os.getpid(), flush=True)
 sys.stdin.readline()
 """
 

@@ -55,6 +55,11 @@ def test_make_dir_with_a_bare_name_is_relative(
     assert sorted(os.listdir(tmp_path)) == ["bare", "x"]
 
 
+def test_make_dir_without_a_name_is_refused() -> None:
+    with pytest.raises(FileNotFoundError):
+        filesystem.make_dir("")
+
+
 def test_make_dir_on_a_file_system_without_modes_is_good_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

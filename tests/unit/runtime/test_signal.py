@@ -53,6 +53,29 @@ def test_flag_can_be_set_after_a_wait_ran_out() -> None:
     assert signal.wait(0)
 
 
+def test_setter_that_was_overtaken_by_another_one_raises_nothing() -> None:
+    signal = Signal()
+    signal.set()
+    signal._is_down = lambda: True  # what it saw before the other one was quicker
+    signal.set()
+    assert signal.wait(0.001)
+
+
+def test_set_between_waking_and_raising_the_flag_again_is_kept() -> None:
+    signal = Signal()
+    signal.set()
+    acquire = signal._acquire
+
+    def acquire_and_be_set(*arguments: float) -> bool:
+        acquired = acquire(*arguments)
+        signal.set()
+        return acquired
+
+    signal._acquire = acquire_and_be_set
+    assert signal.wait(5)
+    assert signal.is_set()
+
+
 def test_repr_says_whether_it_is_set() -> None:
     signal = Signal()
     assert repr(signal) == "<Signal clear>"

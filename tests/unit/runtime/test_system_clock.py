@@ -95,12 +95,14 @@ def test_signal_from_before_the_wait_does_not_count() -> None:
     assert len(asked) == 2
 
 
-def test_set_while_the_predicate_is_asked_is_not_lost() -> None:
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("timeout_ms", [None, 3_600_000])
+def test_set_while_the_predicate_is_asked_is_not_lost(timeout_ms: float | None) -> None:
     signal = Signal()
-    answers = iter([False, True])
+    answers = iter([False, False, False, True])
 
     def predicate() -> bool:
         signal.set()
         return next(answers)
 
-    assert SystemClock().wait_until(predicate, signal, None)
+    assert SystemClock().wait_until(predicate, signal, timeout_ms)

@@ -224,10 +224,11 @@ def test_forked_child_refuses_use_and_close_does_not_hang(run_python: Callable[.
         ready = Signal()
         scheduler.call_later(0, ready.set)
         assert ready.wait(10)
-        scheduler.call_later(60_000, list)
+        timer = scheduler.call_later(60_000, list)
+        scheduler._queue._lock.acquire()  # as if another thread were adding a timer
         child = os.fork()
         if child == 0:
-            refused = []
+            refused = [] if not timer.cancel() else ["cancelled the parent's timer"]
             for use in (lambda: scheduler.call_later(0, list), lambda: scheduler.call_at(0, list),
                         scheduler.run_due):
                 try:
@@ -242,6 +243,7 @@ def test_forked_child_refuses_use_and_close_does_not_hang(run_python: Callable[.
             own.close()
             os._exit(0 if ok else 1)
         _, status = os.waitpid(child, 0)
+        scheduler._queue._lock.release()
         done = Signal()
         scheduler.call_later(0, done.set)
         print(os.waitstatus_to_exitcode(status), done.wait(10))

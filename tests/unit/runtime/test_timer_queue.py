@@ -67,6 +67,15 @@ def test_owner_limits_what_is_taken_and_cancelled() -> None:
     assert len(queue) == 0
 
 
+def test_starting_over_forgets_timers_and_a_lock_that_is_held() -> None:
+    queue = TimerQueue()
+    timer, _ = queue.add(10, nothing, None)
+    queue._lock.acquire()
+    queue.start_over()
+    assert not timer.cancel()
+    assert (len(queue), queue.first_due_ms()) == (0, None)
+
+
 def test_repr_of_a_timer_shows_time_and_state() -> None:
     timer, _ = TimerQueue().add(1.5, nothing, None)
     assert repr(timer).startswith("<Timer at 1.500 ms: <function nothing")

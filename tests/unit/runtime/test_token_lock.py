@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +97,69 @@ def test_many_threads_exclude_each_other_and_none_waits_for_ever() -> None:
     assert not any(worker.is_alive() for worker in workers), "a wake-up was lost"
     assert counter[0] == rounds * threads
     assert not lock.locked()
+
+
+def test_waiter_is_not_overtaken_for_ever_by_a_holder_that_is_busy_in_system_calls(
+    tmp_path: Path,
+) -> None:
+    """Such a holder gives the GIL away while it has the lock and never between two turns."""
+    lock = TokenLock()
+    done = threading.Event()
+    turns = [0]
+
+    def hog() -> None:
+        with open(tmp_path / "file", "wb", buffering=0) as file:
+            while not done.is_set():
+                with lock:
+                    turns[0] += 1
+                    file.write(b"x")
+                    os.fsync(file.fileno())
+
+    hogs = [threading.Thread(target=hog) for _ in range(2)]
+    for thread in hogs:
+        thread.start()
+    while turns[0] < 10:
+        pass
+    waited = []
+    for _ in range(20):
+        before = turns[0]
+        with lock:
+            waited.append(turns[0] - before)
+    done.set()
+    for thread in hogs:
+        thread.join(10)
+    assert max(waited) <= 20, waited
+    assert not lock.locked()
+
+
+def test_token_handed_to_a_waiter_that_is_interrupted_goes_back() -> None:
+    lock = TokenLock()
+    lock.acquire()
+
+    class Interrupted(BaseException):
+        pass
+
+    class Condition(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            super().wait(timeout)
+            lock._overtaken = lock._handed_over = True  # as if handed over before we ran
+            raise Interrupted
+
+    lock._condition = Condition()
+    raised: list[bool] = []
+
+    def waiter() -> None:
+        try:
+            lock.wait()
+        except Interrupted:
+            raised.append(True)
+
+    thread = threading.Thread(target=waiter)
+    thread.start()
+    while not lock.waiting:
+        pass
+    lock.wake()
+    thread.join(10)
+    assert raised == [True]
+    assert lock.waiting == 0
+    assert lock.acquire(False)

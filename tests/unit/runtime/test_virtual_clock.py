@@ -134,6 +134,11 @@ def test_wait_leaves_timers_after_its_deadline_alone() -> None:
     assert (ran, clock.now) == ([], 99)
 
 
+def test_predicate_about_time_itself_is_asked_at_the_deadline() -> None:
+    clock = VirtualClock(0)
+    assert clock.wait_until(lambda: clock.now >= 30, Signal(), 30)
+
+
 def test_wait_clears_the_signal_before_it_asks() -> None:
     clock, signal = VirtualClock(0), Signal()
     signal.set()
