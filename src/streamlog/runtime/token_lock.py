@@ -47,7 +47,7 @@ class TokenLock:
         """How many threads are in `wait`."""
         # Both under the condition's lock.
         self._overtaken = False  # a waiter was woken in vain
-        self._handed_over = False  # the token is neither in the list nor held, but a waiter's to take
+        self._handed_over = False  # the token is not in the list, and a waiter's to take
 
     def wait(self) -> None:
         """Take the lock, however long that takes."""
