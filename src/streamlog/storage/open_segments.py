@@ -19,7 +19,7 @@ class Evictable(Protocol):
 
 
 class OpenSegments:
-    """The segments of one broker that hold descriptors, in the order they were opened.
+    """The segments of one broker that hold descriptors, in the order in which their turn comes.
 
     Second-chance replacement: asking a segment to leave is what resets its mark of use, so appends and reads pay nothing for
     being counted. Threads: any; nobody calls in with a segment's or a log's lock *wanted by another eviction*, because eviction
@@ -41,17 +41,21 @@ class OpenSegments:
         """Count *segment* among those that hold descriptors, and make room for it if need be."""
         with self._lock:
             self._segments[id(segment)] = segment
-            excess = len(self._segments) - self.capacity
-            candidates = (
-                [s for s in self._segments.values() if s is not segment] if excess > 0 else []
-            )
-        # Two rounds: the first one takes the marks of use, the second one finds those that were idle in between.
-        for candidate in candidates * 2:
-            if excess <= 0:
-                return
-            if candidate.try_release_files():
-                self.closed(candidate)
-                excess -= 1
+            # Two rounds: the first one takes the marks of use, the second one finds those that were idle in between.
+            tries = 2 * len(self._segments)
+        while tries and (candidate := self._take_oldest()) is not None:
+            # Taken out before it is asked: it may be opened and counted again as soon as it has let go.
+            if candidate is segment or not candidate.try_release_files():
+                with self._lock:
+                    self._segments[id(candidate)] = candidate
+            tries -= 1
+
+    def _take_oldest(self) -> Evictable | None:
+        """Take the segment whose turn it is, or None when there are not too many."""
+        with self._lock:
+            if len(self._segments) <= self.capacity:
+                return None
+            return self._segments.popitem(last=False)[1]
 
     def closed(self, segment: Evictable) -> None:
         """Forget *segment*: it holds no descriptors any more."""

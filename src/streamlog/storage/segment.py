@@ -160,11 +160,9 @@ class Segment(IndexedSegmentFile):
                     self.max_timestamp_ms, self.max_timestamp_offset - self.base_offset
                 )
             self.flush_indexes()
-        except OSError as error:  # derived data: the next open rebuilds it
-            _logger.warning("%s: index not written: %s", self.path, error)
-        # Readers hold the old map at most for bytes below position; a new one of the right size is made on demand.
-        self._mapping = self._words = None
-        self._trim()
+            self._trim()
+        except OSError as error:  # derived data and spare room: the next open sees to it
+            _logger.warning("%s: not sealed properly: %s", self.path, error)
 
     def close(self) -> None:
         """Write the indexes out, give the preallocated rest back, let go of the file. Does not sync."""
@@ -173,9 +171,10 @@ class Segment(IndexedSegmentFile):
             self.flush_indexes()
         except OSError as error:  # derived data: the next open rebuilds it
             _logger.warning("%s: index not written: %s", self.path, error)
-        self._mapping = self._words = None
-        self._trim()
-        self.release_files()
+        try:
+            self._trim()
+        finally:
+            self.release_files()
 
     def read(self, offset: int, max_bytes: int, upper_bound_offset: int | None) -> bytes | None:
         """Return whole batches from the one that holds *offset* on; None when there are none.
