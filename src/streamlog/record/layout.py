@@ -44,7 +44,9 @@ Source: Kafka ``DefaultRecordBatch`` (field meanings); the column body is stream
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from streamlog.record.checksum import crc32c
 
@@ -115,6 +117,11 @@ class BatchHeader(NamedTuple):
         return aligned(self.length)
 
 
+_UNPACK_HEADER = HEADER.unpack
+# tuple.__new__ alone: BatchHeader._make() would call it from Python.
+_as_header: Callable[[tuple[Any, ...]], BatchHeader] = partial(tuple.__new__, BatchHeader)
+
+
 def header_checksum(header: bytes) -> int:
     """Return the checksum of a whole header of 80 bytes, whatever its first eight hold."""
     return crc32c(_NO_COMMIT + header[8:])
@@ -148,17 +155,18 @@ def read_header(header: bytes) -> BatchHeader | None:
     Valid means: length not zero, magic and version known, header checksum right, sizes and counts consistent. Never raises,
     whatever the bytes are; the body is not looked at.
     """
-    if len(header) != HEADER_SIZE or header[8:12] != MAGIC:
+    if len(header) != HEADER_SIZE:
         return None
-    fields = BatchHeader._make(HEADER.unpack(header))
-    if fields.length != fields.body_size + HEADER_SIZE or fields.header_crc != header_checksum(
-        header
-    ):
-        return None
+    fields = _as_header(_UNPACK_HEADER(header))
+    # By number: this runs for every batch that is looked up, and names cost twice as much.
+    length = fields[0]
     if (
-        fields.length > MAX_BATCH_BYTES
-        or fields.base_offset < 0
-        or fields.record_count > fields.last_offset_delta + 1
+        fields[2] != MAGIC
+        or length != fields[3] + HEADER_SIZE
+        or fields[1] != crc32c(_NO_COMMIT + header[8:])  # header_checksum() without the call
+        or length > MAX_BATCH_BYTES
+        or fields[4] < 0  # base_offset
+        or fields[10] > fields[11] + 1  # record_count, last_offset_delta
     ):
         return None
     return fields

@@ -183,46 +183,49 @@ class Segment(IndexedSegmentFile):
         start at or above *upper_bound_offset* are left out (None = no bound). The first batch may begin below *offset*; where
         compaction removed *offset* it is the next one (LOG-8). Raises CorruptLogError when there is no good header there.
         """
-        self._load_if_needed()
+        if not self._index_loaded:
+            self._load_if_needed()
         # In this order: if an append comes in between, the hint below is wrong, which its use finds out.
         end, end_offset = self.position, self.next_offset
         if end == 0:
             return None
         mapping = self.mapping_for_read()
-        start = self._hints.get(offset, end)
-        hinted = header_at(mapping, start, end)
-        if hinted is not None and hinted.base_offset == offset:
-            header = hinted
-        else:
-            located = self.locate(offset, mapping, end)
-            if located is None:
-                return None
-            start, header = located
+        located = self._hinted(offset, mapping, end) or self.locate(offset, mapping, end)
+        if located is None:
+            return None
+        start, header = located
         if upper_bound_offset is not None and header.base_offset >= upper_bound_offset:
             return None
-        stop = start + header.aligned_size
-        if start + max_bytes >= end and upper_bound_offset is None:
-            stop = end
-        else:
-            wanted = min(start + max_bytes, end)
+        # Every header that is looked at costs as much as copying a batch: none is read twice, nor one more than needed.
+        stop, next_offset = start + header.aligned_size, header.next_offset
+        budget_end = start + max_bytes
+        if budget_end >= end and upper_bound_offset is None:
+            stop, next_offset = end, end_offset
+        elif budget_end > stop:
+            wanted = min(budget_end, end)
             if upper_bound_offset is not None:
                 bound = self.offset_index.floor(upper_bound_offset - self.base_offset)
                 wanted = min(wanted, max(bound, stop))
             stop = max(stop, min(self.offset_index.floor_position(wanted), end))
             for position, following in headers_from(mapping, stop, end):
-                if position + following.aligned_size > start + max_bytes:
+                next_offset = following.base_offset
+                if position + following.aligned_size > budget_end or (
+                    upper_bound_offset is not None and next_offset >= upper_bound_offset
+                ):
                     break
-                if upper_bound_offset is not None and following.base_offset >= upper_bound_offset:
-                    break
-                stop = position + following.aligned_size
-        if stop < end:
-            following_header = header_at(mapping, stop, end)
-            if following_header is not None:
-                end_offset = following_header.base_offset
+                stop, next_offset = position + following.aligned_size, following.next_offset
         if len(self._hints) >= _MAX_HINTS:
             self._hints.clear()
-        self._hints[end_offset] = stop
+        self._hints[next_offset] = stop
         return mapping[start:stop]
+
+    def _hinted(self, offset: int, mapping: Mapping, end: int) -> tuple[int, BatchHeader] | None:
+        """Return position and header of the batch that starts with *offset*, when an earlier read ended there."""
+        start = self._hints.get(offset)
+        if start is None:
+            return None
+        header = header_at(mapping, start, end)
+        return (start, header) if header is not None and header.base_offset == offset else None
 
     def position_of(self, offset: int) -> tuple[int, int]:
         """Return position and base offset of the batch that holds *offset*; the end of the segment when none does."""
@@ -243,11 +246,11 @@ class Segment(IndexedSegmentFile):
         the beginning of the file. Raises CorruptLogError when the walk meets a bad batch that may hold *offset*.
         """
         position = self.offset_index.floor(offset - self.base_offset)
-        header = header_at(mapping, position, end) if position < end else None
+        header = header_at(mapping, position, end)
         if position and (header is None or header.base_offset > offset):
             position = 0
-        while position < end:
             header = header_at(mapping, position, end)
+        while position < end:
             if header is None:
                 following = find_next_batch(mapping, position + 8, end, self.base_offset)
                 if following is None or following[1].base_offset > offset:
@@ -256,6 +259,7 @@ class Segment(IndexedSegmentFile):
             if header.next_offset > offset:
                 return position, header
             position += header.aligned_size
+            header = header_at(mapping, position, end)
         return None
 
     def _damage(self, mapping: Mapping, position: int, end: int, offset: int) -> CorruptLogError:
