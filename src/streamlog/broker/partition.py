@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from streamlog.broker.append_gate import AppendGate
     from streamlog.config import TopicConfig
     from streamlog.errors import StreamlogError
-    from streamlog.record import PendingBatch
+    from streamlog.record import BatchView, PendingBatch
     from streamlog.runtime import Signal
     from streamlog.runtime.threads import Lock
     from streamlog.storage.partition_log import PartitionLog
@@ -203,6 +203,18 @@ class Partition:
         try:
             return log.read(offset, max_bytes, self.end_offset(isolation))
         except (ClosedError, StorageError) as error:
+            raise self._refusal_instead_of(error) from None
+
+    def read_batches(
+        self, offset: int, max_bytes: int, isolation: Isolation = Isolation.READ_UNCOMMITTED
+    ) -> list[BatchView]:
+        """Return what `read` would, already cut into batches, each with bytes of its own: the faster
+        way to records. An empty list at the visible end; raises as `read` does.
+        """
+        log = self.log
+        try:
+            return log.read_batches(offset, max_bytes, self.end_offset(isolation))
+        except ClosedError as error:
             raise self._refusal_instead_of(error) from None
 
     def offset_for_timestamp(

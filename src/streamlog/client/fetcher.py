@@ -16,7 +16,7 @@ from streamlog.errors import (
     StreamlogError,
     UnknownTopicOrPartitionError,
 )
-from streamlog.record import BatchView, split_batches
+from streamlog.record import BatchView
 from streamlog.record.layout import CONTROL_BIT
 from streamlog.record.serialization import Deserializer, resolve_deserializer
 
@@ -235,22 +235,20 @@ class Fetcher:
             if size <= 0 and self._budget_bytes != self._max_bytes:
                 self._is_cut = True
                 return 0
-            data = partition.read(assigned.read_ahead, size, self._isolation)
-            batches = split_batches(data)
+            batches = partition.read_batches(assigned.read_ahead, size, self._isolation)
         except OffsetOutOfRangeError as error:
             self._on_out_of_range(assigned, error)
             return 1
         except UnknownTopicOrPartitionError:
             self.detach(assigned)  # deleted; whoever refreshes the topics sees it as well
             return 0
-        except CorruptRecordError as error:
-            raise _damaged(assigned, error, assigned.read_ahead, None) from error
         if not batches:
             return 0
         assigned.pending = iter(batches)
         assigned.read_ahead = batches[-1].next_offset
-        self._budget_bytes -= len(data)
-        return len(data)
+        read_bytes = sum([view.header.length for view in batches])
+        self._budget_bytes -= read_bytes
+        return read_bytes
 
     def _deserialize(
         self, assigned: AssignedPartition, part: RecordSlice, slices: list[RecordSlice]

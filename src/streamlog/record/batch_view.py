@@ -4,115 +4,100 @@ from __future__ import annotations
 
 from streamlog.errors import CorruptRecordError, RecordDecodeError
 from streamlog.record.checksum import crc32c
-from streamlog.record.columns import ColumnReader, Headers
+from streamlog.record.columns import ColumnReader, Headers, decode_values
 from streamlog.record.layout import (
     COLUMNS_ENCODING,
     COMPRESSION_MASK,
     CONTROL_BIT,
-    HEADER,
     HEADER_SIZE,
     LOG_APPEND_TIME_BIT,
-    MAGIC,
-    MAX_BATCH_BYTES,
     TRANSACTIONAL_BIT,
+    BatchHeader,
     aligned,
-    header_checksum,
+    read_header,
 )
 from streamlog.structs import TimestampType
 
 
 class BatchView:
-    """One batch inside a buffer of bytes that belongs to the reader. Immutable; threads: any.
+    """One batch that was read: its header, which was checked, and its body, which is the reader's own bytes.
 
-    The header was checked when the view was made; call :meth:`check` before trusting the body. Decoding goes column by column
-    and only where asked for. Source: Kafka ``DefaultRecordBatch``.
+    Call :meth:`check` before trusting the body. Decoding goes column by column and only where asked for. Immutable; threads: any.
+    Source: Kafka ``DefaultRecordBatch``.
     """
 
     __slots__ = (
-        "_body",
-        "_body_at",
         "_columns",
-        "_data",
         "attributes",
         "base_offset",
-        "base_sequence",
-        "body_crc",
-        "body_encoding",
-        "first_timestamp_ms",
-        "last_offset",
+        "body",
+        "header",
         "leader_epoch",
-        "max_timestamp_ms",
         "next_offset",
-        "producer_epoch",
-        "producer_id",
         "record_count",
-        "size_bytes",
     )
 
-    def __init__(self, data: bytes, position: int) -> None:
-        """Read the header at *position* of *data*; raises CorruptRecordError when there is no valid one."""
-        end_of_header = position + HEADER_SIZE
-        if end_of_header > len(data):
-            raise CorruptRecordError(
-                f"batch at byte {position}: expected {HEADER_SIZE} bytes, found {len(data) - position}"
-            )
-        (
-            length,
-            header_crc,
-            magic,
-            body_size,
-            base_offset,
-            self.body_crc,
-            self.leader_epoch,
-            self.attributes,
-            self.body_encoding,
-            _,
-            self.record_count,
-            last_offset_delta,
-            self.base_sequence,
-            self.producer_id,
-            self.producer_epoch,
-            _,
-            _,
-            self.first_timestamp_ms,
-            self.max_timestamp_ms,
-        ) = HEADER.unpack_from(data, position)
-        if (
-            magic != MAGIC
-            or length != body_size + HEADER_SIZE
-            or header_crc != header_checksum(data[position:end_of_header])
-        ):
-            raise CorruptRecordError(
-                f"batch at byte {position}: header is damaged (magic, length or checksum)"
-            )
-        if length > MAX_BATCH_BYTES or position + length > len(data):
-            raise CorruptRecordError(
-                f"batch at byte {position}: expected {length} bytes, found {len(data) - position}"
-            )
-        self.base_offset: int = base_offset
-        self.last_offset: int = base_offset + last_offset_delta
-        self.next_offset: int = base_offset + last_offset_delta + 1
-        self.size_bytes: int = length
-        self._data = data
-        self._body_at = end_of_header
-        self._body: bytes | None = None
+    def __init__(self, header: BatchHeader, body: bytes) -> None:
+        """Put together what ``read_header`` accepted and the ``header.body_size`` bytes that follow it."""
+        self.header = header
+        self.body = body
+        # What every reader asks for; the rest is a look into the header away. By number: names cost twice as much.
+        base_offset: int = header[4]
+        self.base_offset = base_offset
+        self.next_offset: int = base_offset + header[11] + 1
+        self.record_count: int = header[10]
+        self.attributes: int = header[7]
+        self.leader_epoch: int = header[6]
         self._columns: ColumnReader | None = None
+
+    @property
+    def last_offset(self) -> int:
+        """The offset of the last record, whether or not compaction removed it."""
+        return self.next_offset - 1
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of header and body as stored."""
+        return self.header.length
+
+    @property
+    def body_encoding(self) -> int:
+        """How the body is laid out: ``layout.COLUMNS_ENCODING`` or ``KAFKA_V2_ENCODING``."""
+        return self.header.body_encoding
+
+    @property
+    def first_timestamp_ms(self) -> int:
+        """Timestamp of the first record, as the producer set it."""
+        return self.header.first_timestamp_ms
+
+    @property
+    def max_timestamp_ms(self) -> int:
+        """The greatest timestamp; under LogAppendTime that of every record."""
+        return self.header.max_timestamp_ms
+
+    @property
+    def producer_id(self) -> int:
+        """Id of an idempotent producer, -1 without."""
+        return self.header.producer_id
+
+    @property
+    def producer_epoch(self) -> int:
+        """Epoch of an idempotent producer, -1 without."""
+        return self.header.producer_epoch
+
+    @property
+    def base_sequence(self) -> int:
+        """Sequence number of the first record, -1 without idempotence."""
+        return self.header.base_sequence
 
     def check(self) -> None:
         """Raise CorruptRecordError when the body is not the one that was written (CRC-32C)."""
+        expected = self.header[5]
         found = crc32c(self.body)
-        if found != self.body_crc:
+        if found != expected:
             raise CorruptRecordError(
-                f"batch at offset {self.base_offset}: body checksum: expected {self.body_crc:#010x}, found {found:#010x}"
+                f"batch at offset {self.base_offset}: body checksum: expected {expected:#010x}, found {found:#010x}"
             )
-
-    @property
-    def body(self) -> bytes:
-        """The stored body, still compressed if the batch is."""
-        # Copied out once: the checksum takes bytes alone, and the columns are then decoded from the same copy.
-        if self._body is None:
-            self._body = self._data[self._body_at : self._body_at + self.size_bytes - HEADER_SIZE]
-        return self._body
 
     @property
     def timestamp_type(self) -> TimestampType:
@@ -148,6 +133,8 @@ class BatchView:
 
     def values(self) -> list[bytes | None]:
         """Return the values in offset order; None is a null value (tombstone). Decodes the values column alone."""
+        if self.header[8] == COLUMNS_ENCODING and not self.attributes & COMPRESSION_MASK:
+            return decode_values(self.body, self.record_count)
         return self.columns.values()
 
     def keys(self) -> list[bytes | None] | None:
@@ -182,12 +169,12 @@ def split_batches(data: bytes) -> list[BatchView]:
     batches: list[BatchView] = []
     position, end = 0, len(data)
     while position < end:
-        try:
-            batch = BatchView(data, position)
-        except CorruptRecordError:
-            if not batches:
-                raise
-            break
-        batches.append(batch)
-        position += aligned(batch.size_bytes)
+        header = read_header(data[position : position + HEADER_SIZE])
+        if header is None or position + header.length > end:
+            if batches:
+                break
+            expected = "a valid header" if header is None else f"a batch of {header.length} bytes"
+            raise CorruptRecordError(f"batch at byte {position} of {end}: expected {expected}")
+        batches.append(BatchView(header, data[position + HEADER_SIZE : position + header.length]))
+        position += aligned(header.length)
     return batches

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from streamlog.errors import CorruptLogError, OffsetOutOfRangeError
 from streamlog.record.batch_view import BatchView
 from streamlog.record.layout import LOG_APPEND_TIME_BIT
+from streamlog.storage.batch_reader import read_batches
 from streamlog.storage.log_segments import LogSegments
 from streamlog.storage.segment import Segment
 from streamlog.structs import OffsetAndTimestamp, TopicPartition
+
+_Read = TypeVar("_Read", bytes, list[BatchView])
 
 
 class ReadableLog:
@@ -62,6 +66,31 @@ class ReadableLog:
         damaged. Cost: one copy of the bytes; to find them, O(log segments + log index entries), or nothing when an earlier read
         ended there. Threads: any.
         """
+        return self._read(
+            offset,
+            upper_bound_offset,
+            lambda segment, start, bound: segment.read(start, max_bytes, bound),
+            b"",
+        )
+
+    def read_batches(
+        self, offset: int, max_bytes: int, upper_bound_offset: int | None = None
+    ) -> list[BatchView]:
+        """Return what :meth:`read` would, batch by batch, each with bytes of its own; an empty list at the bound."""
+        return self._read(
+            offset,
+            upper_bound_offset,
+            lambda segment, start, bound: read_batches(segment, start, max_bytes, bound),
+            [],
+        )
+
+    def _read(
+        self,
+        offset: int,
+        upper_bound_offset: int | None,
+        read: Callable[[Segment, int, int | None], _Read | None],
+        nothing: _Read,
+    ) -> _Read:
         end = self._next_offset
         if upper_bound_offset is None or upper_bound_offset >= end:
             bound, upper_bound_offset = end, None
@@ -70,7 +99,7 @@ class ReadableLog:
         if not self._log_start_offset <= offset <= end:
             raise self._out_of_range(offset)
         if offset >= bound:
-            return b""
+            return nothing
         try:
             while True:
                 segment = self._active
@@ -79,12 +108,12 @@ class ReadableLog:
                     if floor is None:
                         raise self._out_of_range(offset)
                     segment = floor
-                data = segment.read(offset, max_bytes, upper_bound_offset)
-                if data is not None:
-                    return data
+                found = read(segment, offset, upper_bound_offset)
+                if found is not None:
+                    return found
                 following = self._segments.higher(segment.base_offset)
                 if following is None:
-                    return b""
+                    return nothing
                 if following.base_offset > offset:
                     raise self._missing(segment, offset, following.base_offset)
                 offset = following.base_offset
@@ -155,7 +184,7 @@ class ReadableLog:
                 continue
             offset = start_in(segment)
             while offset < min(segment.next_offset, bound):
-                batch = BatchView(self.read(offset, 1, bound), 0)
+                batch = self.read_batches(offset, 1, bound)[0]
                 if matches(batch.max_timestamp_ms):
                     batch.check()
                     stamps = (
