@@ -13,6 +13,7 @@ from streamlog.broker.broker_resources import (
     close_orphans,
     leave_to_be_closed,
 )
+from streamlog.broker.group_coordinator import GroupCoordinator
 from streamlog.broker.maintenance import Maintenance
 from streamlog.broker.topic_name import is_internal, validate_topic_name
 from streamlog.broker.topic_registry import TopicRegistry
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
-    from streamlog.broker.group_coordinator import GroupCoordinator
     from streamlog.broker.partition import Partition
     from streamlog.broker.topic import Topic
     from streamlog.config import TopicConfig
@@ -305,8 +305,6 @@ class Broker:
         self.check_open()
         with self._lock:
             if self._group_coordinator is None:
-                from streamlog.broker.group_coordinator import GroupCoordinator
-
                 self._group_coordinator = GroupCoordinator(self)
             return self._group_coordinator
 

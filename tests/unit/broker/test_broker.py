@@ -25,6 +25,7 @@ from streamlog.errors import (
 from streamlog.runtime import MemoryFileSystem, OsFileSystem, Signal, VirtualClock
 from streamlog.storage.checkpoint_file import write_checkpoint
 from streamlog.structs import PartitionInfo
+from tests.support.hooked_files import HookedFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -450,24 +451,31 @@ def test_sync_makes_every_partition_durable(broker: Broker) -> None:
 
 
 def test_failed_sync_raises_after_the_other_partitions_were_synced(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    disk = HookedFileSystem(MemoryFileSystem())
+    broker = Broker("/data", filesystem=disk, clock=clock)
     broker.create_topic("orders", partitions=3)
     partitions = broker.topic("orders").partitions
     for partition in partitions:
         partition.append_value(b"v", NOW_MS)
 
-    def fail() -> int:
-        raise OSError(errno.EIO, "Input/output error")
+    def fail(call: str, path: str) -> None:
+        if call in ("sync", "sync_data") and "/orders-1/" in path:
+            raise OSError(errno.EIO, "Input/output error")
 
     caplog.set_level(logging.CRITICAL, "streamlog")
-    monkeypatch.setattr(partitions[1].log._group_commit, "_sync", fail)
+    disk.hook = fail
     with pytest.raises(DurabilityError, match="orders-1"):
         broker.sync()
     assert [p.log.durable_end_offset for p in partitions] == [1, 0, 1]
     with pytest.raises(DurabilityError):
         broker.close()  # raised, and everything released all the same
     assert broker.closed
+    disk.hook = lambda call, path: None
+    with Broker("/data", filesystem=disk, clock=clock) as again:
+        assert not again.recovery_report.clean
+        assert [p.log_end_offset for p in again.topic("orders").partitions] == [1, 1, 1]
 
 
 # ---- clients
