@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
-CODE   := src tests examples benchmarks
+CODE   := src tests examples benchmarks docs
 
 # One stamp for each set of packages: installed again only when the files that name the packages change.
 BASE_STAMP  := $(VENV)/.stamp-base
@@ -61,6 +61,10 @@ layers: $(DEV_STAMP) ## check that imports point down only
 format: $(DEV_STAMP) ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix-only --quiet $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+.PHONY: docs
+docs: $(DEV_STAMP) ## write the documents that are generated from the code
+	$(BIN)/python docs/generate_configuration.py
 
 .PHONY: coverage
 coverage: $(DEV_STAMP) ## run the tests and show the branches that none of them takes
