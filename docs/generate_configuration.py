@@ -3,7 +3,6 @@
 Run it after changing a key: ``python docs/generate_configuration.py``. A test compares the two.
 """
 
-# ruff: noqa: INP001
 from __future__ import annotations
 
 from pathlib import Path

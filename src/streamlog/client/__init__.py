@@ -1,0 +1,1 @@
+"""What programs use: `Producer`, `Consumer` and `Admin`, through the public face of a broker."""
