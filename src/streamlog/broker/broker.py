@@ -149,8 +149,7 @@ class Broker:
         `InvalidConfigurationError`, `DiskFullError`; then nothing was created.
         """
         self.check_open()
-        topic = self._topics.create(name, partitions, replication_factor, configs)
-        return topic.describe(self.config.broker_id)
+        return self._topics.create(name, partitions, replication_factor, configs)
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic with all its records, now and for good.

@@ -72,14 +72,17 @@ class Topic:
             f"{len(partitions) - 1}"
         )
 
-    def describe(self, broker_id: int) -> TopicDescription:
-        """Return a snapshot, with *broker_id* as leader and only replica of each partition."""
+    def describe(self, broker_id: int, partition_count: int | None = None) -> TopicDescription:
+        """Return a snapshot, with *broker_id* as leader and only replica of each partition; of a topic
+        that is still to be created, with the *partition_count* it will have.
+        """
+        count = len(self.partitions) if partition_count is None else partition_count
         return TopicDescription(
             name=self.name,
             topic_id=self.topic_id,
             partitions=[
                 PartitionInfo(self.name, number, broker_id, (broker_id,), (broker_id,))
-                for number in range(len(self.partitions))
+                for number in range(count)
             ],
             configs=attrs.asdict(self.config, recurse=False),
             is_internal=self.is_internal,

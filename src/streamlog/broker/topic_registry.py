@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from streamlog.config import BrokerConfig, TopicConfig
     from streamlog.runtime import Runtime, Signal
     from streamlog.storage.data_directory import DataDirectory
+    from streamlog.structs import TopicDescription
 
 
 class TopicRegistry:
@@ -131,8 +132,8 @@ class TopicRegistry:
         configs: Mapping[str, object] | None,
         *,
         validate_only: bool = False,
-    ) -> Topic:
-        """Create a topic and return it; with *validate_only* only look for errors, and return what
+    ) -> TopicDescription:
+        """Create a topic and describe it; with *validate_only* only look for errors, and describe what
         would have been.
 
         Raises `InvalidTopicError`, `TopicAlreadyExistsError`, `InvalidPartitionsError`,
@@ -154,18 +155,20 @@ class TopicRegistry:
             overrides = topic_overrides(configs)
             entry = self._new_entry(name, count, overrides)
             topic = self._new_topic(name, entry)
+            description = topic.describe(self._config.broker_id, entry.partitions)
             if validate_only:
-                return topic
+                return description
             self._create(topic, entry)
         self._announce()
-        return topic
+        return description
 
     def create_if_absent(self, name: str) -> Topic:
         """Return the topic, created with the broker's defaults if need be. Raises as `create`."""
         try:
-            return self.create(name, None, None, None)
+            self.create(name, None, None, None)
         except TopicAlreadyExistsError:
-            return self.topic(name)
+            pass  # somebody else was faster: that is all that was asked for
+        return self.topic(name)
 
     def grow(self, name: str, total: int, *, validate_only: bool = False) -> None:
         """Add partitions until the topic has *total*; records that are there stay where they are.

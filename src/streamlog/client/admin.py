@@ -65,14 +65,13 @@ class Admin:
         wanted = [NewTopic(topic) if isinstance(topic, str) else topic for topic in topics]
 
         def create(new: NewTopic) -> TopicDescription:
-            topic = registry.create(
+            return registry.create(
                 new.name,
                 new.partitions,
                 new.replication_factor,
                 new.configs,
                 validate_only=validate_only,
             )
-            return topic.describe(self._broker.config.broker_id)
 
         return _for_each({new.name: new for new in _without_repeats(wanted)}, create)
 
