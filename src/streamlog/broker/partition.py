@@ -214,7 +214,7 @@ class Partition:
         log = self.log
         try:
             return log.read_batches(offset, max_bytes, self.end_offset(isolation))
-        except ClosedError as error:
+        except (ClosedError, StorageError) as error:
             raise self._refusal_instead_of(error) from None
 
     def offset_for_timestamp(
