@@ -90,40 +90,47 @@ class RecordAccumulator:
         appended on return, unless an earlier one waits for its retry.
         """
         reserved_bytes = number = 0
-        wanted_bytes = max(self._batch_bytes, size_bytes + BATCH_OVERHEAD_BYTES)
+        wanted_bytes = size_bytes + BATCH_OVERHEAD_BYTES
+        if wanted_bytes < self._batch_bytes:
+            wanted_bytes = self._batch_bytes
         while True:
-            full = False
-            with queue.lock:
+            is_added = is_sealed = False
+            queue.acquire()
+            try:
                 if self.refusal is not None:
                     self._give_back(reserved_bytes)
                     raise copy.copy(self.refusal)
-                if queue.is_open and not queue.has_room_for(size_bytes):
+                if queue.is_open:
+                    if queue.has_room_for(size_bytes):
+                        is_added = True
+                elif reserved_bytes or self.pool.try_take(wanted_bytes):
+                    now_ms = self._clock.monotonic_ms()
+                    due_ms = now_ms + self._linger_ms
+                    if self.lingers:
+                        self.wake_at(queue, due_ms)
+                    queue.open(wanted_bytes, reserved_bytes or wanted_bytes, now_ms, due_ms)
+                    reserved_bytes = 0
+                    is_added = True
+                if not is_added:
+                    is_sealed = queue.seal() is not None
+                elif not queue.push(row, size_bytes, value_bytes, lingers=self.lingers):
                     queue.seal()
-                    full = True
-                elif queue.is_open or reserved_bytes:
-                    if not queue.is_open:
-                        due_ms = self._clock.monotonic_ms() + self._linger_ms
-                        if self.lingers:
-                            self.wake_at(queue, due_ms)
-                        queue.open(wanted_bytes, reserved_bytes, due_ms)
-                        reserved_bytes = 0
-                    if not queue.push(row, size_bytes, value_bytes, lingers=self.lingers):
-                        queue.seal()
-                        full = True
-                    number = queue.newest_number() + (not full)
-                    break
-            if full:
+                    is_sealed = True
+                number = queue.newest_number() + (not is_sealed)
+            finally:
+                queue.release()
+            if is_sealed or not self.lingers:
                 self.drain(queue)
-            else:
+            if is_added:
+                break
+            if not is_sealed:
                 reserved_bytes = min(wanted_bytes, self.pool.total_bytes)
                 self._take_memory(queue, reserved_bytes, max_block_ms)
         if reserved_bytes:
             self._give_back(reserved_bytes)  # another thread opened the batch meanwhile
-        if full or not self.lingers:
-            self.drain(queue)
-            if not self.lingers and not queue.is_passed(number):
-                # Another thread is appending: it takes this record along.
-                queue.wait_until(lambda: queue.is_passed(number), None)
+        if not self.lingers and not queue.is_passed(number):
+            # Another thread is appending: it takes this record along.
+            queue.wait_until(lambda: queue.is_passed(number), None)
 
     def append_batch(self, batch: ProducerBatch, size_bytes: int, max_block_ms: float) -> None:
         """Add a whole batch of *size_bytes* behind what is there; errors as `append`."""
@@ -147,11 +154,14 @@ class RecordAccumulator:
 
     def look_again(self, queue: PartitionQueue) -> None:
         """Do what is due after an append without the lock found ``limit`` reached."""
-        with queue.lock:
+        queue.acquire()
+        try:
             if queue.is_open and not queue.is_full():
                 return
             # Full, or the row came too late for a batch that was sealed just then: it goes by itself.
             queue.seal()
+        finally:
+            queue.release()
         self.drain(queue)
 
     def _take_memory(self, queue: PartitionQueue, size_bytes: int, max_block_ms: float) -> None:
@@ -180,18 +190,23 @@ class RecordAccumulator:
         thread is at it already: that one goes on until there is no more.
         """
         sender = self._sender
-        lock = queue.lock
         for _ in range(_MAX_PER_DRAIN):
-            with lock:
+            queue.acquire()
+            try:
                 if queue.draining:
                     break
                 batch = self._next(queue)
                 if batch is None:
                     break
                 queue.draining = True
-            retry_at_ms = sender.deliver(batch)
-            if retry_at_ms is not None:
-                self.wake_at(queue, retry_at_ms)
+            finally:
+                queue.release()
+            again_at_ms = sender.deliver(batch)
+            if again_at_ms is None:
+                if self.lingers or not queue.tail:
+                    break
+            elif again_at_ms > 0:
+                self.wake_at(queue, again_at_ms)
                 break
         else:
             self.wake_at(queue, self._clock.monotonic_ms())
@@ -281,7 +296,7 @@ class RecordAccumulator:
         for queue in self.queues():
             with queue.lock:
                 queue.idle_append_value = queue.append_value = None
-                queue.high_ns = queue.low_ns = 0
+                queue.high_s = 0.0
 
     def stop(self) -> None:
         """Stop the timer: what waits for it waits for ever."""

@@ -22,7 +22,15 @@ class BufferPool:
     is not starved by small ones. Threads: any. Source: Kafka ``BufferPool``.
     """
 
-    __slots__ = ("_clock", "_lock", "_waiters", "available_bytes", "total_bytes")
+    __slots__ = (
+        "_acquire",
+        "_clock",
+        "_lock",
+        "_release",
+        "_waiters",
+        "available_bytes",
+        "total_bytes",
+    )
 
     def __init__(self, total_bytes: int, clock: Clock) -> None:
         self.total_bytes = total_bytes
@@ -30,7 +38,9 @@ class BufferPool:
         self.available_bytes = total_bytes
         """What is not taken now."""
         self._clock = clock
-        self._lock = Lock()
+        self._lock = lock = Lock()
+        self._acquire = lock.acquire
+        self._release = lock.release
         self._waiters: deque[_Waiter] = deque()
 
     @property
@@ -40,11 +50,14 @@ class BufferPool:
 
     def try_take(self, size_bytes: int) -> bool:
         """Take *size_bytes* if they are free and nobody waits; return whether they were taken."""
-        with self._lock:
+        self._acquire()
+        try:
             if self._waiters or size_bytes > self.available_bytes:
                 return False
             self.available_bytes -= size_bytes
             return True
+        finally:
+            self._release()
 
     def take(self, size_bytes: int, timeout_ms: float) -> bool:
         """Take *size_bytes*, waiting up to *timeout_ms* behind those who came before; return whether
@@ -68,10 +81,13 @@ class BufferPool:
 
     def give_back(self, size_bytes: int) -> None:
         """Return *size_bytes* that were taken, and serve those who wait."""
-        with self._lock:
+        self._acquire()
+        try:
             self.available_bytes += size_bytes
             if self._waiters:
                 self._serve()
+        finally:
+            self._release()
 
     def _serve(self) -> None:
         """Give the first waiters what they asked for as far as it goes. The caller holds the lock."""

@@ -211,9 +211,7 @@ class BulkPath:
     ) -> ProducerBatch:
         timestamps_ms = lane.timestamps_ms
         times = now_ms if timestamps_ms is None else list(timestamps_ms[start:end])
-        batch = ProducerBatch(
-            lane.queue or route.current(), 0, created_ms=self._clock.monotonic_ms()
-        )
+        batch = ProducerBatch(lane.queue or route.current(), 0, self._clock.monotonic_ms())
         batch.record_count = end - start
         batch.timestamps_ms = times
         keys = lane.keys

@@ -31,7 +31,7 @@ KEY_OVERHEAD_BYTES = 3
 NEVER = 1 << 62
 """More bytes than there will be."""
 
-_NS_PER_MS = 1_000_000
+_CLOCK_ERROR_S = 5e-7
 
 
 class PartitionQueue:
@@ -40,8 +40,7 @@ class PartitionQueue:
     **Without a lock.** `send` and writers add a record by one ``tail.append(row)``, which the
     interpreter makes a single step, so the order of the list is the order of the records::
 
-        now_ns = time_ns()
-        if queue.low_ns <= now_ns < queue.high_ns and len(value) <= queue.largest:
+        if queue.low_s <= time_s() < queue.high_s and len(value) <= queue.largest:
             tail = queue.tail
             tail.append(row)
             if len(tail) < queue.limit: return
@@ -56,10 +55,11 @@ class PartitionQueue:
     Why the batch never outgrows ``capacity_bytes`` (but for a row of each thread that races with a
     seal): ``limit`` counts rows as if all were of size ``largest``, and larger ones come by the lock.
 
-    Why timestamps are true: ``low_ns <= now < high_ns`` is the millisecond of the last stamp. Whoever
-    finds the clock outside of it takes the lock, reads the clock again and stamps from the present
-    end of the list on. A row that slips in behind a newer stamp was read its clock before, and is
-    appended after, that stamp was taken: the stamp is a time during its call.
+    Why timestamps are true: ``low_s <= now < high_s`` is the millisecond of the last stamp, less half a
+    microsecond that the clock may be off as a float. Whoever finds the clock outside of it takes the
+    lock, reads the clock again and stamps from the present end of the list on. A thread whose row
+    slips in behind a newer stamp read the clock before that stamp was taken and appended after it:
+    the stamp is a time during its call.
 
     **With the lock** is everything else; methods whose name begins with an underscore or that say so
     want it held. Lock order: a queue's lock, then the accumulator's. Nothing of the broker and no
@@ -69,18 +69,21 @@ class PartitionQueue:
     __slots__ = (
         # read by the hot path
         "append_value",
-        "high_ns",
+        "high_s",
         "largest",
         "limit",
-        "low_ns",
+        "low_s",
         "single_bytes",
         "single_count",
         "tail",
         # what and where
         "_clock",
+        "_time_ns",
+        "acquire",
         "lock",
         "number",
         "partition",
+        "release",
         "route",
         "switch_at_bytes",
         "topic",
@@ -102,10 +105,14 @@ class PartitionQueue:
         "has_writers",
         "is_open",
         # behind it
+        "batch_bytes",
+        "batch_count",
+        "batch_records",
         "_done_callbacks",
         "_last_number",
         "_waiters",
         "calling",
+        "has_done_callbacks",
         "draining",
         "sealed",
         "settling",
@@ -124,14 +131,18 @@ class PartitionQueue:
         """Replaced when the topic was deleted and created again."""
         self.route: TopicRoute | None = None
         """The topic's partitions, where one of them is current for records without a key."""
-        self.lock = Lock()
+        self.lock = lock = Lock()
+        self.acquire = lock.acquire
+        self.release = lock.release
+        """The lock's methods, bound once: ``with`` takes twice as long, which shows per batch."""
         self._clock = clock
+        self._time_ns = clock.time_ns
         self.tail: list[Row] = []
         """The rows of the open batch. Always the same list."""
         self.limit = 0
         self.largest = 0
-        self.low_ns = 0
-        self.high_ns = 0
+        self.low_s = 0.0
+        self.high_s = 0.0
         self.append_value: Callable[[bytes, int], int] | None = None
         """With ``linger_ms=0``: appends one plain value to the partition; None while that would
         overtake records that wait here."""
@@ -140,6 +151,8 @@ class PartitionQueue:
         self.single_count = 0
         self.single_bytes = 0
         """What `append_value` appended."""
+        self.batch_count = self.batch_records = self.batch_bytes = 0
+        """What was appended by the batch."""
         self.switch_at_bytes = NEVER
         """At so many `single_bytes` the route chooses another current partition."""
         self.is_open = False
@@ -175,6 +188,8 @@ class PartitionQueue:
         self._last_number = 0
         self._forked_error: StreamlogError | None = None
         self._waiters: tuple[Signal, ...] = ()
+        self.has_done_callbacks = False
+        """Whether `take_done_callbacks` has anything to look at."""
         self._done_callbacks: list[tuple[RecordFuture, Callable[[RecordFuture], object]]] = []
 
     def __repr__(self) -> str:
@@ -190,23 +205,26 @@ class PartitionQueue:
 
     # ---- the open batch; the caller holds the lock
 
-    def open(self, capacity_bytes: int, reserved_bytes: int, due_ms: float) -> None:
+    def open(self, capacity_bytes: int, reserved_bytes: int, now_ms: float, due_ms: float) -> None:
         """Open a batch of up to *capacity_bytes*, which takes over *reserved_bytes* of the memory.
 
-        The caller has made sure that a timer will look at the queue at *due_ms*.
+        The caller has made sure that a timer will look at the queue at *due_ms*. Rows whose thread
+        raced with the last seal may be here already, and belong to it.
         """
         self._capacity_bytes = capacity_bytes - BATCH_OVERHEAD_BYTES
         self._reserved_bytes = reserved_bytes
-        self._created_ms = self._clock.monotonic_ms()
+        self._created_ms = now_ms
         self.due_ms = due_ms
-        # Rows whose thread raced with the last seal may be here already.
-        self._counted_rows = self._counted_bytes = 0
-        self._stamps = []
         self.is_open = True
 
     def has_room_for(self, size_bytes: int) -> bool:
         """Return whether a record of *size_bytes* (`row_bytes`) fits; the first one always does."""
-        return not self.tail or self._used_bytes() + size_bytes <= self._capacity_bytes
+        tail = self.tail
+        return (
+            (len(tail) < self.limit and size_bytes <= self._ticket_bytes())
+            or not tail
+            or self._used_bytes() + size_bytes <= self._capacity_bytes
+        )
 
     def push(self, row: Row, size_bytes: int, value_bytes: int, *, lingers: bool) -> bool:
         """Add a record to the open batch; return whether there is room for another one like it.
@@ -214,9 +232,12 @@ class PartitionQueue:
         With *lingers*, others like it may be added without the lock until the millisecond ends.
         """
         self._stamp(lingers)
-        self.tail.append(row)
+        tail = self.tail
+        tail.append(row)
         if self.largest < value_bytes <= self._capacity_bytes >> 3:
             self.largest = value_bytes
+        elif len(tail) < self.limit and size_bytes <= self._ticket_bytes():
+            return True
         return self._let_in() and size_bytes <= self._capacity_bytes - self._counted_bytes
 
     def is_full(self) -> bool:
@@ -231,27 +252,25 @@ class PartitionQueue:
         Also takes rows that were added while no batch was open.
         """
         self.is_open = False
-        self.high_ns = self.low_ns = 0
+        self.high_s = 0.0
         self.limit = 0  # before the rows are taken, see the class
         tail = self.tail
         rows = tail[:]
         if not rows:
             return None
         del tail[: len(rows)]
-        now_ms = self._clock.monotonic_ms()
-        self._last_number += 1
-        batch = ProducerBatch(
-            self,
-            self._last_number,
-            created_ms=self._created_ms if self._stamps else now_ms,
-            reserved_bytes=self._reserved_bytes,
-            rows=rows,
-            rows_differ=self.has_senders + self.has_writers + self.has_tuples > 1,
-            stamps=self._stamps or [(0, self._clock.time_ms())],
-        )
-        self._reserved_bytes = 0
-        self._stamps = []
-        self._counted_rows = self._counted_bytes = 0
+        self._last_number = number = self._last_number + 1
+        if self._stamps:
+            batch = ProducerBatch(self, number, self._created_ms, rows)
+            batch.stamps = self._stamps
+            batch.reserved_bytes = self._reserved_bytes
+            self._stamps = []
+            self._reserved_bytes = self._counted_rows = self._counted_bytes = 0
+        else:
+            batch = ProducerBatch(self, number, self._clock.monotonic_ms(), rows)
+            batch.stamps = ((0, self._clock.time_ms()),)
+        if self.has_senders + self.has_writers + self.has_tuples > 1:
+            batch.rows_differ = True
         self.sealed.append(batch)
         if self.average_bytes * 4 < self.largest:
             self.largest = 0  # there was one large record: find out anew what is usual
@@ -265,32 +284,37 @@ class PartitionQueue:
 
     def _stamp(self, lingers: bool) -> None:
         """Let the rows from here on have the present time."""
-        now_ns = self._clock.time_ns()
-        if not self.low_ns <= now_ns < self.high_ns or not self._stamps:
-            now_ms = now_ns // _NS_PER_MS
-            stamps = self._stamps
-            if not stamps:
-                stamps.append((0, now_ms))
-            elif stamps[-1][1] != now_ms:
-                stamps.append((len(self.tail), now_ms))
-            if lingers:
-                self.low_ns = now_ms * _NS_PER_MS  # before high_ns: in between the window is empty
-                self.high_ns = (now_ms + 1) * _NS_PER_MS
+        now_ns = self._time_ns()
+        now_ms = now_ns // 1_000_000
+        stamps = self._stamps
+        if not stamps:
+            stamps.append((0, now_ms))
+        elif stamps[-1][1] != now_ms:
+            stamps.append((len(self.tail), now_ms))
+        if lingers:
+            self.high_s = 0.0  # while the two do not match, nobody is in the window
+            self.low_s = now_ms / 1000
+            self.high_s = (now_ms + 1) / 1000 - _CLOCK_ERROR_S
+
+    def _ticket_bytes(self) -> int:
+        """Return what ``limit`` counts for each row."""
+        return self.largest + self._key_room + ROW_OVERHEAD_BYTES
 
     def _let_in(self) -> bool:
         """Set how many rows may be there before somebody has to look; False when it is full."""
-        left_bytes = self._capacity_bytes - self._used_bytes()
-        rows = left_bytes // (self.largest + self._key_room + ROW_OVERHEAD_BYTES)
+        rows = (self._capacity_bytes - self._used_bytes()) // self._ticket_bytes()
         self.limit = self._counted_rows + rows
         return rows > 0
 
     def _used_bytes(self) -> int:
         """Return the bytes of the rows of the open batch; each is counted once."""
-        tail = self.tail
-        count = len(tail)
-        if self._counted_rows < count:
-            self._counted_bytes += sum(map(row_bytes, tail[self._counted_rows : count]))
-            self._counted_rows = count
+        rows = self.tail[self._counted_rows :]
+        if rows:
+            if self.has_senders or self.has_tuples:
+                self._counted_bytes += sum(map(row_bytes, rows))
+            else:
+                self._counted_bytes += sum(map(len, rows)) + len(rows) * ROW_OVERHEAD_BYTES  # type: ignore[arg-type]
+            self._counted_rows += len(rows)
         return self._counted_bytes
 
     # ---- without the lock
@@ -360,22 +384,24 @@ class PartitionQueue:
             if future.done():
                 return False
             self._done_callbacks.append((future, fn))
+            self.has_done_callbacks = True
             return True
 
     def take_done_callbacks(self) -> list[tuple[RecordFuture, Callable[[RecordFuture], object]]]:
         """Return the callbacks of futures that are done by now. The caller holds the lock."""
         waiting = self._done_callbacks
-        if not waiting:
-            return waiting
         self._done_callbacks = [pair for pair in waiting if not pair[0].done()]
+        self.has_done_callbacks = bool(self._done_callbacks)
         return [pair for pair in waiting if pair[0].done()]
 
     def forked(self, error: StreamlogError) -> None:
         """Give up what threads of the parent may hold. Called in the child of a fork."""
         self._forked_error = error
-        self.lock = Lock()
+        self.lock = lock = Lock()
+        self.acquire, self.release = lock.acquire, lock.release
         self._waiters = ()
-        self.low_ns = self.high_ns = self.limit = 0
+        self.high_s = 0.0
+        self.limit = 0
         self.idle_append_value = self.append_value = None
 
 

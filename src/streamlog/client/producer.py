@@ -84,6 +84,7 @@ class Producer:
         "_routes",
         "_sender",
         "_time_ns",
+        "_time_s",
     )
 
     def __init__(
@@ -117,6 +118,7 @@ class Producer:
         self._plain = self._routes.plain
         self._keyed = self._routes.keyed
         self._time_ns = clock.time_ns
+        self._time_s = clock.time_s
         self._largest_value = self._path.largest_value
         broker.register_client(self)
         on_fork_in_child(self)
@@ -131,7 +133,6 @@ class Producer:
         self,
         topic: str | ProducerRecord,
         value: Any = None,
-        *,
         key: Any = None,
         headers: Iterable[Header] = (),
         partition: int | None = None,
@@ -163,8 +164,6 @@ class Producer:
             and not headers
         ):
             # The way of a plain record; `PartitionQueue` says why it needs no lock.
-            time_ns = self._time_ns
-            now_ns = time_ns()
             try:
                 if key is None:
                     queue = self._plain[topic]  # type: ignore[index]
@@ -174,22 +173,25 @@ class Producer:
             except (KeyError, TypeError):  # not used yet, or not a plain record after all
                 return self._path.send(topic, value, key, headers, None, None, None)
             size = len(value)
-            if queue.low_ns <= now_ns < queue.high_ns and size <= queue.largest:
-                future = RecordFuture()
-                future._owner = queue
-                future._slot = value
-                future._size = size
-                if key is not None:
-                    future._key = key
-                tail = queue.tail
-                tail.append(future)
-                if len(tail) < queue.limit:
-                    return future
-                self._accumulator.look_again(queue)
-                return future
             append_value = queue.append_value
-            if append_value is not None and key is None and size <= self._largest_value:
-                now_ms = now_ns // 1_000_000
+            if append_value is None:
+                time_s = self._time_s
+                if queue.low_s <= time_s() < queue.high_s and size <= queue.largest:
+                    future = RecordFuture()
+                    future._owner = queue
+                    future._slot = value
+                    future._size = size
+                    if key is not None:
+                        future._key = key
+                    tail = queue.tail
+                    tail.append(future)
+                    if len(tail) < queue.limit:
+                        return future
+                    self._accumulator.look_again(queue)
+                    return future
+            elif key is None and size <= self._largest_value:
+                time_ns = self._time_ns
+                now_ms = time_ns() // 1_000_000
                 try:
                     offset = append_value(value, now_ms)
                 except RetriableError:
@@ -258,7 +260,7 @@ class Producer:
         self._check_usable()
         factory = WriterFactory(
             self._config,
-            self._time_ns,
+            self._broker.runtime.clock,
             self._path,
             self._routes,
             self._accumulator,

@@ -47,74 +47,44 @@ class ProducerBatch:
     Kafka ``ProducerBatch``.
     """
 
-    __slots__ = (
-        "attempts",
-        "base_offset",
-        "callbacks",
-        "created_ms",
-        "done",
-        "durability",
-        "error",
-        "future_callbacks",
-        "futures",
-        "last_error",
-        "number",
-        "pending",
-        "queue",
-        "record_count",
-        "reserved_bytes",
-        "retry_at_ms",
-        "rows",
-        "rows_differ",
-        "run",
-        "run_part",
-        "stamps",
-        "timestamps_ms",
-        "unclaimed",
-    )
+    # Attributes that most batches never set have their default in the class: making a batch is part
+    # of what each of its records costs.
+    reserved_bytes = 0
+    """What it holds of ``buffer_memory``."""
+    rows_differ = False
+    """Whether the rows may be of more than one kind."""
+    stamps: Sequence[tuple[int, int]] = ()
+    """(index, timestamp) of each row from which on another timestamp holds."""
+    pending: PendingBatch | None = None
+    """The packed batch, from when it is packed until it is done."""
+    futures: list[RecordFuture | None] | None = None
+    callbacks: Sequence[tuple[RecordFuture, DeliveryCallback]] = ()
+    future_callbacks: Sequence[tuple[RecordFuture, Callable[[RecordFuture], object]]] = ()
+    run: list[RecordFuture] | None = None
+    """The futures of the run's batches, if the batch is part of a ``send_many``."""
+    run_part: RecordFuture | None = None
+    """The one of this batch, in ``run``."""
+    unclaimed = 0
+    """Records whose failure nobody would hear of: no future, no callback."""
+    attempts = 0
+    retry_at_ms: float | None = None
+    last_error: BaseException | None = None
+    done = False
+    error: BaseException | None = None
+    base_offset = -1
+    timestamps_ms: int | list[int] = -1
+    durability = Durability.NONE
 
     def __init__(
-        self,
-        queue: PartitionQueue,
-        number: int,
-        *,
-        created_ms: float,
-        reserved_bytes: int = 0,
-        rows: Sequence[Row] = (),
-        rows_differ: bool = False,
-        stamps: list[tuple[int, int]] | None = None,
+        self, queue: PartitionQueue, number: int, created_ms: float, rows: Sequence[Row] = ()
     ) -> None:
         self.queue = queue
         self.number = number
         """Counts the batches of the queue, so that a flush knows which came before it."""
         self.created_ms = created_ms
         """Monotonic; ``delivery_timeout_ms`` counts from here (PRD-7)."""
-        self.reserved_bytes = reserved_bytes
-        """What it holds of ``buffer_memory``."""
         self.rows = rows
-        self.rows_differ = rows_differ
-        """Whether the rows may be of more than one kind."""
-        self.stamps = stamps or []
-        """(index, timestamp) of each row from which on another timestamp holds."""
         self.record_count = len(rows)
-        self.pending: PendingBatch | None = None
-        self.futures: list[RecordFuture | None] | None = None
-        self.callbacks: list[tuple[RecordFuture, DeliveryCallback]] = []
-        self.future_callbacks: list[tuple[RecordFuture, Callable[[RecordFuture], object]]] = []
-        self.run: list[RecordFuture] | None = None
-        """The futures of the run's batches, if the batch is part of a ``send_many``."""
-        self.run_part: RecordFuture | None = None
-        """The one of this batch, in ``run``."""
-        self.unclaimed = 0
-        """Records whose failure nobody would hear of: no future, no callback."""
-        self.attempts = 0
-        self.retry_at_ms: float | None = None
-        self.last_error: BaseException | None = None
-        self.done = False
-        self.error: BaseException | None = None
-        self.base_offset = -1
-        self.timestamps_ms: int | list[int] = -1
-        self.durability = Durability.NONE
 
     # ---- before: rows to bytes
 
@@ -192,8 +162,8 @@ class ProducerBatch:
         first = self._part(columns, 0, middle)
         second = self._part(columns, middle, self.record_count)
         first.reserved_bytes = self.reserved_bytes
-        for future, callback in self.callbacks:
-            future._owner.callbacks.append((future, callback))  # type: ignore[union-attr]
+        for part in (first, second):
+            part.callbacks = [pair for pair in self.callbacks if pair[0]._owner is part]
         if self.run is not None and self.run_part is not None:
             # The run's future for this batch now stands for the second half; the first gets its own.
             second.run = first.run = self.run
@@ -207,7 +177,7 @@ class ProducerBatch:
 
     def _part(self, columns: tuple[Any, Any, Any], start: int, end: int) -> ProducerBatch:
         values, keys, headers = (column and column[start:end] for column in columns)
-        part = ProducerBatch(self.queue, self.number, created_ms=self.created_ms)
+        part = ProducerBatch(self.queue, self.number, self.created_ms)
         part.attempts = self.attempts
         part.record_count = end - start
         timestamps_ms = self.timestamps_ms
@@ -276,7 +246,7 @@ def _as_tuple(row: Row) -> DetailedRow:
     return row
 
 
-def _spread(stamps: list[tuple[int, int]], count: int) -> list[int]:
+def _spread(stamps: Sequence[tuple[int, int]], count: int) -> list[int]:
     """Return one timestamp for each of *count* rows."""
     timestamps_ms: list[int] = []
     for (start, timestamp_ms), (end, _) in zip(stamps, [*stamps[1:], (count, 0)], strict=True):

@@ -20,30 +20,17 @@ class ProducerMetrics:
     """
 
     __slots__ = (
-        "_batch_bytes",
-        "_batch_count",
         "_lock",
         "_record_error_total",
         "_record_retry_total",
-        "_record_send_total",
         "_splits",
     )
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._record_send_total = 0
         self._record_error_total = 0
         self._record_retry_total = 0
-        self._batch_count = 0
-        self._batch_bytes = 0
         self._splits = 0
-
-    def appended(self, record_count: int, size_bytes: int) -> None:
-        """Count a batch that was appended."""
-        with self._lock:
-            self._record_send_total += record_count
-            self._batch_count += 1
-            self._batch_bytes += size_bytes
 
     def failed(self, record_count: int) -> None:
         """Count records that failed for good."""
@@ -63,16 +50,15 @@ class ProducerMetrics:
     def as_dict(self, pool: BufferPool, queues: Iterable[PartitionQueue]) -> dict[str, float]:
         """Return all metrics by name: sizes in bytes, averages 0.0 before the first batch.
 
-        *queues* hold the count of the records that ``send`` appended by itself, each a batch of one.
+        *queues* count what was appended, each in the thread that appends. A record that ``send``
+        appended by itself is a batch of one.
         """
-        singles = single_bytes = 0
+        records = batches = batch_bytes = 0
         for queue in queues:
-            singles += queue.single_count
-            single_bytes += queue.single_bytes
+            records += queue.batch_records + queue.single_count
+            batches += queue.batch_count + queue.single_count
+            batch_bytes += queue.batch_bytes + queue.single_bytes
         with self._lock:
-            records = self._record_send_total + singles
-            batches = self._batch_count + singles
-            batch_bytes = self._batch_bytes + single_bytes
             return {
                 "record_send_total": records,
                 "record_error_total": self._record_error_total,

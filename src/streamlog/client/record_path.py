@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamlog.client.partition_queue import (
     BATCH_OVERHEAD_BYTES,
+    KEY_OVERHEAD_BYTES,
     ROW_OVERHEAD_BYTES,
     record_bytes,
 )
@@ -79,11 +80,10 @@ class RecordPath:
         self._max_block_ms = float(config.max_block_ms)
         self._max_request_size = config.max_request_size
         self._buffer_memory = config.buffer_memory
-        self.largest_value = (
-            min(config.max_request_size, config.buffer_memory)
-            - BATCH_OVERHEAD_BYTES
-            - ROW_OVERHEAD_BYTES
+        self._limit_bytes = (
+            min(config.max_request_size, config.buffer_memory) - BATCH_OVERHEAD_BYTES
         )
+        self.largest_value = self._limit_bytes - ROW_OVERHEAD_BYTES
         """A record with a value of at most so many bytes and nothing else is not too large."""
 
     def send(
@@ -188,8 +188,16 @@ class RecordPath:
 
         Raises RecordTooLargeError, BufferExhaustedError and what the partition refuses.
         """
-        size_bytes = record_bytes(value, key, headers)
-        self.check_size(queue, size_bytes)
+        value_bytes = -1 if value is None else len(value)
+        is_plain = timestamp_ms is None and callback is None and not headers
+        if is_plain:
+            size_bytes = value_bytes + ROW_OVERHEAD_BYTES
+            if key is not None:
+                size_bytes += len(key) + KEY_OVERHEAD_BYTES
+        else:
+            size_bytes = record_bytes(value, key, headers)
+        if size_bytes > self._limit_bytes:
+            self._refuse_size(queue, size_bytes)
         if queue.append_value is not None and callback is None:
             appended = self._append_now(queue, value, key, headers, timestamp_ms, size_bytes)
             if appended is not None:
@@ -197,17 +205,17 @@ class RecordPath:
         future = RecordFuture()
         future._owner = queue
         future._slot = value
-        future._size = -1 if value is None else len(value)
+        future._size = value_bytes
         future._key = key
-        if timestamp_ms is None and callback is None and not headers:
+        if is_plain:
             queue.has_senders = True
             if key is not None:
                 queue.has_keys = True
-            self._accumulator.append(queue, future, size_bytes, future._size, max_block_ms)
+            self._accumulator.append(queue, future, size_bytes, value_bytes, max_block_ms)
         else:
             queue.has_tuples = True
             row = (value, key, timestamp_ms, headers, future, callback)
-            self._accumulator.append(queue, row, size_bytes, 0, max_block_ms)
+            self._accumulator.append(queue, row, size_bytes, value_bytes, max_block_ms)
         return future
 
     def append_unclaimed(
@@ -219,7 +227,8 @@ class RecordPath:
     ) -> None:
         """Add a record that nobody holds a future of; `append` otherwise."""
         size_bytes = record_bytes(value, key, ())
-        self.check_size(queue, size_bytes)
+        if size_bytes > self._limit_bytes:
+            self._refuse_size(queue, size_bytes)
         if queue.append_value is not None and self._append_now(
             queue, value, key, (), timestamp_ms, size_bytes
         ):
@@ -264,18 +273,16 @@ class RecordPath:
         future._timestamp_ms = timestamp_ms
         return future
 
-    def check_size(self, queue: PartitionQueue, size_bytes: int) -> None:
-        """Raise RecordTooLargeError for a record that can never be sent (REC-6)."""
-        size_bytes += BATCH_OVERHEAD_BYTES
-        for name, limit in (
-            ("max_request_size", self._max_request_size),
-            ("buffer_memory", self._buffer_memory),
-        ):
-            if size_bytes > limit:
-                raise RecordTooLargeError(
-                    f"{queue.topic_partition}: expected a record that takes at most"
-                    f" {name}={limit} bytes in a batch of its own, found one of {size_bytes}"
-                )
+    def _refuse_size(self, queue: PartitionQueue, size_bytes: int) -> None:
+        """Raise RecordTooLargeError: a record of that size can never be sent (REC-6)."""
+        name = (
+            "max_request_size" if self._max_request_size <= self._buffer_memory else "buffer_memory"
+        )
+        raise RecordTooLargeError(
+            f"{queue.topic_partition}: expected a record that takes at most {name}="
+            f"{self._limit_bytes + BATCH_OVERHEAD_BYTES} bytes in a batch of its own, found one of"
+            f" {size_bytes + BATCH_OVERHEAD_BYTES}"
+        )
 
     def failed(
         self, topic: str, partition: int | None, error: BaseException, callback: Any

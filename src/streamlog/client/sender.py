@@ -51,7 +51,7 @@ class Sender:
         self._delivery_timeout_ms = config.delivery_timeout_ms
         self._backoff_ms = config.retry_backoff_ms
         self._backoff_max_ms = config.retry_backoff_max_ms
-        self._clock = clock
+        self._monotonic_ms = clock.monotonic_ms
         self._pool = pool
         self._metrics = metrics
         self._lock = Lock()
@@ -63,15 +63,15 @@ class Sender:
     # ---- one batch
 
     def deliver(self, batch: ProducerBatch) -> float | None:
-        """Append *batch*, the first of its queue. Return None when it is out of the way, done, failed
-        or split; else when to try again (PRD-8).
+        """Append *batch*, the first of its queue. Return when to go on with the queue: None when
+        nothing more is sealed, 0 for at once, or when to try the batch again (PRD-8).
         """
         queue = batch.queue
         base_offset = -1
         durability = Durability.NONE
         failure: BaseException | None = None
         try:
-            if self._is_expired(batch):
+            if self._monotonic_ms() >= batch.created_ms + self._delivery_timeout_ms:
                 raise self._expiry(batch)
             pending = batch.pack()
             partition = queue.partition
@@ -80,15 +80,10 @@ class Sender:
                 base_offset = -1  # nobody asked where (PRD-10)
             else:
                 durability = partition.ack_durability()
-            size_bytes = pending.size_bytes
-            queue.average_bytes = size_bytes // batch.record_count
-            self._metrics.appended(batch.record_count, size_bytes)
-            if queue.route is not None:
-                queue.route.produced(queue, size_bytes)
         except (MessageTooLargeError, RecordBatchTooLargeError) as error:
             if batch.record_count > 1:
                 self._split(batch)
-                return None
+                return 0
             failure = error
         except RetriableError as error:
             retry_at_ms = self._retry_at_ms(batch, error)
@@ -103,8 +98,7 @@ class Sender:
         except BaseException as error:  # Ctrl-C in the middle: appended or not, nobody knows
             self._finish(batch, -1, Durability.NONE, error)
             raise
-        self._finish(batch, base_offset, durability, failure)
-        return None
+        return self._finish(batch, base_offset, durability, failure)
 
     def _retry_at_ms(self, batch: ProducerBatch, error: RetriableError) -> float | None:
         """Return when to try again, None when *error* is final."""
@@ -114,7 +108,7 @@ class Sender:
             or self._aborted is not None
         ):
             return None
-        now_ms = self._clock.monotonic_ms()
+        now_ms = self._monotonic_ms()
         deadline_ms = batch.created_ms + self._delivery_timeout_ms
         if now_ms >= deadline_ms:
             return None
@@ -145,7 +139,7 @@ class Sender:
             queue.sealed.extendleft((second, first))
 
     def _is_expired(self, batch: ProducerBatch) -> bool:
-        return self._clock.monotonic_ms() >= batch.created_ms + self._delivery_timeout_ms
+        return self._monotonic_ms() >= batch.created_ms + self._delivery_timeout_ms
 
     def _expiry(
         self, batch: ProducerBatch, error: RetriableError | None = None
@@ -167,32 +161,54 @@ class Sender:
         base_offset: int,
         durability: Durability,
         error: BaseException | None,
-    ) -> None:
-        """Make the result known, to the callbacks by way of `settle`, and take the batch away."""
+    ) -> float | None:
+        """Make the result known, to the callbacks by way of `settle`, and take the batch away. Returns
+        what `deliver` does.
+        """
         queue = batch.queue
-        if error is not None:
-            if batch.rows:
-                batch.claim()
-            self._metrics.failed(batch.record_count)
-            if batch.unclaimed:
-                with self._lock:
-                    self._unclaimed_count += batch.unclaimed
-                    if self._unclaimed_error is None:
-                        self._unclaimed_error = error
+        size_bytes = 0
+        if error is None:
+            assert batch.pending is not None
+            size_bytes = batch.pending.size_bytes
+        else:
+            self._count_failure(batch, error)
         batch.finish(base_offset, durability, error)
-        with queue.lock:
+        queue.acquire()
+        try:
             sealed = queue.sealed
             if sealed and sealed[0] is batch:
                 sealed.popleft()
                 queue.draining = False
-            batch.future_callbacks = queue.take_done_callbacks()
+            if error is None:
+                queue.batch_count += 1
+                queue.batch_records += batch.record_count
+                queue.batch_bytes += size_bytes
+                queue.average_bytes = size_bytes // batch.record_count
+            if queue.has_done_callbacks:
+                batch.future_callbacks = queue.take_done_callbacks()
             if batch.callbacks or batch.future_callbacks:
                 queue.settling.append(batch)
+            again_at_ms = 0.0 if sealed else None
             if not sealed and not queue.tail:
                 queue.append_value = queue.idle_append_value
+        finally:
+            queue.release()
         if batch.reserved_bytes:
             self._pool.give_back(batch.reserved_bytes)
+        if size_bytes and queue.route is not None:
+            queue.route.produced(queue, size_bytes)
         queue.wake()
+        return again_at_ms
+
+    def _count_failure(self, batch: ProducerBatch, error: BaseException) -> None:
+        if batch.rows:
+            batch.claim()
+        self._metrics.failed(batch.record_count)
+        if batch.unclaimed:
+            with self._lock:
+                self._unclaimed_count += batch.unclaimed
+                if self._unclaimed_error is None:
+                    self._unclaimed_error = error
 
     def abort(self, queue: PartitionQueue, error: StreamlogError) -> None:
         """Fail what is sealed in *queue*, except a batch that is being appended at this moment; that
@@ -243,8 +259,7 @@ class Sender:
             self.call_delivery(callback, future, error)
         for future, fn in batch.future_callbacks:
             call_back(fn, future)
-        batch.callbacks = []
-        batch.future_callbacks = []
+        batch.callbacks = batch.future_callbacks = ()
 
     def call_delivery(
         self, callback: DeliveryCallback, future: RecordFuture, error: BaseException | None

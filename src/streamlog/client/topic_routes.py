@@ -61,6 +61,8 @@ class TopicRoutes:
         )
         """Whether a record with value and key, where the key has been seen, needs nothing else."""
         self._routes: dict[str, TopicRoute] = {}
+        self.generation = 0
+        """Grows when routes are forgotten."""
         self.plain: dict[str, PartitionQueue] = {}
         """By topic, the queue for records that have a value and nothing else."""
         self.keyed: dict[str, dict[bytes, PartitionQueue]] = {}
@@ -183,6 +185,7 @@ class TopicRoutes:
 
     def _forget(self) -> None:
         """Look everything up again when it is next needed."""
+        self.generation += 1
         self._routes.clear()
         self.plain.clear()
         self.keyed.clear()

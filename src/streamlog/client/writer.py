@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from streamlog.client.partition_queue import ROW_OVERHEAD_BYTES
 from streamlog.client.record_checks import check_partition, check_timestamp, check_topic
 from streamlog.client.record_path import RAISED_BY_SEND
 from streamlog.client.topic_route import MAX_MEMO_KEY_BYTES, MAX_MEMO_KEYS
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from streamlog.client.topic_route import TopicRoute
     from streamlog.client.topic_routes import TopicRoutes
     from streamlog.config import ProducerConfig
+    from streamlog.runtime import Clock
     from streamlog.structs import RecordMetadata
 
 
@@ -37,7 +39,7 @@ class WriterFactory:
     def __init__(
         self,
         config: ProducerConfig,
-        time_ns: Callable[[], int],
+        clock: Clock,
         path: RecordPath,
         routes: TopicRoutes,
         accumulator: RecordAccumulator,
@@ -50,7 +52,7 @@ class WriterFactory:
         self._keys_are_plain = config.key_serializer in (None, "bytes")
         self._largest_value = path.largest_value
         self._metrics = metrics
-        self._time_ns = time_ns
+        self._clock = clock
         self._path = path
         self._routes = routes
         self._accumulator = accumulator
@@ -104,18 +106,19 @@ class WriterFactory:
 
         Its first lines are the way of a plain record; `PartitionQueue` says why it needs no lock.
         """
-        time_ns = self._time_ns
+        time_s, time_ns = self._clock.time_s, self._clock.time_ns
         look_again = self._accumulator.look_again
-        place, submit = self._place, self._submit
+        place, submit, open_batch = self._place, self._submit, self._open_batch
         largest_value = self._largest_value
+        routes = self._routes
+        generation = routes.generation
         memo: dict[bytes, PartitionQueue] = {}
 
         def write(value: Any, key: Any = None, timestamp_ms: int | None = None) -> None:
-            nonlocal queue, memo
+            nonlocal queue, memo, generation
             if type(value) is bytes:
-                now_ns = time_ns()
                 if key is None and timestamp_ms is None:
-                    if queue.low_ns <= now_ns < queue.high_ns and len(value) <= queue.largest:
+                    if queue.low_s <= time_s() < queue.high_s and len(value) <= queue.largest:
                         tail = queue.tail
                         tail.append(value)
                         if len(tail) >= queue.limit:
@@ -123,14 +126,17 @@ class WriterFactory:
                         return
                     append_value = queue.append_value
                     if append_value is not None and len(value) <= largest_value:
-                        submit(queue, append_value, value, now_ns // 1_000_000)
+                        submit(queue, append_value, value, time_ns() // 1_000_000)
+                        return
+                    if routes.generation == generation and len(value) <= largest_value:
+                        queue = open_batch(queue, value, partition is None)
                         return
                 elif timestamp_ms is None or (type(timestamp_ms) is int and timestamp_ms >= 0):
                     target = queue if key is None else memo.get(key)
                     if (
                         target is not None
                         and target.has_tuples
-                        and target.low_ns <= now_ns < target.high_ns
+                        and target.low_s <= time_s() < target.high_s
                         and len(value) <= target.largest
                     ):
                         tail = target.tail
@@ -138,9 +144,28 @@ class WriterFactory:
                         if len(tail) >= target.limit:
                             look_again(target)
                         return
+            generation = routes.generation
             queue, memo = place(topic, partition, value, key, timestamp_ms, queue, memo)
 
         return write
+
+    def _open_batch(self, queue: PartitionQueue, value: bytes, moves: bool) -> PartitionQueue:
+        """Send a plain value that found no batch open, or the clock moved on. Returns the queue for the
+        next one, which is another when *moves* and the present one was filled.
+        """
+        if moves and queue.route is not None:
+            queue = queue.route.current()
+            queue.has_writers = True
+        size = len(value)
+        try:
+            self._accumulator.append(
+                queue, value, size + ROW_OVERHEAD_BYTES, size, self._max_block_ms
+            )
+        except StreamlogError as error:
+            if isinstance(error, RAISED_BY_SEND):
+                raise
+            self._failed(error)
+        return queue
 
     def _submit(
         self,

@@ -32,6 +32,7 @@ class SystemClock(Clock):
     is_virtual = False
 
     time_ns = staticmethod(time.time_ns)
+    time_s = staticmethod(time.time)
 
     def monotonic_ms(self) -> float:
         return _monotonic() * 1000.0
