@@ -18,7 +18,7 @@ def read_batches(
     than there: the batch that reaches it is the last. Raises as `Segment.read` does.
     """
     if not segment._index_loaded:
-        segment._load_if_needed()
+        segment.ensure_indexes()
     end = segment.position
     if end == 0:
         return None

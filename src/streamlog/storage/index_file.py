@@ -18,6 +18,7 @@ look whole, and a time index that lost its end would let retention delete record
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 from streamlog.record.checksum import crc32c
 from streamlog.runtime import FileSystem
@@ -25,22 +26,35 @@ from streamlog.runtime import FileSystem
 _BLOCK = struct.Struct("<4sIII")
 _MAGIC = b"SLX\x01"
 
-#: An index never holds more than this: a segment is below 2 GiB and an entry stands for one batch of 88 bytes at least.
-_MAX_FILE_BYTES = 512 * 1024 * 1024
+#: Beyond the size of the log file, which is three times what its index can need: for the blocks of tiny logs.
+_SLACK_BYTES = 1024
 
 
-def read_entries(filesystem: FileSystem, path: str) -> tuple[bytes, int]:
-    """Return the payloads of the good prefix, joined, and how many bytes of the log they cover.
+class IndexContent(NamedTuple):
+    """What is good of an index file."""
 
-    A missing file covers nothing. Never raises for what the bytes are.
+    entries: bytes
+    #: How many bytes of the log file the entries tell everything about.
+    covers: int
+    #: Whether the file is just that: nothing torn or foreign behind it, where a further block would never be found.
+    is_whole: bool
+
+
+def read_entries(filesystem: FileSystem, path: str, log_bytes: int) -> IndexContent:
+    """Return the payloads of the good prefix, joined; a missing file is whole and covers nothing.
+
+    *log_bytes* is the size of the log file, which bounds how much is read. Never raises for what the bytes are.
     """
-    if not filesystem.exists(path) or filesystem.file_size(path) > _MAX_FILE_BYTES:
-        return b"", 0
-    data = filesystem.read_file(path, _MAX_FILE_BYTES)
+    if not filesystem.exists(path):
+        return IndexContent(b"", 0, True)
+    # A batch takes 96 bytes at least; its entry, in a block of its own, takes 32.
+    if filesystem.file_size(path) > log_bytes + _SLACK_BYTES:
+        return IndexContent(b"", 0, False)
+    data = filesystem.read_file(path, log_bytes + _SLACK_BYTES)
     payloads: list[bytes] = []
-    position = covered = 0
+    position = covers = 0
     while position + _BLOCK.size <= len(data):
-        magic, size, crc, covers = _BLOCK.unpack_from(data, position)
+        magic, size, crc, block_covers = _BLOCK.unpack_from(data, position)
         start = position + _BLOCK.size
         payload = data[start : start + size]
         if (
@@ -50,9 +64,9 @@ def read_entries(filesystem: FileSystem, path: str) -> tuple[bytes, int]:
         ):
             break
         payloads.append(payload)
-        covered = covers
+        covers = block_covers
         position = start + size
-    return b"".join(payloads), covered
+    return IndexContent(b"".join(payloads), covers, position == len(data))
 
 
 def append_entries(filesystem: FileSystem, path: str, payload: bytes, covers: int) -> None:

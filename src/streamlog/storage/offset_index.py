@@ -59,10 +59,17 @@ class OffsetIndex:
         return (self._relative_offsets[-1], self._positions[-1]) if self._positions else None
 
     def truncate(self, position: int) -> None:
-        """Drop the entries of batches at or behind *position*."""
+        """Drop the entries of batches at or behind *position*. Caller: the writer of the log."""
         keep = bisect_right(self._positions, position - 1)
-        del self._relative_offsets[keep:]
-        del self._positions[keep:]
+        # New arrays: a reader may be in the middle of a lookup.
+        self._relative_offsets = self._relative_offsets[:keep]
+        self._positions = self._positions[:keep]
+        self._flushed = min(self._flushed, keep)
+
+    @property
+    def has_unflushed(self) -> bool:
+        """Whether entries were added since the last :meth:`mark_flushed`."""
+        return len(self._positions) > self._flushed
 
     def unflushed(self) -> bytes:
         """Return the entries added since the last :meth:`mark_flushed`, packed for the file."""

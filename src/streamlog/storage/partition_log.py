@@ -173,6 +173,7 @@ class PartitionLog(ReadableLog):
         with self.lock:
             self._config = config
             self._active.index_interval_bytes = config.index_interval_bytes
+            self._active.segment_index_bytes = config.segment_index_bytes
             self._active.limit = 0
 
     def append(self, batch: PendingBatch) -> int:
@@ -238,10 +239,11 @@ class PartitionLog(ReadableLog):
             raise RecordBatchTooLargeError(
                 f"{self.topic_partition}: batch of {size} bytes: expected at most segment_bytes={config.segment_bytes}"
             )
+        segment.ensure_indexes()
         if segment.position and (
             segment.position > config.segment_bytes - size
             or max_timestamp_ms > self._roll_after_ms
-            or segment.index_is_full(config.segment_index_bytes)
+            or segment.index_is_full
             or self._next_offset + record_count - segment.base_offset > _MAX_RELATIVE_OFFSET
         ):
             segment = self._roll()
@@ -261,9 +263,7 @@ class PartitionLog(ReadableLog):
         return segment
 
     def _limit_of(self, segment: Segment) -> int:
-        # No append may pass segment_bytes without coming by _prepare (LOG-2), nor one after the index is full.
-        if segment.index_is_full(self._config.segment_index_bytes):
-            return 0
+        # No append may pass segment_bytes without coming by _prepare (LOG-2).
         return min(segment.limit, aligned(self._config.segment_bytes))
 
     def roll(self) -> None:
@@ -489,6 +489,7 @@ class PartitionLog(ReadableLog):
             self._open_segments,
             self.lock,
             self._config.index_interval_bytes,
+            self._config.segment_index_bytes,
         )
 
     def _corrupt_end(self) -> CorruptLogError:

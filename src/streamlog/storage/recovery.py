@@ -248,7 +248,7 @@ class LogRecovery:
         for at, header in headers_from(mapping, position, size):
             if header.base_offset != expected or not body_is_good(mapping, at, header):
                 break
-            segment.note_batch(at, header)
+            segment.note_timestamp(at, header)
             recovery.scanned_batches += 1
             recovery.scanned_records += header.record_count
             self._leader_epoch = max(self._leader_epoch, header.leader_epoch)

@@ -56,9 +56,16 @@ class Segment(IndexedSegmentFile):
         open_segments: OpenSegments,
         owner_lock: TokenLock,
         index_interval_bytes: int,
+        segment_index_bytes: int,
     ) -> None:
         super().__init__(
-            filesystem, directory, base_offset, open_segments, owner_lock, index_interval_bytes
+            filesystem,
+            directory,
+            base_offset,
+            open_segments,
+            owner_lock,
+            index_interval_bytes,
+            segment_index_bytes,
         )
         self._hints: dict[int, int] = {}
 
@@ -95,8 +102,9 @@ class Segment(IndexedSegmentFile):
         if length <= _JOIN_BYTES:
             mapping[position : position + length] = header + body
         else:
-            mapping[position + HEADER_SIZE : position + length] = body
+            # The header first: recovery takes from it how far a batch reaches that was never committed.
             mapping[position : position + HEADER_SIZE] = header
+            mapping[position + HEADER_SIZE : position + length] = body
         word = position >> 2
         words[word + 1] = crc32c(header)
         # The commit point: until this store the batch is not there, whoever looks and whenever the process dies.
@@ -107,15 +115,15 @@ class Segment(IndexedSegmentFile):
         if position - self._last_indexed_position > self.index_interval_bytes:
             self.add_index_entry(base_offset, position)
         self.next_offset = base_offset + batch.record_count
-        self.position = position + aligned(length)
+        # aligned() without a call, where Ctrl-C could come in between
+        self.position = position + (length + 7 & -8)
 
     def append_value(
         self, value: bytes, timestamp_ms: int, base_offset: int, middle: bytes
     ) -> None:
         """Store one record that has a value and nothing else: :meth:`append` without the detour over a batch object.
 
-        *middle* is ``layout.single_middle(leader_epoch)``. The caller made sure that *timestamp_ms* is not below
-        ``max_timestamp_ms``, which is what the clock gives anyway.
+        *middle* is ``layout.single_middle(leader_epoch)``.
         """
         size = len(value)
         # encode_single_value() without the call
@@ -131,7 +139,7 @@ class Segment(IndexedSegmentFile):
         word = position >> 2
         words[word + 1] = crc32c(header)  # type: ignore[index]
         words[word] = length  # type: ignore[index]  # the commit point, as in append()
-        if timestamp_ms != self.max_timestamp_ms:
+        if timestamp_ms > self.max_timestamp_ms:
             self.max_timestamp_ms = timestamp_ms
             self.max_timestamp_offset = base_offset
         if position - self._last_indexed_position > self.index_interval_bytes:
@@ -155,10 +163,7 @@ class Segment(IndexedSegmentFile):
         self.sealed = True
         try:
             if self.position:
-                self._load_if_needed()
-                self.time_index.maybe_append(
-                    self.max_timestamp_ms, self.max_timestamp_offset - self.base_offset
-                )
+                self.ensure_indexes()
             self.flush_indexes()
             self._trim()
         except OSError as error:  # derived data and spare room: the next open sees to it
@@ -184,7 +189,7 @@ class Segment(IndexedSegmentFile):
         compaction removed *offset* it is the next one (LOG-8). Raises CorruptLogError when there is no good header there.
         """
         if not self._index_loaded:
-            self._load_if_needed()
+            self.ensure_indexes()
         # In this order: if an append comes in between, the hint below is wrong, which its use finds out.
         end, end_offset = self.position, self.next_offset
         if end == 0:
@@ -229,7 +234,7 @@ class Segment(IndexedSegmentFile):
 
     def position_of(self, offset: int) -> tuple[int, int]:
         """Return position and base offset of the batch that holds *offset*; the end of the segment when none does."""
-        self._load_if_needed()
+        self.ensure_indexes()
         if self.position == 0:
             return 0, self.base_offset
         located = self.locate(offset, self.mapping_for_read(), self.position)
@@ -286,18 +291,20 @@ class Segment(IndexedSegmentFile):
         The file keeps its size and the tail is overwritten with zeros: shrinking it under a map that a reader still holds would
         kill the process. Caller: the holder of the log's lock, with the cut recorded durably (a crash in between repeats it).
         """
-        self._load_if_needed()
+        self.ensure_indexes()
         end = self.position
-        self.sealed = False
+        mapping = self.reserve(end, end)
+        self.limit = 0
+        with self._open_lock:
+            # With the lock, or an eviction that found it sealed would drop the map under the writer.
+            self.sealed = False
+            self._exposed_end = max(self._exposed_end, end)
         self.next_offset = next_offset
         self.position = position
         self._hints.clear()
-        self.reserve(end, end)
-        assert self._mapping is not None
         for start in range(position, end, MAX_CHUNK_BYTES):
             stop = min(start + MAX_CHUNK_BYTES, end)
-            self._mapping[start:stop] = bytes(stop - start)
-        self.limit = 0
+            mapping[start:stop] = bytes(stop - start)
         self.synced_position = min(self.synced_position, position)
         self.offset_index.truncate(position)
         self.time_index.truncate(next_offset - self.base_offset)
@@ -305,7 +312,8 @@ class Segment(IndexedSegmentFile):
         self._last_indexed_position = last[1] if last else 0
         self.max_timestamp_ms = latest[0] if latest else NO_TIMESTAMP
         self.max_timestamp_offset = latest[1] + self.base_offset if latest else self.base_offset
-        if position == 0:
-            self.first_timestamp_ms = NO_TIMESTAMP
-        self._index_tail(self._mapping, self._last_indexed_position, position)
-        self._rewrite_indexes()
+        first = header_at(mapping, 0, position)
+        self.first_timestamp_ms = NO_TIMESTAMP if first is None else first.max_timestamp_ms
+        self._index_tail(mapping, self._last_indexed_position, position)
+        self._rewrite_is_due = True
+        self._try_to_rewrite()

@@ -52,10 +52,22 @@ class TimeIndex:
         )
 
     def truncate(self, relative_offset: int) -> None:
-        """Drop the entries of batches at or behind *relative_offset*."""
+        """Drop the entries of batches at or behind *relative_offset*. Caller: the writer of the log."""
         keep = bisect_right(self._relative_offsets, relative_offset - 1)
-        del self._timestamps_ms[keep:]
-        del self._relative_offsets[keep:]
+        # New arrays: a reader may be in the middle of a lookup.
+        self._timestamps_ms = self._timestamps_ms[:keep]
+        self._relative_offsets = self._relative_offsets[:keep]
+        self._flushed = min(self._flushed, keep)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the entries take on disk."""
+        return len(self._relative_offsets) * ENTRY_BYTES
+
+    @property
+    def has_unflushed(self) -> bool:
+        """Whether entries were added since the last :meth:`mark_flushed`."""
+        return len(self._relative_offsets) > self._flushed
 
     def unflushed(self) -> bytes:
         """Return the entries added since the last :meth:`mark_flushed`, packed for the file."""
@@ -79,8 +91,9 @@ class TimeIndex:
         last_timestamp_ms, last_offset = -(2**63), -1
         for timestamp_ms, relative_offset in zip(timestamps_ms, relative_offsets, strict=True):
             if (
-                keep and timestamp_ms <= last_timestamp_ms
-            ) or not last_offset <= relative_offset < end_relative_offset:
+                timestamp_ms <= last_timestamp_ms
+                or not last_offset < relative_offset < end_relative_offset
+            ):
                 break
             last_timestamp_ms, last_offset = timestamp_ms, relative_offset
             keep += 1

@@ -1,0 +1,90 @@
+"""Index files: appended to in checksummed blocks, read as far as they are good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streamlog.errors import DiskFullError
+from streamlog.storage.index_file import (
+    IndexContent,
+    append_entries,
+    read_entries,
+    replace_entries,
+)
+from tests.unit.storage.conftest import memory_disk_of
+
+if TYPE_CHECKING:
+    from tests.support.storage import Disk
+
+LOG_BYTES = 10_000
+
+
+def read(disk: Disk) -> IndexContent:
+    return read_entries(disk.filesystem, disk.path("x.idx"), LOG_BYTES)
+
+
+def append(disk: Disk, entries: bytes, covers: int) -> None:
+    append_entries(disk.filesystem, disk.path("x.idx"), entries, covers)
+
+
+def test_a_missing_file_is_whole_and_covers_nothing(disk: Disk) -> None:
+    assert read(disk) == IndexContent(b"", 0, True)
+
+
+def test_an_empty_file_is_whole_and_covers_nothing(disk: Disk) -> None:
+    disk.write(disk.path("x.idx"), b"")
+    assert read(disk) == IndexContent(b"", 0, True)
+
+
+def test_blocks_are_joined_and_the_last_says_what_they_cover(disk: Disk) -> None:
+    append(disk, b"one", 100)
+    append(disk, b"", 200)
+    append(disk, b"two", 300)
+    assert read(disk) == IndexContent(b"onetwo", 300, True)
+
+
+def test_replacing_leaves_one_block(disk: Disk) -> None:
+    append(disk, b"one", 100)
+    replace_entries(disk.filesystem, disk.path("x.idx"), b"all", 150)
+    assert read(disk) == IndexContent(b"all", 150, True)
+
+
+def test_a_file_cut_anywhere_gives_whole_blocks_and_says_that_it_is_torn(disk: Disk) -> None:
+    append(disk, b"one", 100)
+    append(disk, b"two", 200)
+    data = disk.read(disk.path("x.idx"))
+    half = len(data) // 2
+    for size in range(len(data) + 1):
+        disk.write(disk.path("x.idx"), data[:size])
+        entries, covers = [(b"", 0), (b"one", 100), (b"onetwo", 200)][size // half]
+        assert read(disk) == IndexContent(entries, covers, size % half == 0)
+
+
+def test_every_flipped_byte_is_noticed(disk: Disk) -> None:
+    append(disk, b"one", 100)
+    append(disk, b"two", 200)
+    data = disk.read(disk.path("x.idx"))
+    half = len(data) // 2
+    for position in range(len(data)):
+        damaged = bytearray(data)
+        damaged[position] ^= 0x40
+        disk.write(disk.path("x.idx"), bytes(damaged))
+        expected = (
+            IndexContent(b"", 0, False) if position < half else IndexContent(b"one", 100, False)
+        )
+        assert read(disk) == expected
+
+
+def test_a_file_larger_than_its_log_can_need_is_not_read(disk: Disk) -> None:
+    disk.write(disk.path("x.idx"), bytes(LOG_BYTES + 1025))
+    assert read(disk) == IndexContent(b"", 0, False)
+
+
+def test_a_full_disk_leaves_the_file_as_it_was() -> None:
+    disk = memory_disk_of(100)
+    append(disk, b"one", 100)
+    with pytest.raises(DiskFullError):
+        append(disk, bytes(200), 200)
+    assert read(disk) == IndexContent(b"one", 100, True)
