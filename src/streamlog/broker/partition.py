@@ -205,15 +205,16 @@ class Partition:
         except (ClosedError, StorageError) as error:
             raise self._refusal_instead_of(error) from None
 
-    def read_batches(
-        self, offset: int, max_bytes: int, isolation: Isolation = Isolation.READ_UNCOMMITTED
-    ) -> list[BatchView]:
+    def read_batches(self, offset: int, max_bytes: int, end_offset: int) -> list[BatchView]:
         """Return what `read` would, already cut into batches, each with bytes of its own: the faster
-        way to records. An empty list at the visible end; raises as `read` does.
+        way to records.
+
+        *end_offset* is the visible end as the caller has just learned it: ``end_offset(isolation)``.
+        An empty list at that end; raises as `read` does.
         """
         log = self.log
         try:
-            return log.read_batches(offset, max_bytes, self.end_offset(isolation))
+            return log.read_batches(offset, max_bytes, end_offset)
         except (ClosedError, StorageError) as error:
             raise self._refusal_instead_of(error) from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from streamlog.client.record_slice import FetchedBatch
+from streamlog.client.record_slice import RecordSlice
 from streamlog.structs import TopicPartition
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ class AssignedPartition:
 
     __slots__ = (
         "committed_position",
-        "current",
-        "current_start",
         "leader_epoch",
         "partition",
         "paused",
@@ -35,6 +33,7 @@ class AssignedPartition:
         "position",
         "read_ahead",
         "requested_reset",
+        "rest",
         "taken",
         "taken_epoch",
         "topic_partition",
@@ -62,9 +61,8 @@ class AssignedPartition:
         self.taken = -1
         self.taken_epoch: int | None = None
         self.read_ahead = -1
-        self.current: FetchedBatch | None = None
-        """The batch being returned in parts, from its record number ``current_start`` on."""
-        self.current_start = 0
+        self.rest: RecordSlice | None = None
+        """What is left of the batch that is being returned in parts."""
         self.pending: Iterator[BatchView] = iter(())
         """The batches after it that were read already."""
 
@@ -80,7 +78,7 @@ class AssignedPartition:
 
     def drop_buffer(self) -> None:
         """Forget what was fetched ahead: it is read again from where the last record was taken."""
-        self.current = None
+        self.rest = None
         self.pending = iter(())
         self.read_ahead = self.taken
 

@@ -55,12 +55,8 @@ class OffsetCommitter:
         self._membership = membership
         self._interceptors = interceptors
         self._clock = clock
-        self._completed: deque[tuple[CommitCallback | None, Offsets, Exception | None]] = deque()
-
-    @property
-    def has_completed(self) -> bool:
-        """Whether callbacks are waiting to be run."""
-        return bool(self._completed)
+        self.completed: deque[tuple[CommitCallback | None, Offsets, Exception | None]] = deque()
+        """Asynchronous commits whose callbacks are still to be run, oldest first."""
 
     def commit(self, offsets: Offsets, timeout_ms: float) -> None:
         """Commit *offsets*, repeating a temporary failure until *timeout_ms* have passed.
@@ -87,7 +83,7 @@ class OffsetCommitter:
             failure.__cause__ = error
         except StreamlogError as error:
             failure = error
-        self._completed.append((callback, offsets, failure))
+        self.completed.append((callback, offsets, failure))
         return failure is None
 
     def commit_quietly(self, offsets: Offsets, timeout_ms: float = 0) -> bool:
@@ -106,8 +102,8 @@ class OffsetCommitter:
         """Run the callbacks of finished asynchronous commits, oldest first. What one raises comes out
         here; the others run next time.
         """
-        while self._completed:
-            callback, offsets, error = self._completed.popleft()
+        while self.completed:
+            callback, offsets, error = self.completed.popleft()
             if error is None:
                 self._interceptors.on_commit(offsets)
             if callback is not None:

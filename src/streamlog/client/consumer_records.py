@@ -55,7 +55,7 @@ class ConsumerRecords:
     @property
     def partitions(self) -> tuple[TopicPartition, ...]:
         """The partitions that records came from, in the order of `records`; none is empty."""
-        return tuple(dict.fromkeys(part.batch.topic_partition for part in self._slices))
+        return tuple(dict.fromkeys(part.topic_partition for part in self._slices))
 
     @property
     def next_offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
@@ -63,8 +63,8 @@ class ConsumerRecords:
         processed (KIP-1094).
         """
         return {
-            part.batch.topic_partition: OffsetAndMetadata(
-                part.next_offset, leader_epoch=part.batch.view.leader_epoch
+            part.topic_partition: OffsetAndMetadata(
+                part.next_offset, leader_epoch=part.view.leader_epoch
             )
             for part in self._slices
         }
@@ -74,17 +74,21 @@ class ConsumerRecords:
 
         Decodes nothing but the values: the fast way to read when keys and offsets do not matter.
         """
-        values: list[Any] = []
-        for part in self._slices:
-            part.extend_values(values)
+        slices = iter(self._slices)
+        first = next(slices, None)
+        if first is None:
+            return []
+        values = first.values()
+        for part in slices:
+            values += part.values()
         return values
 
     def records(self, source: TopicPartition | str) -> list[ConsumerRecord]:
         """Return the records of one partition, or of one topic by its name; none gives an empty list."""
         if isinstance(source, str):
-            chosen = [part for part in self._slices if part.batch.topic_partition.topic == source]
+            chosen = [part for part in self._slices if part.topic_partition.topic == source]
         else:
-            chosen = [part for part in self._slices if part.batch.topic_partition == source]
+            chosen = [part for part in self._slices if part.topic_partition == source]
         return list(ConsumerRecords(chosen))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from streamlog.client.assigned_partition import AssignedPartition
 from streamlog.client.min_bytes_gate import NEVER, MinBytesGate
-from streamlog.client.record_slice import FetchedBatch, RecordSlice
+from streamlog.client.record_slice import RecordSlice
 from streamlog.errors import (
     CorruptLogError,
     CorruptRecordError,
@@ -19,6 +19,7 @@ from streamlog.errors import (
 from streamlog.record import BatchView
 from streamlog.record.layout import CONTROL_BIT
 from streamlog.record.serialization import Deserializer, resolve_deserializer
+from streamlog.structs import Isolation
 
 if TYPE_CHECKING:
     from streamlog.broker.partition import Partition
@@ -46,6 +47,7 @@ class Fetcher:
         self, config: ConsumerConfig, signal: Signal, on_out_of_range: ResetHandler
     ) -> None:
         self._isolation = config.isolation_level
+        self._sees_uncommitted = config.isolation_level is Isolation.READ_UNCOMMITTED
         self._check_crcs = config.check_crcs
         self._max_bytes = config.fetch_max_bytes
         self._max_partition_bytes = config.max_partition_fetch_bytes
@@ -66,6 +68,8 @@ class Fetcher:
         # What the present call may still read, in all, and whether that kept it from reading.
         self._budget_bytes = 0
         self._is_cut = False
+        # The visible end of the partition that was read last.
+        self._end_offset = -1
 
     # ---- what to read from
 
@@ -173,55 +177,57 @@ class Fetcher:
             assigned.rewind()  # taken by a call that did not get as far as returning it
         self._taken_from.append(assigned)
         left = limit
+        seen_end = -1
         budget_bytes = self._max_partition_bytes
         while left:
-            batch = assigned.current
-            if batch is None:
-                view = next(assigned.pending, None)
-                if view is None:
-                    read_bytes = self._read(assigned, budget_bytes)
-                    if not read_bytes:
-                        break
-                    budget_bytes -= read_bytes
-                    continue
-                start = self._first_record(assigned, view)
-                if start == view.record_count:
-                    assigned.taken = max(assigned.taken, view.next_offset)
-                    continue
-                batch = FetchedBatch(assigned.topic_partition, view)
-            else:
-                view, start = batch.view, assigned.current_start
-            stop = start + left
-            if stop >= view.record_count:
-                stop = view.record_count
-                part = RecordSlice(batch, start, stop, view.next_offset)
-                assigned.current = None
-            else:
-                part = RecordSlice(batch, start, stop, view.offsets()[stop - 1] + 1)
-                assigned.current, assigned.current_start = batch, stop
+            part = assigned.rest or self._next_batch(assigned)
+            if part is None:
+                if assigned.read_ahead == seen_end:
+                    break  # what was appended since then has set the signal
+                read_bytes = self._read(assigned, budget_bytes)
+                if not read_bytes:
+                    break
+                seen_end = self._end_offset
+                budget_bytes -= read_bytes
+                continue
+            count = part.stop - part.start
+            assigned.rest = None
+            if count > left:
+                count = left
+                part, assigned.rest = part.split(left)
             if self._deserializes:
                 self._deserialize(assigned, part, slices)
             slices.append(part)
-            left -= stop - start
-            assigned.taken, assigned.taken_epoch = part.next_offset, view.leader_epoch
+            left -= count
+            assigned.taken, assigned.taken_epoch = part.next_offset, part.view.leader_epoch
         if left == limit:
             assigned.deliver()  # nothing but control records, if anything
         return limit - left
 
-    def _first_record(self, assigned: AssignedPartition, view: BatchView) -> int:
-        """Return which record of *view* is the first to return; the record count for none of them."""
-        if view.next_offset <= assigned.taken or view.attributes & CONTROL_BIT:
-            record_count: int = view.record_count
-            return record_count
-        if self._check_crcs:
-            try:
-                view.check()
-            except CorruptRecordError as error:
-                raise _damaged(assigned, error, view.base_offset, view.next_offset) from error
-        if view.base_offset >= assigned.taken:
-            return 0
-        # The read began below the position, at the start of the batch that holds it (LOG-7).
-        return bisect_left(view.offsets(), assigned.taken)
+    def _next_batch(self, assigned: AssignedPartition) -> RecordSlice | None:
+        """Return what is to be returned of the next batch that has any of it; None when the buffer is
+        empty. Batches without move the position (LOG-8).
+        """
+        for view in assigned.pending:
+            next_offset = view.next_offset
+            if next_offset <= assigned.taken:
+                continue
+            if view.attributes & CONTROL_BIT:
+                assigned.taken = next_offset
+                continue
+            if self._check_crcs:
+                try:
+                    view.check()
+                except CorruptRecordError as error:
+                    raise _damaged(assigned, error, view) from error
+            start, stop = 0, view.record_count
+            if view.base_offset < assigned.taken:
+                # A read begins at the start of the batch that holds the position (LOG-7).
+                start = bisect_left(view.offsets(), assigned.taken)
+            if start < stop:
+                return RecordSlice(assigned.topic_partition, view, start, stop, next_offset)
+            assigned.taken = next_offset
+        return None
 
     def _read(self, assigned: AssignedPartition, budget_bytes: int) -> int:
         """Fill the empty buffer of *assigned*; return how many bytes that took, 0 for nothing."""
@@ -229,13 +235,17 @@ class Fetcher:
         if partition is None:
             return 0
         try:
-            if partition.end_offset(self._isolation) == assigned.read_ahead:
+            # The property is a call less than end_offset(), and this is asked at each poll.
+            end_offset = self._end_offset = (
+                partition.high_watermark if self._sees_uncommitted else partition.last_stable_offset
+            )
+            if end_offset == assigned.read_ahead:
                 return 0
             size = min(budget_bytes, self._budget_bytes, _READ_BYTES)
             if size <= 0 and self._budget_bytes != self._max_bytes:
                 self._is_cut = True
                 return 0
-            batches = partition.read_batches(assigned.read_ahead, size, self._isolation)
+            batches = partition.read_batches(assigned.read_ahead, size, end_offset)
         except OffsetOutOfRangeError as error:
             self._on_out_of_range(assigned, error)
             return 1
@@ -266,19 +276,20 @@ class Fetcher:
         if error is not None:
             if len(part):
                 slices.append(part)
-                assigned.taken_epoch = part.batch.view.leader_epoch
+                assigned.taken_epoch = part.view.leader_epoch
             assigned.taken = part.next_offset
             raise error
 
 
 def _damaged(
-    assigned: AssignedPartition, error: Exception, first_bad: int, next_good: int | None
+    assigned: AssignedPartition, error: CorruptRecordError, view: BatchView
 ) -> CorruptLogError:
+    """Return *error* as what it is here: damage on the disk, which reading again does not cure."""
     return CorruptLogError(
-        f"{assigned.topic_partition} at offset {first_bad}: {error}",
+        f"{assigned.topic_partition}: {error}; seek to offset {view.next_offset} to go on without it",
         topic_partition=assigned.topic_partition,
-        first_bad_offset=first_bad,
-        next_good_offset=next_good,
+        first_bad_offset=view.base_offset,
+        next_good_offset=view.next_offset,
         file="",
         position=0,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sized
 from typing import TYPE_CHECKING
 
 from streamlog.client.subscription import SubscriptionKind
@@ -61,6 +62,8 @@ class PollLoop:
         self._membership = membership
         self._session = None if membership is None else membership.session
         self._committer = committer
+        self._completed: Sized = () if committer is None else committer.completed
+        self._topics = broker.topic_registry
         self._auto_create = config.allow_auto_create_topics
         self._topic_epoch = -1
         self._is_changed = True
@@ -94,11 +97,11 @@ class PollLoop:
         if membership is not None:
             session = membership.session
             session.last_poll_ms = now_ms
-            if self._committer is not None and self._committer.has_completed:
+            if self._completed and self._committer is not None:
                 self._committer.run_callbacks()
             if session.news != membership.news_seen:
                 self._is_changed = True
-        if self._is_changed or self._broker.topic_epoch != self._topic_epoch:
+        if self._is_changed or self._topics.epoch != self._topic_epoch:
             self.refresh()
         if now_ms >= self._next_auto_commit_ms:
             is_done = self._auto_commit()

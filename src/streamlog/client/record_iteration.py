@@ -27,7 +27,7 @@ class RecordIteration:
     ) -> None:
         self._records = iter(records)
         self._ends = {
-            part.batch.topic_partition: (part.next_offset, part.batch.view.leader_epoch)
+            part.topic_partition: (part.next_offset, part.view.leader_epoch)
             for part in slices
         }
         self._assigned = {

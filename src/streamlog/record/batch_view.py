@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamlog.errors import CorruptRecordError, RecordDecodeError
 from streamlog.record.checksum import crc32c
-from streamlog.record.columns import ColumnReader, Headers, decode_values
+from streamlog.record.columns import ColumnReader, Headers, body_has_values_only, decode_values
 from streamlog.record.layout import (
     COLUMNS_ENCODING,
     COMPRESSION_MASK,
@@ -137,6 +137,11 @@ class BatchView:
             return decode_values(self.body, self.record_count)
         return self.columns.values()
 
+    @property
+    def has_values_only(self) -> bool:
+        """Whether no record has a key, headers, or a timestamp of its own: most batches of one record."""
+        return body_has_values_only(self.body) and not self.attributes & COMPRESSION_MASK
+
     def keys(self) -> list[bytes | None] | None:
         """Return the keys in offset order, or None when every key of the batch is null."""
         return self.columns.keys()
@@ -144,6 +149,11 @@ class BatchView:
     def headers(self) -> list[Headers] | None:
         """Return the headers of each record in offset order, or None when no record of the batch has any."""
         return self.columns.headers()
+
+    @property
+    def common_timestamp_ms(self) -> int:
+        """The timestamp of every record where they have none of their own, see `has_values_only`."""
+        return self.header[18] if self.attributes & LOG_APPEND_TIME_BIT else self.header[17]
 
     def timestamps_ms(self) -> list[int]:
         """Return the timestamp of each record in offset order."""

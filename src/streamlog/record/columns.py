@@ -91,6 +91,15 @@ def decode_values(body: bytes, record_count: int) -> list[bytes | None]:
     return ColumnReader(memoryview(body), record_count).values()
 
 
+def body_has_values_only(body: bytes) -> bool:
+    """Whether *body* has no column but the values. False, not an error, for a body too short to say so."""
+    if len(body) < DIRECTORY_SIZE:
+        return False
+    values_size, keys_size, timestamps_size = _UNPACK_DIRECTORY(body)
+    # The headers are what follows the three: there are none.
+    return bool(keys_size + timestamps_size == 0 and DIRECTORY_SIZE + values_size == len(body))
+
+
 class ColumnReader:
     """Reads the columns of one body. Never trusts a size or a count; every failure is a :class:`RecordDecodeError`.
 
