@@ -397,6 +397,7 @@ def _open(
         maintenance.start(topics.partitions)
     except BaseException:
         scheduler.close()
-        directory.close()
+        # Clean only if it was: logs that were not opened yet still have to be recovered.
+        directory.close(clean=directory.recovery_report.clean)
         raise
     return BrokerResources(runtime, scheduler, directory, maintenance, topics)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from streamlog.broker.partition import Partition
 from streamlog.broker.refused_log import RefusedLog
 from streamlog.errors import CorruptLogError, StorageError, StreamlogError
+from streamlog.storage.recovery_report import RecoveryOutcome
 from streamlog.structs import Durability, TopicPartition
 
 if TYPE_CHECKING:
@@ -45,12 +46,11 @@ class PartitionFiles:
         except CorruptLogError as error:
             log = RefusedLog(error)
         except OSError as error:
-            log = RefusedLog(
-                StorageError(
-                    f"{topic.name}-{number}: its log could not be opened: {error}",
-                    errno=error.errno,
-                )
-            )
+            message = f"{topic.name}-{number}: its log could not be opened: {error}"
+            log = RefusedLog(StorageError(message, errno=error.errno))
+            # Nothing is known about it, so the directory must not count as cleanly closed.
+            recovery = self._directory.recovery_report.partitions[-1]
+            recovery.outcome, recovery.message = RecoveryOutcome.DAMAGED, message
         if isinstance(log, RefusedLog):
             _logger.error("Partition cannot be used: %s", log.error)
         return self._partition(topic, number, log)
@@ -60,6 +60,7 @@ class PartitionFiles:
         those made.
         """
         created: list[Partition] = []
+        opened_before = len(self._directory.recovery_report.partitions)
         try:
             for number in numbers:
                 self._directory.create_log_directory(topic.name, number)
@@ -70,6 +71,9 @@ class PartitionFiles:
             for partition in created:
                 self.delete(partition, StreamlogError("never created"))
             raise
+        finally:
+            # The report tells what opening the directory found; these were not there.
+            del self._directory.recovery_report.partitions[opened_before:]
         return created
 
     def delete(self, partition: Partition, error: StreamlogError) -> None:
@@ -78,10 +82,11 @@ class PartitionFiles:
         Files that cannot be deleted are logged and stay: the manifest no longer names them.
         """
         log = self.refuse(partition, error)
-        if log is None:
-            return  # damaged: what is left of it stays, somebody may want to look at it
         try:
-            self._directory.delete_log(log)
+            if log is None:
+                self._directory.delete_unopened_log(partition.topic, partition.number)
+            else:
+                self._directory.delete_log(log)
         except (StreamlogError, OSError):
             _logger.exception("Could not delete the files of %s", partition.topic_partition)
 

@@ -288,6 +288,12 @@ class DataDirectory:
         log.discard(StorageError(f"{log.topic_partition}: the topic was deleted"))
         self._set_aside(log.directory)
 
+    def delete_unopened_log(self, topic: str, partition: int) -> None:
+        """Delete what is left of a log that could not be opened. The manifest must not name it any more."""
+        path = self._log_path(topic, partition)
+        if self._filesystem.exists(path):
+            self._set_aside(path)
+
     def _set_aside(self, path: str) -> None:
         """Rename, then remove: a crash in between leaves a name that says what it is."""
         number = 0

@@ -266,6 +266,28 @@ def test_directory_of_another_broker_is_refused(data_dir: str) -> None:
         assert broker.recovery_report.clean
 
 
+def test_broker_that_could_not_open_leaves_an_unclean_directory_unclean(
+    data_dir: str, run_python: Callable[..., str]
+) -> None:
+    run_python(
+        """
+        import os, sys
+        from streamlog import Broker
+        broker = Broker(sys.argv[1])
+        broker.create_topic("orders")
+        broker.partition("orders", 0).append_value(b"v", 1_700_000_000_000)
+        os._exit(0)
+        """,
+        data_dir,
+    )
+    with pytest.raises(InvalidConfigurationError, match="broker_id"):
+        Broker(data_dir, broker_id=7)
+    with Broker(data_dir) as broker:
+        assert not broker.recovery_report.clean
+        assert broker.recovery_report.scanned_bytes > 0
+        assert broker.partition("orders", 0).log_end_offset == 1
+
+
 def test_path_to_a_file_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
@@ -346,6 +368,16 @@ def test_rec_11_auto_create_topics_enable_false_wins(clock: VirtualClock) -> Non
 def test_rec_11_num_partitions_is_what_a_created_topic_gets(clock: VirtualClock) -> None:
     with Broker(clock=clock, num_partitions=3) as broker:
         assert len(broker.topic_or_create("orders", True).partitions) == 3
+
+
+def test_topic_that_somebody_else_creates_first_is_used(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = broker.topic_or_create("orders", True)
+    with monkeypatch.context() as patch:
+        patch.setattr(broker.topic_registry, "find", lambda name: None)
+        patch.setattr(broker.topic_registry, "topic", lambda name: topic)
+        assert broker.topic_or_create("orders", True) is topic
 
 
 def test_rec_5_illegal_name_is_told_apart_from_an_unknown_one(broker: Broker) -> None:

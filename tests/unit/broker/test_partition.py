@@ -70,6 +70,9 @@ def test_rec_8_append_gives_consecutive_offsets_and_read_returns_what_was_append
     assert append(partition, b"d") == 3
     assert read_values(partition) == [b"a", b"b", b"c", b"d"]
     assert read_values(partition, 1) == [b"b", b"c", b"d"]
+    batches = partition.read_batches(0, 10_000, 4)
+    assert [batch.values() for batch in batches] == [[b"a", b"b"], [b"c"], [b"d"]]
+    assert partition.read_batches(4, 10_000, 4) == []
 
 
 def test_partition_knows_its_name(partition: Partition) -> None:
@@ -350,6 +353,7 @@ def every_call(partition: Partition) -> list[object]:
         lambda: append(partition, b"a"),
         lambda: partition.append_value(b"a", NOW_MS),
         lambda: partition.read(0, 100),
+        lambda: partition.read_batches(0, 100, 1),
         lambda: partition.sync(),
         lambda: partition.delete_records(0),
         lambda: partition.offset_for_timestamp(0),
@@ -363,7 +367,7 @@ def every_call(partition: Partition) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("number", range(13))
+@pytest.mark.parametrize("number", range(14))
 def test_every_call_on_a_deleted_topic_raises_unknown_topic_or_partition(
     broker: Broker, partition: Partition, number: int
 ) -> None:
@@ -373,7 +377,7 @@ def test_every_call_on_a_deleted_topic_raises_unknown_topic_or_partition(
         every_call(partition)[number]()
 
 
-@pytest.mark.parametrize("number", range(13))
+@pytest.mark.parametrize("number", range(14))
 def test_every_call_after_the_broker_closed_raises_closed_error(number: int) -> None:
     with Broker() as broker:
         broker.create_topic("orders")

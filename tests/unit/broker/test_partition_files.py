@@ -41,7 +41,38 @@ def test_partition_whose_files_cannot_be_read_raises_storage_error_and_stops_no_
             broker.partition("orders", 1).read(0, 100)
         assert caught.value.errno == errno.EACCES
         assert broker.partition("orders", 0).append_value(b"w", NOW_MS) == 1
+        (damaged,) = broker.recovery_report.damaged_partitions
+        assert "Permission denied" in damaged.message
     assert "orders-1" in caplog.text
+    disk.hook = lambda call, path: None
+    with Broker("/data", filesystem=disk, clock=VirtualClock()) as broker:
+        assert not broker.recovery_report.clean  # nobody knew whether it was
+        assert [p.log_end_offset for p in broker.topic("orders").partitions] == [2, 1]
+
+
+def test_deleting_a_topic_deletes_what_is_left_of_damaged_partitions(
+    disk: HookedFileSystem,
+) -> None:
+    def deny(call: str, path: str) -> None:
+        if "/orders-1/" in path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    disk.hook = deny
+    with Broker("/data", filesystem=disk, clock=VirtualClock()) as broker:
+        assert broker.partition("orders", 1).is_refused
+        disk.hook = lambda call, path: None
+        broker.delete_topic("orders")
+        assert disk.list_dir("/data/topics") == []
+
+
+def test_report_tells_what_opening_found_and_not_what_was_created_later(
+    disk: HookedFileSystem,
+) -> None:
+    with Broker("/data", filesystem=disk, clock=VirtualClock()) as broker:
+        broker.create_topic("payments")
+        broker.create_partitions("orders", 5)
+        found = [str(p.topic_partition) for p in broker.recovery_report.partitions]
+        assert found == ["orders-0", "orders-1"]
 
 
 def test_failed_creation_takes_back_the_directories_made_so_far(disk: HookedFileSystem) -> None:
