@@ -63,6 +63,12 @@ def encode_columns(
     return b"".join((directory, packed_values, packed_keys, packed_timestamps, _pack(flat)))
 
 
+def single_value_size(value_size: int) -> int:
+    """Return how long the body of :func:`encode_single_value` is for a value of *value_size* bytes."""
+    marker = 2 if value_size < 1 << 8 else 3 if value_size < 1 << 16 else 5
+    return DIRECTORY_SIZE + 1 + marker + value_size
+
+
 def encode_single_value(value: bytes) -> bytes:
     """Return the body of a batch of one record that has a value and nothing else."""
     size = len(value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from streamlog.errors import DurabilityError
 from streamlog.runtime import Condition
@@ -57,11 +58,34 @@ class GroupCommit:
         finally:
             with self._condition:
                 self._syncing = False
-                self._failure = failure
+                if failure is not None:
+                    self.fail(failure)
                 self.durable_end_offset = max(self.durable_end_offset, reached)
                 self._condition.notify_all()
         if failure is not None:
             raise self.error() from failure
+
+    def fail(self, failure: OSError) -> None:
+        """Note that a sync failed, before :meth:`wait_for` gets to know: from now on `failure` says so."""
+        with self._condition:
+            if self._failure is None:
+                self._failure = failure
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep every sync out: a truncation moves what they would sync. Waits for the one under way."""
+        with self._condition:
+            while self._syncing:
+                self._condition.wait()
+            if self._failure is not None:
+                raise self.error()
+            self._syncing = True
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._syncing = False
+                self._condition.notify_all()
 
     def error(self) -> DurabilityError:
         """Return the DurabilityError to raise after a failed sync."""

@@ -10,19 +10,19 @@ from streamlog.errors import (
     ClosedError,
     CorruptLogError,
     RecordBatchTooLargeError,
+    StorageError,
 )
-from streamlog.record.layout import HEADER_SIZE, aligned, single_middle
+from streamlog.record.columns import single_value_size
+from streamlog.record.layout import HEADER_SIZE, MAX_BATCH_BYTES, aligned, single_middle
 from streamlog.record.pending_batch import PendingBatch
 from streamlog.runtime import FileSystem, Runtime, TokenLock
-from streamlog.storage.file_names import DELETED_SUFFIX
 from streamlog.storage.group_commit import GroupCommit
-from streamlog.storage.log_reader import ReadableLog
+from streamlog.storage.log_trimming import TrimmableLog
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
 from streamlog.storage.quarantine import Quarantine
 from streamlog.storage.recovery import LogRecovery
 from streamlog.storage.recovery_report import PartitionRecovery
-from streamlog.storage.retention import deletable_count
 from streamlog.storage.room import Room
 from streamlog.storage.segment import Segment
 from streamlog.structs import TopicPartition
@@ -35,10 +35,11 @@ _MAX_RELATIVE_OFFSET = 2**31 - 1
 #: What a record of n bytes takes at most in a batch of its own: header, directory, array and bin markers, padding.
 _SINGLE_OVERHEAD = aligned(HEADER_SIZE + 12 + 1 + 5 + 7)
 
-_ROLL_NEVER_MS = 2**62
+#: When no time was chosen yet at which the active segment is too old.
+_ROLL_NOT_CHOSEN_MS = 2**62
 
 
-class PartitionLog(ReadableLog):
+class PartitionLog(TrimmableLog):
     """Append at the end, read anywhere, drop the beginning.
 
     At all times ``log_start_offset <= durable_end_offset <= log_end_offset``, the last but for truncation only ever growing
@@ -84,8 +85,6 @@ class PartitionLog(ReadableLog):
         self._dirty = False
         self._truncating_to_offset = -1
         self._on_dirty: Callable[[PartitionLog], None] | None = None
-        #: Gets the renamed files of deleted segments, and the delay in ms after which to unlink them. None: at once.
-        self.on_files_retired: Callable[[list[str], int], None] | None = None
         #: What opening found.
         self.recovery = recovery
         recovered = LogRecovery(
@@ -106,7 +105,7 @@ class PartitionLog(ReadableLog):
         self._append_refused = recovered.append_refused
         self._leader_epoch = recovered.leader_epoch
         self._single_middle = single_middle(self._leader_epoch)
-        self._roll_after_ms = _ROLL_NEVER_MS
+        self._roll_after_ms = _ROLL_NOT_CHOSEN_MS
         self._group_commit = GroupCommit(self._sync_segments, lambda: str(topic_partition))
         # Recovery starts here next time, until a sync moves it: what was only scanned is in the page cache, not on the disk.
         self._recovery_point = checkpoint or PartitionCheckpoint(
@@ -129,8 +128,8 @@ class PartitionLog(ReadableLog):
 
     @property
     def durable_end_offset(self) -> int:
-        """Every record below survives a power loss."""
-        return self._group_commit.durable_end_offset
+        """Every record below survives a power loss (those below the log start have gone)."""
+        return max(self._group_commit.durable_end_offset, self._log_start_offset)
 
     @property
     def is_dirty(self) -> bool:
@@ -175,6 +174,7 @@ class PartitionLog(ReadableLog):
             self._active.index_interval_bytes = config.index_interval_bytes
             self._active.segment_index_bytes = config.segment_index_bytes
             self._active.limit = 0
+            self._roll_after_ms = _ROLL_NOT_CHOSEN_MS
 
     def append(self, batch: PendingBatch) -> int:
         """Append *batch* and return the offset of its first record; the others follow without a gap (REC-8).
@@ -201,6 +201,9 @@ class PartitionLog(ReadableLog):
             segment.append(batch, offset, self._leader_epoch)
             # Published last: a reader that sees this offset finds everything below it in place.
             self._next_offset = segment.next_offset
+        except BaseException:
+            self._after_interruption(size)
+            raise
         finally:
             self._give(None)
             if self.lock.waiting:
@@ -218,9 +221,13 @@ class PartitionLog(ReadableLog):
             offset = self._next_offset
             end = segment.position + len(value) + _SINGLE_OVERHEAD
             if end > segment.limit or timestamp_ms > self._roll_after_ms:
-                segment = self._prepare(len(value) + _SINGLE_OVERHEAD, timestamp_ms, 1)
+                size = HEADER_SIZE + single_value_size(len(value))
+                segment = self._prepare(size, timestamp_ms, 1)
             segment.append_value(value, timestamp_ms, offset, self._single_middle)
             self._next_offset = offset + 1
+        except BaseException:
+            self._after_interruption(len(value) + _SINGLE_OVERHEAD)
+            raise
         finally:
             self._give(None)
             if self.lock.waiting:
@@ -234,37 +241,55 @@ class PartitionLog(ReadableLog):
             raise self._corrupt_end()
         if (failure := self._group_commit.failure) is not None:
             raise self._group_commit.error() from failure
-        config, segment = self._config, self._active
-        if size > config.segment_bytes:
-            raise RecordBatchTooLargeError(
-                f"{self.topic_partition}: batch of {size} bytes: expected at most segment_bytes={config.segment_bytes}"
+        if self._truncating_to_offset >= 0:
+            raise StorageError(
+                f"{self.topic_partition}: a truncation to offset {self._truncating_to_offset} has not ended"
             )
+        config, segment = self._config, self._active
+        largest = min(config.segment_bytes, MAX_BATCH_BYTES)
+        if size > largest:
+            raise RecordBatchTooLargeError(
+                f"{self.topic_partition}: batch of {size} bytes: expected at most {largest} "
+                f"(segment_bytes={config.segment_bytes})"
+            )
+        # Now, for later is too late: once its bytes are stored an append must not fail.
         segment.ensure_indexes()
-        if segment.position and (
-            segment.position > config.segment_bytes - size
-            or max_timestamp_ms > self._roll_after_ms
-            or segment.index_is_full
-            or self._next_offset + record_count - segment.base_offset > _MAX_RELATIVE_OFFSET
-        ):
-            segment = self._roll()
-        end = segment.position + aligned(size)
-        segment.reserve(end, config.segment_bytes, self._room)
+        if segment.position:
+            self._choose_roll_time(segment)
+            if (
+                segment.position > config.segment_bytes - size
+                or max_timestamp_ms > self._roll_after_ms
+                or segment.index_is_full
+                or self._next_offset + record_count - segment.base_offset > _MAX_RELATIVE_OFFSET
+            ):
+                segment = self._roll()
+        segment.reserve(segment.position + aligned(size), config.segment_bytes, self._room)
         if not segment.position:
             segment.first_timestamp_ms = max_timestamp_ms
-        if self._roll_after_ms == _ROLL_NEVER_MS:
-            # Chosen once a segment, or partitions created together would all roll together after all.
-            jitter = self._jitter.randint(0, min(config.segment_jitter_ms, config.segment_ms))
-            self._roll_after_ms = segment.first_timestamp_ms + config.segment_ms - jitter
-        segment.limit = self._limit_of(segment)
+            self._roll_after_ms = _ROLL_NOT_CHOSEN_MS
+            self._choose_roll_time(segment)
+        # No append may pass segment_bytes without coming by here (LOG-2).
+        segment.limit = min(segment.limit, aligned(config.segment_bytes))
         if not self._dirty:
             self._dirty = True
             if self._on_dirty is not None:
                 self._on_dirty(self)
         return segment
 
-    def _limit_of(self, segment: Segment) -> int:
-        # No append may pass segment_bytes without coming by _prepare (LOG-2).
-        return min(segment.limit, aligned(self._config.segment_bytes))
+    def _choose_roll_time(self, segment: Segment) -> None:
+        """Choose when *segment* is too old (LOG-2). Once a segment, or those created together would all roll together after all."""
+        if self._roll_after_ms == _ROLL_NOT_CHOSEN_MS:
+            config = self._config
+            jitter_ms = self._jitter.randint(0, min(config.segment_jitter_ms, config.segment_ms))
+            self._roll_after_ms = segment.first_timestamp_ms + config.segment_ms - jitter_ms
+
+    def _after_interruption(self, size: int) -> None:
+        """Put the log right after an append that was interrupted (Ctrl-C, want of memory): all of it is there, or nothing."""
+        segment = self._active
+        if segment.next_offset > self._next_offset:
+            self._next_offset = segment.next_offset
+        else:
+            segment.erase(size)
 
     def roll(self) -> None:
         """Close the active segment and start a new one; nothing happens while the active one is empty."""
@@ -279,9 +304,14 @@ class PartitionLog(ReadableLog):
         new.create()
         self._segments.add(new)
         self._active = new
-        self._roll_after_ms = _ROLL_NEVER_MS
+        self._roll_after_ms = _ROLL_NOT_CHOSEN_MS
         old.seal()
         return new
+
+    def _activate(self, segment: Segment, next_offset: int) -> None:
+        self._active = segment
+        self._next_offset = next_offset
+        self._roll_after_ms = _ROLL_NOT_CHOSEN_MS
 
     def sync(self, end_offset: int | None = None) -> None:
         """Return once every record below *end_offset* (None: all there are now) survives a power loss.
@@ -300,11 +330,14 @@ class PartitionLog(ReadableLog):
             greatest_offset = active.max_timestamp_offset
         try:
             for segment in segments:
-                if segment.synced_position < segment.position:
+                # An empty one as well: a checkpoint is about to say that its file exists.
+                if segment.synced_position < segment.position or not segment.created_durably:
                     segment.sync()
-        except OSError:
+        except OSError as error:
             with self.lock:
-                self._active.limit = 0  # the next append goes by _prepare, which refuses it
+                # Together, or an append in between would see no failure and raise the limit again.
+                self._group_commit.fail(error)
+                self._active.limit = 0
             raise
         with self.lock:
             self._recovery_point = PartitionCheckpoint(
@@ -349,105 +382,6 @@ class PartitionLog(ReadableLog):
                 self._truncating_to_offset,
             )
 
-    def advance_log_start(self, offset: int) -> None:
-        """Forget every record below *offset*; durable when it returns. Files go later, with retention (RET-9).
-
-        An *offset* at or below the log start changes nothing. Raises OffsetOutOfRangeError above the log end.
-        """
-        with self.lock:
-            self._check_usable()
-            if offset > self._next_offset:
-                raise self._out_of_range(offset)
-            if offset <= self._log_start_offset:
-                return
-            self._log_start_offset = offset
-        self._persist()
-
-    def delete_expired(self, now_ms: int, high_watermark: int) -> int:
-        """Apply retention once and return how many segments went (RET-1 to RET-8).
-
-        Files are renamed at once and unlinked ``file_delete_delay_ms`` later. The log start moves first, durably: a log whose
-        first file is missing without that would look like data loss.
-        """
-        with self.lock:
-            self._check_usable()
-            segments = self._segments.in_order()
-            count = deletable_count(
-                segments,
-                self._config,
-                now_ms=now_ms,
-                log_start_offset=self._log_start_offset,
-                high_watermark=high_watermark,
-            )
-            if count == 0:
-                return 0
-            if count == len(segments):
-                self._roll()  # the active one expired as well: its successor starts empty (RET-6)
-            self._log_start_offset = max(
-                self._log_start_offset, self._segments.in_order()[count].base_offset
-            )
-        self._persist()
-        self._retire(segments[:count])
-        return count
-
-    def truncate_to(self, offset: int) -> None:
-        """Cut every batch that holds *offset* or a later one (a follower that diverged, REP-5).
-
-        The log end becomes the first offset of the batch that held *offset*. Crash-safe: the cut is recorded durably before a
-        byte changes. Raises OffsetOutOfRangeError below the log start; at or above the log end nothing happens.
-        """
-        if offset >= self._next_offset:
-            return
-        self.sync()  # so that the recovery point may be the place of the cut
-        with self.lock:
-            self._check_usable()
-            if offset < self._log_start_offset:
-                raise self._out_of_range(offset)
-            segments = self._segments.in_order()
-            keep = max(number for number, s in enumerate(segments) if s.base_offset <= offset)
-            target, later = segments[keep], segments[keep + 1 :]
-            position, end_offset = target.position_of(offset)
-            self._truncating_to_offset = end_offset
-            self._recovery_point = PartitionCheckpoint(
-                self._log_start_offset,
-                end_offset,
-                target.base_offset,
-                position,
-                self._leader_epoch,
-                -1,
-                -1,
-                target.base_offset,
-            )
-        self._persist()
-        with self.lock:
-            for segment in later:
-                self._segments.remove(segment)
-            self._active = target
-            self._roll_after_ms = _ROLL_NEVER_MS
-            self._next_offset = end_offset
-            target.truncate(position, end_offset)
-            self._group_commit.durable_end_offset = end_offset
-        self._retire(later)
-        target.sync()
-        with self.lock:
-            self._truncating_to_offset = -1
-        self._persist()
-
-    def _retire(self, segments: list[Segment]) -> None:
-        retired: list[str] = []
-        for segment in segments:
-            self._segments.remove(segment)
-            segment.release_files()
-            for path in (segment.path, segment.offset_index_path, segment.time_index_path):
-                if self._filesystem.exists(path):
-                    self._filesystem.rename(path, path + DELETED_SUFFIX)
-                    retired.append(path + DELETED_SUFFIX)
-        if self.on_files_retired is not None:
-            self.on_files_retired(retired, self._config.file_delete_delay_ms)
-        else:
-            for path in retired:
-                self._filesystem.unlink(path)
-
     def close(self) -> None:
         """Sync, write the indexes out and let go of the files. Closing again changes nothing.
 
@@ -465,8 +399,17 @@ class PartitionLog(ReadableLog):
                 self._closed = ClosedError(f"{self.topic_partition}: the log is closed")
                 for segment in segments:
                     segment.limit = 0
-            for segment in segments:
+            self._close_segments(segments)
+
+    def _close_segments(self, segments: list[Segment]) -> None:
+        first_error: OSError | None = None
+        for segment in segments:
+            try:
                 segment.close()
+            except OSError as error:
+                first_error = first_error or error
+        if first_error is not None:
+            raise first_error
 
     def discard(self, reason: Exception) -> None:
         """Let go of the files as they are: the topic was deleted. Any use raises *reason* from now on."""

@@ -14,7 +14,6 @@ from streamlog.record.layout import (
     SINGLE_HEADER,
     SINGLE_PREFIX,
     BatchHeader,
-    aligned,
 )
 from streamlog.record.pending_batch import PendingBatch
 from streamlog.runtime import FileSystem, Mapping, TokenLock

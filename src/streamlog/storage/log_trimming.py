@@ -1,0 +1,152 @@
+"""What makes a log shorter: retention and ``delete_records`` at its beginning, truncation at its end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from streamlog.config import TopicConfig
+from streamlog.runtime import FileSystem, TokenLock
+from streamlog.storage.file_names import DELETED_SUFFIX
+from streamlog.storage.group_commit import GroupCommit
+from streamlog.storage.log_reader import ReadableLog
+from streamlog.storage.partition_checkpoint import PartitionCheckpoint
+from streamlog.storage.retention import deletable_count
+from streamlog.storage.segment import Segment
+from streamlog.structs import NO_TIMESTAMP, TopicPartition
+
+
+class TrimmableLog(ReadableLog, ABC):
+    """The part of a log that drops records. What is dropped is recorded durably before a file changes."""
+
+    lock: TokenLock
+    _config: TopicConfig
+    _filesystem: FileSystem
+    _group_commit: GroupCommit
+    _leader_epoch: int
+    _persist: Callable[[], None]
+    _recovery_point: PartitionCheckpoint
+    _truncating_to_offset: int
+
+    def __init__(self, directory: str, topic_partition: TopicPartition) -> None:
+        super().__init__(directory, topic_partition)
+        #: Gets the renamed files of deleted segments, and the delay in ms after which to unlink them. None: at once.
+        self.on_files_retired: Callable[[list[str], int], None] | None = None
+
+    @abstractmethod
+    def sync(self, end_offset: int | None = None) -> None:
+        """Return once every record below *end_offset* (None: all there are now) survives a power loss."""
+
+    @abstractmethod
+    def _roll(self) -> Segment:
+        """Start a new segment."""
+
+    @abstractmethod
+    def _activate(self, segment: Segment, next_offset: int) -> None:
+        """Append to *segment* from now on, its first record getting *next_offset*."""
+
+    def advance_log_start(self, offset: int) -> None:
+        """Forget every record below *offset*; durable when it returns. Files go later, with retention (RET-9).
+
+        An *offset* at or below the log start changes nothing. Raises OffsetOutOfRangeError above the log end.
+        """
+        with self.lock:
+            self._check_usable()
+            if offset > self._next_offset:
+                raise self._out_of_range(offset)
+            if offset <= self._log_start_offset:
+                return
+            self._log_start_offset = offset
+        self._persist()
+
+    def delete_expired(self, now_ms: int, high_watermark: int) -> int:
+        """Apply retention once and return how many segments went (RET-1 to RET-8).
+
+        Files are renamed at once and unlinked ``file_delete_delay_ms`` later. The log start moves first, durably: a log whose
+        first file is missing without that would look like data loss.
+        """
+        with self.lock:
+            self._check_usable()
+            segments = self._segments.in_order()
+            count = deletable_count(
+                segments,
+                self._config,
+                now_ms=now_ms,
+                log_start_offset=self._log_start_offset,
+                high_watermark=high_watermark,
+            )
+            if count == 0:
+                return 0
+            if count == len(segments):
+                self._roll()  # the active one expired as well: its successor starts empty (RET-6)
+            self._log_start_offset = max(
+                self._log_start_offset, self._segments.in_order()[count].base_offset
+            )
+        self._persist()
+        self._retire(segments[:count])
+        return count
+
+    def truncate_to(self, offset: int) -> None:
+        """Cut every batch that holds *offset* or a later one (a follower that diverged, REP-5).
+
+        The log end becomes the first offset of the batch that held *offset*. Crash-safe: the cut is recorded durably before a
+        byte changes, and recovery finishes it. Appends meanwhile raise StorageError; so do all later ones when it fails half-way
+        (OSError), until the log is opened again. Readers are expected below what is cut (the high watermark): one that is not
+        may meet zeros, which no checksum matches. Raises OffsetOutOfRangeError below the log start; at or above the log end
+        nothing happens.
+        """
+        self._check_usable()
+        if offset >= self._next_offset:
+            return
+        if offset < self._log_start_offset:
+            raise self._out_of_range(offset)
+        self.sync()  # so that the recovery point may be the place of the cut
+        with self._group_commit.paused():
+            self._truncate(offset)
+
+    def _truncate(self, offset: int) -> None:
+        with self.lock:
+            self._check_usable()
+            self._active.limit = 0  # appends go by _prepare from now on, which refuses them
+            segments = self._segments.in_order()
+            keep = max(number for number, s in enumerate(segments) if s.base_offset <= offset)
+            target, later = segments[keep], segments[keep + 1 :]
+            position, end_offset = target.position_of(offset)
+            self._truncating_to_offset = end_offset
+            self._recovery_point = PartitionCheckpoint(
+                self._log_start_offset,
+                end_offset,
+                target.base_offset,
+                position,
+                self._leader_epoch,
+                NO_TIMESTAMP,
+                NO_TIMESTAMP,
+                target.base_offset,
+            )
+        self._persist()
+        with self.lock:
+            target.truncate(position, end_offset)
+            self._activate(target, end_offset)
+            self._group_commit.durable_end_offset = end_offset
+            for segment in later:
+                self._segments.remove(segment)
+        self._retire(later)
+        target.sync()
+        with self.lock:
+            self._truncating_to_offset = -1
+        self._persist()
+
+    def _retire(self, segments: list[Segment]) -> None:
+        retired: list[str] = []
+        for segment in segments:
+            self._segments.remove(segment)
+            segment.release_files()
+            for path in (segment.path, segment.offset_index_path, segment.time_index_path):
+                if self._filesystem.exists(path):
+                    self._filesystem.rename(path, path + DELETED_SUFFIX)
+                    retired.append(path + DELETED_SUFFIX)
+        if self.on_files_retired is not None:
+            self.on_files_retired(retired, self._config.file_delete_delay_ms)
+        else:
+            for path in retired:
+                self._filesystem.unlink(path)
