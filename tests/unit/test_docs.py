@@ -30,7 +30,11 @@ def cited_rules(text: str) -> set[str]:
 
 
 def text_of_tests() -> str:
-    return "\n".join(p.read_text() for p in ROOT.glob("tests/**/*.py") if p != Path(__file__))
+    """All tests, with the rules that a test's name cites (``test_ret_9_...``) written out."""
+    text = "\n".join(p.read_text() for p in ROOT.glob("tests/**/*.py") if p != Path(__file__))
+    names = "\n".join(re.findall(r"def test_\w+", text))
+    cited = re.findall(r"(?<=_)([a-z]{3})_(\d+)(?=_)", names)
+    return "\n".join([text, *(f"{family.upper()}-{number}" for family, number in cited)])
 
 
 RULES = (ROOT / "tests" / "data" / "rule_ids.txt").read_text().split()
