@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streamlog.broker.broker import Broker
-from streamlog.errors import DiskFullError, DurabilityError
+from streamlog.errors import DiskFullError, DurabilityError, OffsetOutOfRangeError
 from streamlog.record import build_batch
 from streamlog.runtime import MemoryFileSystem, VirtualClock
 from tests.support.hooked_files import HookedFileSystem
@@ -281,6 +281,34 @@ def test_ret_6_whole_log_can_expire_and_its_end_stays(broker: Broker, clock: Vir
     broker.run_maintenance()
     assert partition.log_start_offset == partition.log_end_offset == fill_end
     assert partition.append_value(b"w", clock.time_ms()) == fill_end
+
+
+def test_ret_7_after_deletion_the_log_begins_with_the_first_segment_that_is_left(
+    broker: Broker, clock: VirtualClock
+) -> None:
+    partition = topic(broker, segment_bytes=1000, retention_bytes=2500)
+    fill(partition, clock, segments=6)
+    broker.run_maintenance()
+    start = partition.log_start_offset
+    assert start == partition.log.segments[0].base_offset > 0
+    with pytest.raises(OffsetOutOfRangeError, match="orders-0") as caught:
+        partition.read(start - 1, 1000)
+    assert caught.value.offsets == {partition.topic_partition: start - 1}
+    assert partition.read(start, 1000)
+
+
+def test_ret_2_segments_below_the_log_start_go_first_whatever_the_limits_say(
+    broker: Broker, clock: VirtualClock
+) -> None:
+    """Also with a policy that deletes nothing by age or size (RET-9: files go later)."""
+    partition = topic(broker, segment_bytes=1000, retention_ms=-1, cleanup_policy="")
+    fill(partition, clock, segments=4)
+    second = partition.log.segments[1].base_offset
+    partition.delete_records(second + 1)
+    assert len(partition.log.segments) == 4
+    broker.run_maintenance()
+    assert partition.log.segments[0].base_offset == second
+    assert partition.log_start_offset == second + 1
 
 
 def test_ret_8_empty_policy_keeps_everything(broker: Broker, clock: VirtualClock) -> None:
