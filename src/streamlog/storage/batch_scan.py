@@ -8,6 +8,8 @@ from streamlog.record.checksum import crc32c
 from streamlog.record.layout import HEADER_SIZE, MAGIC, BatchHeader, read_header
 from streamlog.runtime import Mapping
 
+_ZEROS = bytes(64 * 1024)
+
 #: Where MAGIC stands in a header.
 _MAGIC_AT = 8
 
@@ -58,11 +60,11 @@ def find_next_batch(
 
 
 def is_zero(mapping: Mapping, start: int, end: int) -> bool:
-    """Whether every byte from *start* to *end* is zero. Cost: memory speed, 1 MiB at a time."""
+    """Whether every byte from *start* to *end* is zero. Cost: memory speed."""
     while start < end:
-        stop = min(start + (1 << 20), end)
-        piece = mapping[start:stop]
-        if piece.count(0) != len(piece):
+        stop = min(start + len(_ZEROS), end)
+        # One comparison: counting zeros goes byte by byte, and there may be 8 MiB of preallocated room.
+        if mapping[start:stop] != _ZEROS[: stop - start]:
             return False
         start = stop
     return True

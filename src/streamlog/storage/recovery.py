@@ -30,10 +30,8 @@ from streamlog.errors import DataLossError
 from streamlog.record.layout import aligned
 from streamlog.runtime import FileSystem, Mapping
 from streamlog.storage.batch_scan import (
-    body_is_good,
     find_next_batch,
     header_at,
-    headers_from,
     is_zero,
 )
 from streamlog.storage.file_names import (
@@ -48,6 +46,7 @@ from streamlog.storage.partition_checkpoint import PartitionCheckpoint
 from streamlog.storage.quarantine import Quarantine
 from streamlog.storage.recovery_report import DamagedRange, PartitionRecovery, RecoveryOutcome
 from streamlog.storage.segment import Segment
+from streamlog.storage.tail_scan import scan_tail
 
 _logger = logging.getLogger("streamlog")
 
@@ -243,19 +242,13 @@ class LogRecovery:
         """Count good batches from *position* on and return where they end: (position, next offset)."""
         if mapping is None:
             return position, expected
+        scanned = scan_tail(segment, mapping, position, size, expected)
         recovery = self._recovery
-        start = position
-        for at, header in headers_from(mapping, position, size):
-            if header.base_offset != expected or not body_is_good(mapping, at, header):
-                break
-            segment.note_timestamp(at, header)
-            recovery.scanned_batches += 1
-            recovery.scanned_records += header.record_count
-            self._leader_epoch = max(self._leader_epoch, header.leader_epoch)
-            expected = header.next_offset
-            position = at + header.aligned_size
-        recovery.scanned_bytes += position - start
-        return position, expected
+        recovery.scanned_batches += scanned.batches
+        recovery.scanned_records += scanned.records
+        recovery.scanned_bytes += scanned.position - position
+        self._leader_epoch = max(self._leader_epoch, scanned.leader_epoch)
+        return scanned.position, scanned.next_offset
 
     def _is_end(self, mapping: Mapping, position: int, size: int) -> bool:
         return position >= size or is_zero(mapping, position, size)

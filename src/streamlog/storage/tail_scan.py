@@ -1,0 +1,82 @@
+"""Counting the good batches behind a position: what recovery does with every byte that was not synced."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from streamlog.record.checksum import crc32c
+from streamlog.record.layout import HEADER_SIZE, MAGIC, MAX_BATCH_BYTES
+from streamlog.runtime import Mapping
+from streamlog.storage.batch_scan import header_at
+from streamlog.storage.segment_index import IndexedSegmentFile
+
+# layout.HEADER with holes where nobody looks: length, header_crc, magic, body_size, base_offset, body_crc, leader_epoch,
+# record_count, last_offset_delta, max_timestamp.
+_SCANNED = struct.Struct("<II4sIqIi4xII28xq")
+assert _SCANNED.size == HEADER_SIZE
+_UNPACK = _SCANNED.unpack
+_NO_COMMIT = bytes(8)
+
+
+class TailScan(NamedTuple):
+    """What a scan counted."""
+
+    #: Where the good batches end, and the offset after their last one.
+    position: int
+    next_offset: int
+    batches: int
+    records: int
+    #: The greatest of all batches, 0 when there are none.
+    leader_epoch: int
+
+
+def scan_tail(
+    segment: IndexedSegmentFile, mapping: Mapping, position: int, end: int, expected_offset: int
+) -> TailScan:
+    """Count the batches from *position* on, up to the first that is not wholly good or does not start with the offset expected.
+
+    Tells *segment* of their timestamps. After a crash of a program that appends record by record this runs once for every 200
+    bytes, 335,000 times for 64 MiB, so `read_header` and `body_is_good` are spelled out here: the same rules at half the cost (a
+    test compares the two byte by byte).
+    """
+    batches = records = greatest_epoch = 0
+    newest_ms = segment.max_timestamp_ms
+    while position + HEADER_SIZE <= end:
+        header = mapping[position : position + HEADER_SIZE]
+        (
+            length,
+            header_crc,
+            magic,
+            body_size,
+            base_offset,
+            body_crc,
+            leader_epoch,
+            record_count,
+            last_offset_delta,
+            max_timestamp_ms,
+        ) = _UNPACK(header)
+        body_at, body_end = position + HEADER_SIZE, position + length
+        if (
+            magic != MAGIC
+            or base_offset != expected_offset
+            or length != body_size + HEADER_SIZE
+            or body_end > end
+            or length > MAX_BATCH_BYTES
+            or crc32c(_NO_COMMIT + header[8:]) != header_crc
+            or record_count > last_offset_delta + 1
+            or crc32c(mapping[body_at:body_end]) != body_crc
+        ):
+            break
+        if max_timestamp_ms > newest_ms or position == 0:
+            found = header_at(mapping, position, end)
+            assert found is not None
+            segment.note_timestamp(position, found)
+            newest_ms = segment.max_timestamp_ms
+        if leader_epoch > greatest_epoch:
+            greatest_epoch = leader_epoch
+        batches += 1
+        records += record_count
+        expected_offset += last_offset_delta + 1
+        position = body_end + 7 & -8
+    return TailScan(position, expected_offset, batches, records, greatest_epoch)
