@@ -8,10 +8,14 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Contender
+from benchmarks.harness import Contender, Target, within
 
 EMPTY_CALL = "empty call"
 FDATASYNC = "fdatasync"
+ATOMIC_REPLACE = "replace a small file durably"
+
+#: What an empty call takes on the machine that the absolute targets were written for, when nobody else uses it.
+QUIET_CALL_S = 46e-9
 
 
 class _Empty:
@@ -28,6 +32,30 @@ def empty_call(count: int) -> Contender:
             empty.call(value, key=None)
 
     return Contender.loop(EMPTY_CALL, body, count)
+
+
+def within_seconds(seconds: float) -> Target:
+    """At most *seconds* of processor time, by the yardstick of `empty_call`, which has to be one of the contenders.
+
+    An absolute target, made independent of how busy the machine is: 10 us are what 217 empty calls take on a quiet one.
+    """
+    return within(seconds, EMPTY_CALL, QUIET_CALL_S)
+
+
+def atomic_replace(path: Path) -> Contender:
+    """Write a small file, sync it, rename it over the old one, sync the directory: what a clean open cannot do without."""
+
+    def body(_: int) -> None:
+        fd = os.open(path.with_suffix(".tmp"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.write(fd, b"x" * 100)
+        os.fsync(fd)
+        os.close(fd)
+        os.replace(path.with_suffix(".tmp"), path)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(directory)
+        os.close(directory)
+
+    return Contender.loop(ATOMIC_REPLACE, body, 1)
 
 
 class AllocatedFile:

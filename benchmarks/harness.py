@@ -95,9 +95,11 @@ class Target:
     factor: float
     #: False: time of the subject / time of the other, at most `factor`. True: speed over speed, at least `factor`.
     of_speed: bool
+    #: How the report words it, when not as a ratio.
+    words: str = ""
 
     def __str__(self) -> str:
-        return f"{'>=' if self.of_speed else '<='} {self.factor:g}x"
+        return self.words or f"{'>=' if self.of_speed else '<='} {self.factor:g}x"
 
     def ratio(self, subject: float, other: float) -> float:
         return other / subject if self.of_speed else subject / other
@@ -116,6 +118,12 @@ def at_least(factor: float, against: str) -> Target:
     return Target(against, factor, of_speed=True)
 
 
+def within(seconds: float, yardstick: str, yardstick_seconds: float) -> Target:
+    """The subject takes at most *seconds* on a machine on which the contender *yardstick* takes *yardstick_seconds*."""
+    words = f"<= {format_value(seconds, 's')}"
+    return Target(yardstick, seconds / yardstick_seconds, of_speed=False, words=words)
+
+
 @dataclass(frozen=True)
 class Spread:
     """Smallest, median, and the middle half of some samples."""
@@ -128,7 +136,9 @@ class Spread:
     @classmethod
     def of(cls, samples: Sequence[float]) -> Spread:
         middle = median(samples)
-        low, _, high = quantiles(samples, n=4) if len(samples) > 1 else (middle,) * 3
+        if len(samples) < 2:
+            return cls(middle, middle, middle, middle)
+        low, _, high = quantiles(samples, n=4, method="inclusive")
         return cls(min(samples), middle, low, high)
 
 
