@@ -135,7 +135,7 @@ def produce(broker: Broker, flights: list[Flight], advance: Callable[[int], obje
 
 
 def consume(
-    broker: Broker, wanted: int, advance: Callable[[int, int], object]
+    broker: Broker, wanted: int, advance: Callable[[int], object]
 ) -> tuple[Totals, list[int]]:
     """Return what the group's consumers add up together, and how many records each of them saw."""
     totals = [Totals() for _ in range(CONSUMERS)]
@@ -157,7 +157,7 @@ def consume(
                     for flight in records.values():
                         mine.add(flight["carrier"], flight["delay_minutes"])
                     seen[me] += len(records)
-                    advance(me, len(records))
+                    advance(len(records))
         finally:
             # The others wait for records that only this one would count.
             if sys.exc_info()[0] is not None:
@@ -253,11 +253,9 @@ def main() -> int:
     started = time.perf_counter()
     with new_progress() as progress, Broker(directory) as broker:
         reopened_ms = (time.perf_counter() - started) * 1000
-        bars = [progress.add_task(f"consumer {n}", total=len(flights)) for n in range(CONSUMERS)]
+        bar = progress.add_task(f"{CONSUMERS} consumers", total=len(flights))
         started = time.perf_counter()
-        found, seen = consume(
-            broker, len(flights), lambda n, count: progress.advance(bars[n], count)
-        )
+        found, seen = consume(broker, len(flights), lambda count: progress.advance(bar, count))
         seconds = time.perf_counter() - started
     shares = " + ".join(f"{count:,}" for count in seen)
     console.print(f"reopened  in {reopened_ms:.1f} ms")
