@@ -1,0 +1,256 @@
+"""One sync for all who wait. Threads meet at events, never at times."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streamlog.errors import DurabilityError
+from streamlog.storage.group_commit import GroupCommit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Disk:
+    """A sync that waits until it is let go on, and covers what was appended when it began."""
+
+    def __init__(self) -> None:
+        self.end_offset = 0
+        self.syncs = 0
+        self.started = threading.Semaphore(0)
+        self.go_on = threading.Semaphore(0)
+        self.failure: BaseException | None = None
+
+    def sync(self) -> int:
+        reached = self.end_offset
+        self.syncs += 1
+        self.started.release()
+        assert self.go_on.acquire(timeout=20)
+        if self.failure is not None:
+            raise self.failure
+        return reached
+
+
+class Waiter(threading.Thread):
+    """Waits for an offset in a thread of its own."""
+
+    def __init__(self, group: GroupCommit, end_offset: int) -> None:
+        super().__init__(daemon=True)
+        self.group, self.end_offset = group, end_offset
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.group.wait_for(self.end_offset)
+        except BaseException as error:
+            self.error = error
+
+    def result(self) -> BaseException | None:
+        self.join(20)
+        assert not self.is_alive()
+        return self.error
+
+
+def waiting_in(group: GroupCommit, count: int) -> None:
+    """Return once *count* threads wait in the group."""
+    while True:
+        with group._condition:
+            if len(group._condition._waiters) >= count:  # type: ignore[attr-defined]
+                return
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+@pytest.fixture
+def group(disk: Disk) -> GroupCommit:
+    return GroupCommit(disk.sync, lambda: "t-0")
+
+
+def test_what_is_durable_already_costs_no_sync(group: GroupCommit, disk: Disk) -> None:
+    group.durable_end_offset = 10
+    group.wait_for(10)
+    group.wait_for(3)
+    assert disk.syncs == 0
+
+
+def test_a_lone_waiter_syncs_by_itself(group: GroupCommit, disk: Disk) -> None:
+    disk.end_offset = 5
+    disk.go_on.release()
+    group.wait_for(5)
+    assert (disk.syncs, group.durable_end_offset) == (1, 5)
+    group.wait_for(5)
+    assert disk.syncs == 1
+
+
+def test_who_comes_during_a_sync_shares_the_next_one(group: GroupCommit, disk: Disk) -> None:
+    disk.end_offset = 1
+    first = Waiter(group, 1)
+    assert disk.started.acquire(timeout=20)
+    disk.end_offset = 11  # ten more records, ten more threads
+    others = [Waiter(group, 2 + n) for n in range(10)]
+    waiting_in(group, 10)
+    assert disk.syncs == 1
+    disk.go_on.release()
+    assert first.result() is None
+    assert disk.started.acquire(timeout=20)
+    disk.go_on.release()
+    assert [other.result() for other in others] == [None] * 10
+    assert (disk.syncs, group.durable_end_offset) == (2, 11)
+
+
+def test_a_failed_sync_fails_all_who_wait_and_is_final(group: GroupCommit, disk: Disk) -> None:
+    disk.end_offset = 1
+    first = Waiter(group, 1)
+    assert disk.started.acquire(timeout=20)
+    disk.end_offset = 2
+    second = Waiter(group, 2)
+    waiting_in(group, 1)
+    disk.failure = OSError(5, "Input/output error")
+    disk.go_on.release()
+    for waiter in (first, second):
+        error = waiter.result()
+        assert isinstance(error, DurabilityError)
+        assert "t-0" in str(error)
+        assert "Input/output error" in str(error)
+    disk.failure = None
+    disk.go_on.release()
+    with pytest.raises(DurabilityError):
+        group.wait_for(1)
+    assert disk.syncs == 1, "a later success would prove nothing"
+    assert group.failure is not None
+    group.durable_end_offset = 1
+    group.wait_for(1)  # what was durable before stays so
+
+
+def test_the_first_failure_is_the_one_that_is_told(group: GroupCommit) -> None:
+    group.fail(OSError(5, "first"))
+    group.fail(OSError(5, "second"))
+    with pytest.raises(DurabilityError, match="first"):
+        group.wait_for(1)
+
+
+def test_another_error_of_the_sync_is_not_final(group: GroupCommit, disk: Disk) -> None:
+    # Closing the log, or Ctrl-C: says nothing about the disk.
+    disk.end_offset = 1
+    disk.failure = KeyboardInterrupt()
+    disk.go_on.release()
+    with pytest.raises(KeyboardInterrupt):
+        group.wait_for(1)
+    disk.failure = None
+    disk.go_on.release()
+    group.wait_for(1)
+    assert group.durable_end_offset == 1
+
+
+def test_when_the_leader_is_interrupted_another_takes_over(group: GroupCommit, disk: Disk) -> None:
+    disk.end_offset = 2
+    first = Waiter(group, 1)
+    assert disk.started.acquire(timeout=20)
+    second = Waiter(group, 2)
+    waiting_in(group, 1)
+    disk.failure = KeyboardInterrupt()
+    disk.go_on.release()
+    assert isinstance(first.result(), KeyboardInterrupt)
+    assert disk.started.acquire(timeout=20)
+    disk.failure = None
+    disk.go_on.release()
+    assert second.result() is None
+
+
+def test_an_offset_beyond_the_end_is_given_up_after_one_sync(
+    group: GroupCommit, disk: Disk
+) -> None:
+    disk.end_offset = 3
+    disk.go_on.release()
+    group.wait_for(1_000)
+    assert (disk.syncs, group.durable_end_offset) == (1, 3)
+
+
+def test_a_pause_waits_for_the_sync_under_way_and_keeps_others_out(
+    group: GroupCommit, disk: Disk
+) -> None:
+    disk.end_offset = 1
+    first = Waiter(group, 1)
+    assert disk.started.acquire(timeout=20)
+    order: list[str] = []
+    paused, leave = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        with group.paused():
+            order.append(f"paused after {disk.syncs} sync, durable {group.durable_end_offset}")
+            paused.set()
+            assert leave.wait(20)
+
+    pausing = threading.Thread(target=pause, daemon=True)
+    pausing.start()
+    waiting_in(group, 1)
+    disk.go_on.release()
+    assert first.result() is None
+    assert paused.wait(20)
+    disk.end_offset = 2
+    second = Waiter(group, 2)
+    waiting_in(group, 1)
+    assert disk.syncs == 1
+    leave.set()
+    assert disk.started.acquire(timeout=20)
+    disk.go_on.release()
+    assert second.result() is None
+    pausing.join(20)
+    assert order == ["paused after 1 sync, durable 1"]
+
+
+def test_there_is_no_pause_after_a_failure(group: GroupCommit) -> None:
+    group.fail(OSError(5, "Input/output error"))
+    with pytest.raises(DurabilityError), group.paused():
+        pytest.fail("entered")
+
+
+@pytest.mark.stress
+def test_many_threads_need_far_fewer_syncs_than_acknowledgements() -> None:
+    lock = threading.Lock()
+    end_offset = syncs = 0
+    syncing = threading.Lock()
+
+    def sync() -> int:
+        nonlocal syncs
+        assert syncing.acquire(blocking=False), "one at a time"
+        reached = end_offset
+        syncs += 1
+        for _ in range(2000):  # takes a while, and other threads run meanwhile
+            pass
+        syncing.release()
+        return reached
+
+    group = GroupCommit(sync, lambda: "t-0")
+    failures: list[int] = []
+
+    def run() -> None:
+        nonlocal end_offset
+        for _ in range(100):
+            with lock:
+                end_offset += 1
+                mine = end_offset
+            group.wait_for(mine)
+            if group.durable_end_offset < mine:
+                failures.append(mine)
+
+    run_all([run] * 8)
+    assert not failures
+    assert group.durable_end_offset == 800
+    assert syncs <= 800
+
+
+def run_all(targets: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=target, daemon=True) for target in targets]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
