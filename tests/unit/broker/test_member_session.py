@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from streamlog.broker.member_session import MemberSession
+from streamlog.runtime import Signal
+
+
+def test_news_are_counted_and_raise_the_signal() -> None:
+    signal = Signal()
+    session = MemberSession(signal, 300_000, 5.0)
+    assert (session.news, signal.is_set(), session.last_poll_ms) == (0, False, 5.0)
+    session.notify()
+    session.notify()
+    assert (session.news, signal.is_set()) == (2, True)
