@@ -17,6 +17,7 @@ from streamlog.errors import (
     StreamlogError,
     StreamlogTimeoutError,
     UnknownMemberIdError,
+    UnknownTopicOrPartitionError,
 )
 from streamlog.runtime import Signal
 from streamlog.structs import OffsetAndMetadata, TopicPartition
@@ -117,6 +118,8 @@ class OffsetCommitter:
             try:
                 self._store(offsets)
                 return
+            except UnknownTopicOrPartitionError:
+                raise  # a deleted topic does not come back by waiting
             except RetriableError as error:
                 left_ms = deadline_ms - self._clock.monotonic_ms()
                 if left_ms <= 0:

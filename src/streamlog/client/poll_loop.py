@@ -136,7 +136,7 @@ class PollLoop:
         membership = self._membership
         return (
             self._interrupt is not None
-            or self._broker.topic_epoch != self._topic_epoch
+            or self._topics.epoch != self._topic_epoch
             or (membership is not None and membership.session.news != membership.news_seen)
             or self._fetcher.has_work(self._monotonic_ms())
         )
@@ -179,14 +179,13 @@ class PollLoop:
         elif subscription.kind is SubscriptionKind.ASSIGNED:
             self._create_topics({topic for topic, _ in subscription.assigned})
         # Before the look, so that a change in the meantime is seen as one.
-        self._topic_epoch = self._broker.topic_epoch
+        self._topic_epoch = self._topics.epoch
         if membership is not None and subscription.is_by_group:
+            self._attach_all()  # first: what was deleted is not to be committed when it is revoked
             membership.update()
-        assigned = subscription.assigned.values()
-        for one in assigned:
-            self._attach(one)
+        self._attach_all()
         self._fetcher.look_again()
-        self._positions.find(assigned)
+        self._positions.find(subscription.assigned.values())
         self._is_changed = False
 
     def position(self, assigned: AssignedPartition, timeout_ms: float) -> int:
@@ -216,6 +215,10 @@ class PollLoop:
     def _appears(self, assigned: AssignedPartition) -> bool:
         self._attach(assigned)
         return assigned.partition is not None or self._interrupt is not None
+
+    def _attach_all(self) -> None:
+        for one in self._subscription.assigned.values():
+            self._attach(one)
 
     def _attach(self, assigned: AssignedPartition) -> None:
         """Find the partition of that name, which may have come, gone or been replaced."""
@@ -264,6 +267,8 @@ class PollLoop:
 
     def consumed(self) -> Offsets:
         """Return the positions of all assigned partitions that have one: what `commit` commits."""
+        if self._topics.epoch != self._topic_epoch:
+            self._attach_all()  # nobody can commit for a topic that was deleted
         return {
             topic_partition: OffsetAndMetadata(one.position, leader_epoch=one.leader_epoch)
             for topic_partition, one in self._subscription.assigned.items()
@@ -271,10 +276,9 @@ class PollLoop:
         }
 
     def _uncommitted(self) -> Offsets:
+        assigned = self._subscription.assigned
         return {
-            topic_partition: OffsetAndMetadata(one.position, leader_epoch=one.leader_epoch)
-            for topic_partition, one in self._subscription.assigned.items()
-            if one.position is not None
-            and one.position != one.committed_position
-            and one.partition is not None
+            topic_partition: position
+            for topic_partition, position in self.consumed().items()
+            if position.offset != assigned[topic_partition].committed_position
         }
