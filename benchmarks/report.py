@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
-from benchmarks.harness import Row, Spread, format_value
+from benchmarks.harness import Row, format_value
 
 HEADINGS = (
     "case",
@@ -32,12 +32,16 @@ def cells(row: Row) -> tuple[str, ...]:
     """Return the ten columns of *row* as text."""
     if row.subject is None:
         return (row.topic, row.what, "", "", "", "", "", "", "", row.note)
-    ratio = (
-        f"{_ratio(row.ratio.median)} ({_ratio(row.ratio.low)}-{_ratio(row.ratio.high)})"
-        if row.ratio
-        else ""
-    )
+    ratio = ratio_of_minima = ""
+    if row.ratio is not None and row.ratio_of_minima is not None:
+        middle, low, high, ratio_of_minima = (
+            _ratio(value, row.yardstick)
+            for value in (row.ratio.median, row.ratio.low, row.ratio.high, row.ratio_of_minima)
+        )
+        ratio = f"{middle} ({low}-{high})"
     mark = {True: "ok", False: "MISSED", None: ""}[row.met]
+    if row.met is False and row.met_by_minima:
+        mark += ", the minima meet it"
     return (
         row.topic,
         row.what,
@@ -46,13 +50,15 @@ def cells(row: Row) -> tuple[str, ...]:
         row.against or "",
         format_value(row.other.median, row.unit) if row.other else "",
         ratio,
-        _ratio(row.ratio_of_minima) if row.ratio_of_minima is not None else "",
+        ratio_of_minima,
         row.target or "",
         " ".join(filter(None, (mark, row.note))),
     )
 
 
-def _ratio(value: float) -> str:
+def _ratio(value: float, yardstick: float | None) -> str:
+    if yardstick is not None:
+        return format_value(value * yardstick, "s")
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
@@ -66,7 +72,7 @@ def print_table(rows: Sequence[Row]) -> None:
         return
     table = Table(header_style="bold", title_justify="left")
     for number, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="right" if number in _RIGHT else "left")
+        table.add_column(heading, justify="right" if number in _RIGHT else "left", overflow="fold")
     topic = None
     for row in rows:
         if topic is not None and row.topic != topic:
@@ -74,7 +80,7 @@ def print_table(rows: Sequence[Row]) -> None:
         topic = row.topic
         table.add_row(*cells(row), style={False: "red", True: None, None: "dim"}[row.met])
     # Into a pipe or a file: as wide as it gets, a wrapped table cannot be read.
-    console = Console() if sys.stdout.isatty() else Console(width=220)
+    console = Console() if sys.stdout.isatty() else Console(width=260)
     console.print(table)
 
 
@@ -95,10 +101,9 @@ def summary(rows: Sequence[Row]) -> str:
     missed = [row for row in judged if not row.met]
     text = f"{len(judged) - len(missed)} of {len(judged)} targets met"
     for row in missed:
-        against = f" {row.against}" if row.against else ""
-        found = row.ratio.median if row.ratio else row.subject.median if row.subject else 0.0
-        shown = _ratio(found) + "x" if row.ratio else format_value(found, row.unit)
-        text += f"\n  missed: {row.topic}: {row.what}: {shown}, target {row.target}{against}"
+        against = f" {row.against}" if row.against and row.yardstick is None else ""
+        _, _, _, middle, _, _, ratio, _, target, _ = cells(row)
+        text += f"\n  missed: {row.topic}: {row.what}: {ratio or middle}, target {target}{against}"
     return text
 
 
@@ -120,10 +125,5 @@ def write_json(path: Path, rows: Sequence[Row], **about: object) -> None:
 def plain_line(row: Row) -> str:
     """Return *row* as one line, for progress while the rest is still running."""
     case, what, _, middle, against, its, ratio, _, target, mark = cells(row)
-    parts = [f"{case}: {what}", middle]
-    if against:
-        parts.append(f"{ratio}x of {against} ({its})" if ratio else against)
-    return "  ".join(filter(None, [*parts, target, mark]))
-
-
-__all__ = ["Spread", "cells", "plain_line", "print_table", "summary", "write_json"]
+    compared = f"against {against} {its}: {ratio}" if against else ""
+    return "  ".join(filter(None, (f"{case}: {what}", middle, compared, target, mark)))
