@@ -48,6 +48,7 @@ class RecordAccumulator:
         self._linger_ms = config.linger_ms
         self._batch_bytes = max(config.batch_size, BATCH_OVERHEAD_BYTES)
         self._clock = clock
+        self._time_s = clock.time_s
         self._scheduler = scheduler
         self._sender = sender
         self._lock = Lock()
@@ -89,6 +90,14 @@ class RecordAccumulator:
         added. Raises `refusal` once that is set. With ``linger_ms=0`` the record has been
         appended on return, unless an earlier one waits for its retry.
         """
+        if size_bytes <= queue.ticket_bytes and (
+            queue.low_s <= self._time_s() < queue.high_s or (self.lingers and queue.restamp())
+        ):
+            tail = queue.tail  # without the lock, as the class of the queue describes
+            tail.append(row)
+            if len(tail) >= queue.limit:
+                self.look_again(queue)
+            return
         reserved_bytes = number = 0
         wanted_bytes = size_bytes + BATCH_OVERHEAD_BYTES
         if wanted_bytes < self._batch_bytes:
@@ -116,7 +125,7 @@ class RecordAccumulator:
                 elif not queue.push(row, size_bytes, value_bytes, lingers=self.lingers):
                     queue.seal()
                     is_sealed = True
-                number = queue.newest_number() + (not is_sealed)
+                number = queue.last_number + (not is_sealed)
             finally:
                 queue.release()
             if is_sealed or not self.lingers:
@@ -238,7 +247,7 @@ class RecordAccumulator:
         with queue.lock:
             if queue.tail:
                 queue.seal()
-            return queue.newest_number()
+            return queue.last_number
 
     # ---- the timer
 

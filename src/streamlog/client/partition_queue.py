@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from streamlog.client.producer_batch import Row
     from streamlog.client.topic_route import TopicRoute
     from streamlog.errors import StreamlogError
+    from streamlog.record import Headers
     from streamlog.runtime import Clock
 
 BATCH_OVERHEAD_BYTES = HEADER_SIZE + DIRECTORY_SIZE + 4 * 5
@@ -40,12 +41,13 @@ class PartitionQueue:
     **Without a lock.** `send` and writers add a record by one ``tail.append(row)``, which the
     interpreter makes a single step, so the order of the list is the order of the records::
 
-        if queue.low_s <= time_s() < queue.high_s and len(value) <= queue.largest:
-            tail = queue.tail
-            tail.append(row)
-            if len(tail) < queue.limit: return
-            look again, with the lock
-        else: append with the lock
+        if queue.low_s <= time_s() < queue.high_s or queue.restamp():
+            if len(value) <= queue.largest:
+                tail = queue.tail
+                tail.append(row)
+                if len(tail) < queue.limit: return
+                look again, with the lock
+        otherwise append with the lock
 
     Why nothing is lost: sealing first stores ``limit = 0`` and then takes what is in the list. A
     thread that still saw the old limit after its append had appended before that store, so its row
@@ -76,6 +78,7 @@ class PartitionQueue:
         "single_bytes",
         "single_count",
         "tail",
+        "ticket_bytes",
         # what and where
         "_clock",
         "_time_ns",
@@ -109,7 +112,7 @@ class PartitionQueue:
         "batch_count",
         "batch_records",
         "_done_callbacks",
-        "_last_number",
+        "last_number",
         "_waiters",
         "calling",
         "has_done_callbacks",
@@ -141,6 +144,8 @@ class PartitionQueue:
         """The rows of the open batch. Always the same list."""
         self.limit = 0
         self.largest = 0
+        self.ticket_bytes = 0
+        """What ``limit`` counts for each row: value, key and what they take besides."""
         self.low_s = 0.0
         self.high_s = 0.0
         self.append_value: Callable[[bytes, int], int] | None = None
@@ -185,7 +190,8 @@ class PartitionQueue:
         """Whether a thread is calling callbacks."""
         self.wake_at_ms: float | None = None
         """When the producer's timer will look at this queue."""
-        self._last_number = 0
+        self.last_number = 0
+        """The number of the batch sealed last."""
         self._forked_error: StreamlogError | None = None
         self._waiters: tuple[Signal, ...] = ()
         self.has_done_callbacks = False
@@ -221,7 +227,7 @@ class PartitionQueue:
         """Return whether a record of *size_bytes* (`row_bytes`) fits; the first one always does."""
         tail = self.tail
         return (
-            (len(tail) < self.limit and size_bytes <= self._ticket_bytes())
+            (len(tail) < self.limit and size_bytes <= self.ticket_bytes)
             or not tail
             or self._used_bytes() + size_bytes <= self._capacity_bytes
         )
@@ -234,9 +240,12 @@ class PartitionQueue:
         self._stamp(lingers)
         tail = self.tail
         tail.append(row)
+        if len(tail) == 1:
+            self._counted_rows = 1
+            self._counted_bytes = size_bytes
         if self.largest < value_bytes <= self._capacity_bytes >> 3:
             self.largest = value_bytes
-        elif len(tail) < self.limit and size_bytes <= self._ticket_bytes():
+        elif len(tail) < self.limit and size_bytes <= self.ticket_bytes:
             return True
         return self._let_in() and size_bytes <= self._capacity_bytes - self._counted_bytes
 
@@ -259,7 +268,7 @@ class PartitionQueue:
         if not rows:
             return None
         del tail[: len(rows)]
-        self._last_number = number = self._last_number + 1
+        self.last_number = number = self.last_number + 1
         if self._stamps:
             batch = ProducerBatch(self, number, self._created_ms, rows)
             batch.stamps = self._stamps
@@ -278,8 +287,8 @@ class PartitionQueue:
 
     def add_sealed(self, batch: ProducerBatch) -> None:
         """Put a batch that was made elsewhere behind the sealed ones."""
-        self._last_number += 1
-        batch.number = self._last_number
+        self.last_number += 1
+        batch.number = self.last_number
         self.sealed.append(batch)
 
     def _stamp(self, lingers: bool) -> None:
@@ -296,13 +305,10 @@ class PartitionQueue:
             self.low_s = now_ms / 1000
             self.high_s = (now_ms + 1) / 1000 - _CLOCK_ERROR_S
 
-    def _ticket_bytes(self) -> int:
-        """Return what ``limit`` counts for each row."""
-        return self.largest + self._key_room + ROW_OVERHEAD_BYTES
-
     def _let_in(self) -> bool:
         """Set how many rows may be there before somebody has to look; False when it is full."""
-        rows = (self._capacity_bytes - self._used_bytes()) // self._ticket_bytes()
+        self.ticket_bytes = self.largest + self._key_room + ROW_OVERHEAD_BYTES
+        rows = (self._capacity_bytes - self._used_bytes()) // self.ticket_bytes
         self.limit = self._counted_rows + rows
         return rows > 0
 
@@ -318,6 +324,17 @@ class PartitionQueue:
         return self._counted_bytes
 
     # ---- without the lock
+
+    def restamp(self) -> bool:
+        """Let the rows from here on have the present time; False when no batch is open."""
+        self.acquire()
+        try:
+            if not self.is_open:
+                return False
+            self._stamp(lingers=True)
+            return True
+        finally:
+            self.release()
 
     def count_single(self, size_bytes: int) -> None:
         """Count a record that was appended by itself."""
@@ -359,16 +376,29 @@ class PartitionQueue:
         for signal in self._waiters:
             signal.set()
 
-    def newest_number(self) -> int:
-        """Return the number of the batch sealed last. The caller holds the lock."""
-        return self._last_number
+    def begin_single(self) -> bool:
+        """Become the one thread that appends for this queue, if there is none and nothing waits."""
+        with self.lock:
+            if self.draining or self.sealed or self.tail:
+                return False
+            self.draining = True
+            return True
+
+    def end_single(self, done: ProducerBatch | None) -> None:
+        """Let others append again; the callbacks of *done* come after those that are due already."""
+        with self.lock:
+            self.draining = False
+            if done is not None:
+                self.last_number += 1
+                done.number = self.last_number
+                self.settling.append(done)
 
     def is_passed(self, number: int) -> bool:
         """Return whether batch *number* is done, or has to wait for a retry."""
         with self.lock:
             sealed = self.sealed
             if not sealed:
-                return self._last_number >= number
+                return self.last_number >= number
             return sealed[0].retry_at_ms is not None or sealed[0].number > number
 
     def is_settled(self, number: int) -> bool:
@@ -414,19 +444,21 @@ def row_bytes(row: Row) -> int:
         return (
             row._size + ROW_OVERHEAD_BYTES + (key_size + KEY_OVERHEAD_BYTES if key_size >= 0 else 0)
         )
-    value, key, _, headers, _, _ = row
-    return record_bytes(value, key, headers)
+    value, key, timestamp_ms, headers, _, _ = row
+    return record_bytes(value, key, timestamp_ms, headers)
 
 
 def record_bytes(
-    value: bytes | None, key: bytes | None, headers: tuple[tuple[str, bytes | None], ...]
+    value: bytes | None, key: bytes | None, timestamp_ms: int | None, headers: Headers
 ) -> int:
-    """Return what a record with a timestamp of its own will take in a batch, or a little more."""
-    size = ROW_OVERHEAD_BYTES + 8
+    """Return what a record will take in a batch, or a little more."""
+    size = ROW_OVERHEAD_BYTES
     if value is not None:
         size += len(value)
     if key is not None:
         size += len(key) + KEY_OVERHEAD_BYTES
+    if timestamp_ms is not None:
+        size += 8  # it may be far from the others
     for name, content in headers:
         size += 4 * len(name) + 10 + (0 if content is None else len(content))
     return size

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from streamlog.broker.broker import Broker
-    from streamlog.client.partition_queue import PartitionQueue
     from streamlog.client.producer_batch import DeliveryCallback
     from streamlog.client.record_future import RunFuture
     from streamlog.client.writer import Writer
@@ -168,15 +167,19 @@ class Producer:
                 if key is None:
                     queue = self._plain[topic]  # type: ignore[index]
                 else:
-                    found = self._keyed[topic].get(key)  # type: ignore[index]
-                    queue = self._remember(topic, key) if found is None else found
-            except (KeyError, TypeError):  # not used yet, or not a plain record after all
-                return self._path.send(topic, value, key, headers, None, None, None)
+                    queue = self._keyed[topic][key]  # type: ignore[index]
+            except (KeyError, TypeError):  # topic or key not seen yet, or no plain record after all
+                found = self._routes.remember(topic, key)
+                if found is None:
+                    return self._path.send(topic, value, key, headers, None, None, None)
+                queue = found
             size = len(value)
             append_value = queue.append_value
             if append_value is None:
                 time_s = self._time_s
-                if queue.low_s <= time_s() < queue.high_s and size <= queue.largest:
+                if size <= queue.largest and (
+                    queue.low_s <= time_s() < queue.high_s or queue.restamp()
+                ):
                     future = RecordFuture()
                     future._owner = queue
                     future._slot = value
@@ -211,13 +214,6 @@ class Producer:
                 return appended
             return self._path.send_plain(queue, value, key)
         return self._path.send(topic, value, key, headers, partition, timestamp_ms, on_delivery)
-
-    def _remember(self, topic: Any, key: Any) -> PartitionQueue:
-        """Return the queue for a key that is not in the table; KeyError if that is not for the table."""
-        queue = self._routes.remember(topic, key) if type(key) is bytes else None
-        if queue is None:
-            raise KeyError
-        return queue
 
     def send_many(
         self,

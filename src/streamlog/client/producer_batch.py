@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from streamlog.client.record_future import RecordFuture
-from streamlog.record import build_batch
-from streamlog.record.columns import ColumnReader
+from streamlog.record import PendingBatch, build_batch
+from streamlog.record.columns import ColumnReader, encode_columns
 from streamlog.record.layout import LOG_APPEND_TIME_BIT
 from streamlog.structs import Durability, RecordMetadata
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from streamlog.client.partition_queue import PartitionQueue
-    from streamlog.record import Headers, PendingBatch
+    from streamlog.record import Headers
 
     DeliveryCallback = Callable[[RecordMetadata, "BaseException | None"], object]
     DetailedRow = tuple[
@@ -72,8 +74,8 @@ class ProducerBatch:
     done = False
     error: BaseException | None = None
     base_offset = -1
-    timestamps_ms: int | list[int] = -1
-    durability = Durability.NONE
+    timestamps_ms: int | list[int] | None = None
+    """One of all records, or one of each; None: see ``stamps``."""
 
     def __init__(
         self, queue: PartitionQueue, number: int, created_ms: float, rows: Sequence[Row] = ()
@@ -92,26 +94,33 @@ class ProducerBatch:
         """Turn the rows into bytes, once, and return them."""
         if self.pending is None:
             values, keys, headers, given = self.claim()
-            timestamps_ms: int | list[int] = self.stamps[0][1]
-            if given or len(self.stamps) > 1:
-                timestamps_ms = _spread(self.stamps, len(values))
+            stamps = self.stamps
+            if given:
+                times = _spread(stamps, len(values))
                 for index, timestamp_ms in given.items():
-                    timestamps_ms[index] = timestamp_ms
-            self.timestamps_ms = timestamps_ms
-            self.pending = build_batch(values, timestamps_ms, keys, headers)
+                    times[index] = timestamp_ms
+                self.timestamps_ms = times
+                self.pending = build_batch(values, times, keys, headers)
+            elif len(stamps) == 1:
+                self.timestamps_ms = stamps[0][1]
+                self.pending = build_batch(values, stamps[0][1], keys, headers)
+            else:
+                self.pending = _build_stamped(values, stamps, keys, headers)
             self.rows = ()
         return self.pending
 
     def claim(self) -> Columns:
         """Tell the futures of the rows where they are, and return the rows as columns."""
         rows = self.rows
-        kinds = set(map(type, rows)) if self.rows_differ else {type(rows[0])}
-        if kinds == {RecordFuture}:
-            return self._claim_futures(rows)  # type: ignore[arg-type]
-        if kinds == {bytes}:
+        kind = type(rows[0])
+        if self.rows_differ and set(map(type, rows)) != {kind}:
+            rows, kind = [_as_tuple(row) for row in rows], tuple
+        if kind is bytes:
             self.unclaimed = len(rows)
             return rows, None, None, _NONE_GIVEN  # type: ignore[return-value]
-        return self._claim_tuples([_as_tuple(row) for row in rows] if len(kinds) > 1 else rows)  # type: ignore[arg-type]
+        if kind is tuple:
+            return self._claim_tuples(rows)  # type: ignore[arg-type]
+        return self._claim_futures(rows)  # type: ignore[arg-type]
 
     def _claim_futures(self, futures: list[RecordFuture | None]) -> Columns:
         """The rows are futures that carry a value and, once the queue has seen a key, a key."""
@@ -123,11 +132,10 @@ class ProducerBatch:
             except AttributeError:  # one was sent without a key
                 keys = [getattr(future, "_key", None) for future in futures]
         self.futures = futures
-        index = 0
-        for future in futures:
-            future._slot = index  # type: ignore[union-attr]
-            future._owner = self  # type: ignore[union-attr]
-            index += 1  # noqa: SIM113 - enumerate costs half as much again, per record
+        # The loop stores the index by itself: a third faster than to count.
+        future: RecordFuture
+        for future, future._slot in zip(futures, range(len(futures)), strict=True):  # type: ignore[assignment]
+            future._owner = self
         return values, keys, None, _NONE_GIVEN
 
     def _claim_tuples(self, rows: Sequence[DetailedRow]) -> Columns:
@@ -181,6 +189,8 @@ class ProducerBatch:
         part.attempts = self.attempts
         part.record_count = end - start
         timestamps_ms = self.timestamps_ms
+        if timestamps_ms is None:
+            timestamps_ms = _spread(self.stamps, self.record_count)
         if isinstance(timestamps_ms, list):
             timestamps_ms = timestamps_ms[start:end]
         part.timestamps_ms = timestamps_ms
@@ -198,13 +208,12 @@ class ProducerBatch:
 
     # ---- after: the result
 
-    def finish(self, base_offset: int, durability: Durability, error: BaseException | None) -> None:
+    def finish(self, base_offset: int, error: BaseException | None) -> None:
         """Make the result known. What only the way to it needed is let go, the values first of all."""
         pending = self.pending
         if pending is not None and pending.attributes & LOG_APPEND_TIME_BIT:
             self.timestamps_ms = pending.max_timestamp_ms
         self.base_offset = base_offset
-        self.durability = durability
         self.error = error
         self.pending = None
         self.rows = ()
@@ -212,19 +221,19 @@ class ProducerBatch:
         self.futures = None
 
     def metadata(self, index: int, key_size: int, value_size: int) -> RecordMetadata:
-        """Return the metadata of the record at *index*; its offset is -1 under ``acks=0`` (PRD-10)."""
+        """Return the metadata of the record at *index*; without an offset under ``acks=0`` (PRD-10)."""
         timestamps_ms = self.timestamps_ms
-        if isinstance(timestamps_ms, list):
+        if timestamps_ms is None:
+            stamps = self.stamps
+            timestamps_ms = stamps[bisect_right(stamps, index, key=itemgetter(0)) - 1][1]
+        elif isinstance(timestamps_ms, list):
             timestamps_ms = timestamps_ms[index]
-        offset = self.base_offset
+        queue, offset, durability = self.queue, -1, Durability.NONE
+        if self.base_offset >= 0:
+            offset = self.base_offset + index
+            durability = queue.partition.ack_durability()
         return RecordMetadata(
-            self.queue.topic,
-            self.queue.number,
-            offset + index if offset >= 0 else -1,
-            timestamps_ms,
-            key_size,
-            value_size,
-            self.durability,
+            queue.topic, queue.number, offset, timestamps_ms, key_size, value_size, durability
         )
 
 
@@ -244,6 +253,24 @@ def _as_tuple(row: Row) -> DetailedRow:
     if isinstance(row, bytes):
         return row, None, None, (), None, None
     return row
+
+
+def _build_stamped(
+    values: Sequence[bytes | None],
+    stamps: Sequence[tuple[int, int]],
+    keys: Sequence[bytes | None] | None,
+    headers: Sequence[Headers] | None,
+) -> PendingBatch:
+    """Return what `build_batch` does for timestamps that come in runs, without looking at each."""
+    times = [timestamp_ms for _, timestamp_ms in stamps]
+    deltas = _spread([(start, time - times[0]) for start, time in stamps], len(values))
+    has_null_keys = keys is None or None in keys
+    if has_null_keys and keys is not None and not any(key is not None for key in keys):
+        keys = None
+    if headers is not None and not any(headers):
+        headers = None
+    body = encode_columns(values, keys, deltas, headers)
+    return PendingBatch(body, len(values), times[0], max(times), min(times), has_null_keys)
 
 
 def _spread(stamps: Sequence[tuple[int, int]], count: int) -> list[int]:

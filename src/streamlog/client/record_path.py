@@ -10,6 +10,7 @@ from streamlog.client.partition_queue import (
     ROW_OVERHEAD_BYTES,
     record_bytes,
 )
+from streamlog.client.producer_batch import ProducerBatch
 from streamlog.client.record_checks import (
     check_partition,
     check_timestamp,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from streamlog.client.sender import Sender
     from streamlog.client.topic_routes import TopicRoutes
     from streamlog.config import ProducerConfig
-    from streamlog.record import Headers
+    from streamlog.record import Headers, PendingBatch
     from streamlog.runtime import Clock
     from streamlog.structs import RecordMetadata
 
@@ -138,25 +139,22 @@ class RecordPath:
     ) -> RecordFuture:
         try:
             max_block_ms = self._max_block_ms
-            started_ms = self._clock.monotonic_ms()
-            route = self._routes.route(topic, max_block_ms)
+            route = self._routes.find(topic)
+            if route is None:
+                started_ms = self._clock.monotonic_ms()
+                route = self._routes.route(topic, max_block_ms)
+                max_block_ms -= self._clock.monotonic_ms() - started_ms
             key_bytes = route.serialize_key(key)
             value_bytes = route.serialize(value)
             if partition is not None:
                 queue = self._routes.queue(route, partition, max_block_ms)
             else:
                 queue = route.queue_for(key_bytes, value_bytes)
-            self._routes.use_plain(route)
+            if not route.is_used:
+                self._routes.use(route)
             record_headers = checked_headers(topic, headers) if headers else ()
-            waited_ms = self._clock.monotonic_ms() - started_ms
             return self.append(
-                queue,
-                value_bytes,
-                key_bytes,
-                record_headers,
-                timestamp_ms,
-                callback,
-                max_block_ms - waited_ms,
+                queue, value_bytes, key_bytes, record_headers, timestamp_ms, callback, max_block_ms
             )
         except Exception as error:
             if isinstance(error, StreamlogError) and not isinstance(error, RAISED_BY_SEND):
@@ -168,11 +166,25 @@ class RecordPath:
     def send_plain(self, queue: PartitionQueue, value: bytes, key: bytes | None) -> RecordFuture:
         """Send a record whose queue is known already and that has nothing but value and key."""
         try:
-            return self.append(queue, value, key, (), None, None, self._max_block_ms)
+            if queue.append_value is not None:
+                return self.append(queue, value, key, (), None, None, self._max_block_ms)
+            size = len(value)
+            size_bytes = size + ROW_OVERHEAD_BYTES
+            future = RecordFuture()
+            future._owner = queue
+            future._slot = value
+            future._size = size
+            if key is not None:
+                future._key = key
+                size_bytes += len(key) + KEY_OVERHEAD_BYTES
+            if size_bytes > self._limit_bytes:
+                self._refuse_size(queue, size_bytes)
+            self._accumulator.append(queue, future, size_bytes, size, self._max_block_ms)
         except StreamlogError as error:
             if isinstance(error, RAISED_BY_SEND):
                 raise
             return self.failed(queue.topic, queue.number, error, None)
+        return future
 
     def append(
         self,
@@ -189,17 +201,13 @@ class RecordPath:
         Raises RecordTooLargeError, BufferExhaustedError and what the partition refuses.
         """
         value_bytes = -1 if value is None else len(value)
-        is_plain = timestamp_ms is None and callback is None and not headers
-        if is_plain:
-            size_bytes = value_bytes + ROW_OVERHEAD_BYTES
-            if key is not None:
-                size_bytes += len(key) + KEY_OVERHEAD_BYTES
-        else:
-            size_bytes = record_bytes(value, key, headers)
+        size_bytes = record_bytes(value, key, timestamp_ms, headers)
         if size_bytes > self._limit_bytes:
             self._refuse_size(queue, size_bytes)
-        if queue.append_value is not None and callback is None:
-            appended = self._append_now(queue, value, key, headers, timestamp_ms, size_bytes)
+        if queue.append_value is not None:
+            appended = self._append_now(
+                queue, value, key, headers, timestamp_ms, size_bytes, callback
+            )
             if appended is not None:
                 return appended
         future = RecordFuture()
@@ -207,7 +215,7 @@ class RecordPath:
         future._slot = value
         future._size = value_bytes
         future._key = key
-        if is_plain:
+        if timestamp_ms is None and callback is None and not headers:
             queue.has_senders = True
             if key is not None:
                 queue.has_keys = True
@@ -226,11 +234,11 @@ class RecordPath:
         timestamp_ms: int | None,
     ) -> None:
         """Add a record that nobody holds a future of; `append` otherwise."""
-        size_bytes = record_bytes(value, key, ())
+        size_bytes = record_bytes(value, key, timestamp_ms, ())
         if size_bytes > self._limit_bytes:
             self._refuse_size(queue, size_bytes)
         if queue.append_value is not None and self._append_now(
-            queue, value, key, (), timestamp_ms, size_bytes
+            queue, value, key, (), timestamp_ms, size_bytes, None
         ):
             return
         if value is not None and key is None and timestamp_ms is None:
@@ -251,27 +259,60 @@ class RecordPath:
         headers: Headers,
         timestamp_ms: int | None,
         size_bytes: int,
+        callback: DeliveryCallback | None,
     ) -> AppendedRecordFuture | None:
         """Append a record by itself, in this thread, past a queue in which nothing waits; None when
-        it has to be tried again: then the queue sees to that.
+        something does, or when it has to be tried again: then the queue sees to that.
         """
         if timestamp_ms is None:
             timestamp_ms = self._clock.time_ns() // 1_000_000
         batch = build_batch(
             (value,), timestamp_ms, None if key is None else (key,), (headers,) if headers else None
         )
-        try:
-            offset = queue.partition.append(batch)
-        except RetriableError:
-            return None
-        queue.count_single(size_bytes)
         future = AppendedRecordFuture()
         future._owner = queue
-        future._slot = offset
         future._size = -1 if value is None else len(value)
         future._key = key
         future._timestamp_ms = timestamp_ms
+        if callback is None:
+            try:
+                future._slot = queue.partition.append(batch)
+            except RetriableError:
+                return None
+        elif not self._append_told(queue, batch, future, callback):
+            return None
+        queue.count_single(size_bytes)
         return future
+
+    def _append_told(
+        self,
+        queue: PartitionQueue,
+        batch: PendingBatch,
+        future: AppendedRecordFuture,
+        callback: DeliveryCallback,
+    ) -> bool:
+        """Append *batch* and call *callback* in its turn; False when it has to wait in the queue.
+
+        Nobody else appends meanwhile, so that callbacks come in the order of offsets (PRD-9).
+        """
+        if not queue.begin_single():
+            return False
+        done: ProducerBatch | None = None
+        try:
+            future._slot = queue.partition.append(batch)
+            done = ProducerBatch(queue, 0, 0.0)
+            done.done = True
+            done.callbacks = ((future, callback),)
+        except RetriableError:
+            return False
+        finally:
+            queue.end_single(done)
+            # Others may have left their records to this thread.
+            if queue.sealed or queue.tail:
+                self._accumulator.drain(queue)
+            elif done is not None:
+                self._sender.settle(queue)
+        return True
 
     def _refuse_size(self, queue: PartitionQueue, size_bytes: int) -> None:
         """Raise RecordTooLargeError: a record of that size can never be sent (REC-6)."""

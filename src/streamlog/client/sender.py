@@ -16,7 +16,6 @@ from streamlog.errors import (
     UnknownTopicOrPartitionError,
 )
 from streamlog.runtime import Lock, get_ident
-from streamlog.structs import Durability
 
 if TYPE_CHECKING:
     from streamlog.client.buffer_pool import BufferPool
@@ -68,18 +67,13 @@ class Sender:
         """
         queue = batch.queue
         base_offset = -1
-        durability = Durability.NONE
         failure: BaseException | None = None
         try:
             if self._monotonic_ms() >= batch.created_ms + self._delivery_timeout_ms:
                 raise self._expiry(batch)
-            pending = batch.pack()
-            partition = queue.partition
-            base_offset = partition.append(pending)
+            base_offset = queue.partition.append(batch.pack())
             if self._acks == 0:
                 base_offset = -1  # nobody asked where (PRD-10)
-            else:
-                durability = partition.ack_durability()
         except (MessageTooLargeError, RecordBatchTooLargeError) as error:
             if batch.record_count > 1:
                 self._split(batch)
@@ -96,9 +90,9 @@ class Sender:
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the futures
             failure = error
         except BaseException as error:  # Ctrl-C in the middle: appended or not, nobody knows
-            self._finish(batch, -1, Durability.NONE, error)
+            self._finish(batch, -1, error)
             raise
-        return self._finish(batch, base_offset, durability, failure)
+        return self._finish(batch, base_offset, failure)
 
     def _retry_at_ms(self, batch: ProducerBatch, error: RetriableError) -> float | None:
         """Return when to try again, None when *error* is final."""
@@ -156,11 +150,7 @@ class Sender:
         return expiry
 
     def _finish(
-        self,
-        batch: ProducerBatch,
-        base_offset: int,
-        durability: Durability,
-        error: BaseException | None,
+        self, batch: ProducerBatch, base_offset: int, error: BaseException | None
     ) -> float | None:
         """Make the result known, to the callbacks by way of `settle`, and take the batch away. Returns
         what `deliver` does.
@@ -172,7 +162,7 @@ class Sender:
             size_bytes = batch.pending.size_bytes
         else:
             self._count_failure(batch, error)
-        batch.finish(base_offset, durability, error)
+        batch.finish(base_offset, error)
         queue.acquire()
         try:
             sealed = queue.sealed
@@ -222,7 +212,7 @@ class Sender:
             sealed.clear()
             sealed.extend(kept)
         for batch in aborted:
-            self._finish(batch, -1, Durability.NONE, error)
+            self._finish(batch, -1, error)
         if queue.settling:
             self.settle(queue)
 

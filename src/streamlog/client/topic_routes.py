@@ -70,6 +70,10 @@ class TopicRoutes:
         self._listener = _Listener(self._forget)
         broker.add_topic_listener(self._listener)
 
+    def find(self, name: str) -> TopicRoute | None:
+        """Return the route to a topic if there is one already."""
+        return self._routes.get(name)
+
     def route(self, name: str, max_block_ms: float) -> TopicRoute:
         """Return the route to a topic; wait up to *max_block_ms* for the topic to appear.
 
@@ -95,10 +99,8 @@ class TopicRoutes:
             # Topics changed while the route was made, this one perhaps.
             self._routes.pop(name, None)
 
-    def use_plain(self, route: TopicRoute) -> None:
+    def use(self, route: TopicRoute) -> None:
         """From now on `send` finds the topic's current queue, and its keys', in the tables."""
-        if route.is_used:
-            return
         route.is_used = True
         if self.plain_is_used:
             current = route.current()
@@ -110,10 +112,15 @@ class TopicRoutes:
             self.plain.pop(route.topic, None)
             self.keyed.pop(route.topic, None)
 
-    def remember(self, topic: str, key: bytes) -> PartitionQueue | None:
-        """Return the queue for *key* of a topic that `send` uses; None when it cannot be remembered."""
-        route = self._routes.get(topic)
-        return None if route is None else route.remember(key)
+    def remember(self, topic: object, key: object) -> PartitionQueue | None:
+        """Return the queue for *key* of a topic in ``keyed``, which has it from now on; None when topic
+        or key do not belong there.
+        """
+        if type(key) is bytes and isinstance(topic, str) and topic in self.keyed:
+            route = self._routes.get(topic)
+            if route is not None:
+                return route.remember(key)
+        return None
 
     def queue(self, route: TopicRoute, number: int, max_block_ms: float) -> PartitionQueue:
         """Return the queue of partition *number*; wait up to *max_block_ms* for it to appear.

@@ -118,7 +118,9 @@ class WriterFactory:
             nonlocal queue, memo, generation
             if type(value) is bytes:
                 if key is None and timestamp_ms is None:
-                    if queue.low_s <= time_s() < queue.high_s and len(value) <= queue.largest:
+                    if len(value) <= queue.largest and (
+                        queue.low_s <= time_s() < queue.high_s or queue.restamp()
+                    ):
                         tail = queue.tail
                         tail.append(value)
                         if len(tail) >= queue.limit:
@@ -136,8 +138,8 @@ class WriterFactory:
                     if (
                         target is not None
                         and target.has_tuples
-                        and target.low_s <= time_s() < target.high_s
                         and len(value) <= target.largest
+                        and (target.low_s <= time_s() < target.high_s or target.restamp())
                     ):
                         tail = target.tail
                         tail.append((value, key, timestamp_ms, (), None, None))
