@@ -23,7 +23,7 @@ class Case(NamedTuple):
 
 
 def integer(default: int, minimum: int, maximum: int = LONG_MAX) -> Case:
-    good = tuple((n, n) for n in {minimum, minimum + 1, maximum})
+    good = tuple((n, n) for n in {minimum, min(minimum + 1, maximum), maximum})
     return Case(default, good, (minimum - 1, maximum + 1, None, "5", 5.0, True, [], b"5"))
 
 

@@ -85,7 +85,10 @@ class TopicConfig(Config):
         integer(0), 3_600_000, "A `CreateTime` further in the future than this is refused."
     )
     min_insync_replicas: int = option(
-        integer(1, INT_MAX), 1, "With `acks=all`, so many replicas must be in sync for an append."
+        # One broker holds one replica: more would have to fail every `acks=all` (REP-3).
+        integer(1, 1),
+        1,
+        "With `acks=all`, so many replicas must be in sync for an append; one broker has one.",
     )
     compression_type: str = option(
         choice(("producer", "uncompressed"), refused=COMPRESSION_TYPES),

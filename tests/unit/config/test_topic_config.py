@@ -50,7 +50,7 @@ CASES = {
     "message_timestamp_type": choice("CreateTime", ("LogAppendTime",)),
     "message_timestamp_before_max_ms": integer(LONG_MAX, 0),
     "message_timestamp_after_max_ms": integer(3_600_000, 0),
-    "min_insync_replicas": integer(1, 1, INT_MAX),
+    "min_insync_replicas": integer(1, 1, 1),
     "compression_type": choice("producer", ("uncompressed",), *CODECS),
     "min_cleanable_dirty_ratio": number(0.5, 0, 1),
     "min_compaction_lag_ms": integer(0, 0),
