@@ -57,6 +57,12 @@ class PartitionRecovery:
     message: str = ""
 
 
+def _only_remarkable(partitions: list[PartitionRecovery]) -> str:
+    """Return what a report shows of its partitions: their number, and those that were not simply clean."""
+    remarkable = [p for p in partitions if p.outcome is not RecoveryOutcome.CLEAN]
+    return f"<{len(partitions)}, not clean: {remarkable}>"
+
+
 @attrs.define
 class RecoveryReport:
     """What opening a data directory found: ``broker.recovery_report``."""
@@ -69,7 +75,7 @@ class RecoveryReport:
     same_boot: bool = True
     duration_ms: float = 0.0
     #: Opened so far, in the order of opening.
-    partitions: list[PartitionRecovery] = attrs.Factory(list)
+    partitions: list[PartitionRecovery] = attrs.field(factory=list, repr=_only_remarkable)
     #: Directories and files that belong to no known topic. They are left alone.
     ignored_paths: list[str] = attrs.Factory(list)
     #: What else was noticed, such as a STATE file that had to be done without.
