@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from streamlog.errors import CorruptLogError, OffsetOutOfRangeError
+from streamlog.errors import ClosedError, CorruptLogError, OffsetOutOfRangeError
 from streamlog.record.batch_view import BatchView
-from streamlog.record.layout import LOG_APPEND_TIME_BIT
+from streamlog.storage import time_lookup
 from streamlog.storage.batch_reader import read_batches
 from streamlog.storage.log_segments import LogSegments
 from streamlog.storage.segment import Segment
@@ -104,41 +104,44 @@ class ReadableLog:
         read: Callable[[Segment, int, int | None], _Read | None],
         nothing: _Read,
     ) -> _Read:
-        end = self._next_offset
-        if upper_bound_offset is None or upper_bound_offset >= end:
-            bound, upper_bound_offset = end, None
-        else:
-            bound = upper_bound_offset
-        if not self._log_start_offset <= offset <= end:
-            raise self._out_of_range(offset)
-        if offset >= bound:
-            return nothing
-        try:
-            while True:
-                segment = self._active
-                if offset < segment.base_offset:
-                    floor = self._segments.floor(offset)
-                    if floor is None:
-                        raise self._out_of_range(offset)
-                    segment = floor
-                found = read(segment, offset, upper_bound_offset)
-                if found is not None:
-                    return found
-                following = self._segments.higher(segment.base_offset)
-                if following is None:
+        while True:
+            end = self._next_offset
+            bound, limit = end, None
+            if upper_bound_offset is not None and upper_bound_offset < end:
+                bound = limit = upper_bound_offset
+            if not self._log_start_offset <= offset <= end:
+                # A batch can be seen in its segment a moment before its log publishes the end.
+                if end < offset <= self._active.next_offset:
                     return nothing
-                if following.base_offset > offset:
-                    raise self._missing(segment, offset, following.base_offset)
-                offset = following.base_offset
-        except CorruptLogError as error:
-            error.topic_partition = self.topic_partition
-            raise
-        except (FileNotFoundError, ValueError) as error:
-            # The segment was deleted, or its map was dropped, between finding it and reading it.
-            self._check_usable()
-            if offset < self._log_start_offset:
-                raise self._out_of_range(offset) from error
-            raise
+                raise self._out_of_range(offset)
+            if offset >= bound:
+                return nothing
+            segment = self._active
+            if offset < segment.base_offset:
+                floor = self._segments.floor(offset)
+                if floor is None:
+                    raise self._out_of_range(offset)
+                segment = floor
+            try:
+                found = read(segment, offset, limit)
+            except CorruptLogError as error:
+                if offset >= self._next_offset:
+                    continue  # not damage: it was cut off meanwhile
+                error.topic_partition = self.topic_partition
+                raise
+            except (FileNotFoundError, ValueError, ClosedError) as error:
+                self._check_usable()
+                if self._segments.floor(offset) is not segment:
+                    continue  # deleted between finding it and reading it
+                raise self._unreadable(segment, offset, error) from error
+            if found is not None:
+                return found
+            following = self._segments.higher(segment.base_offset)
+            if following is None:
+                return nothing
+            if following.base_offset > offset:
+                raise self._missing(segment, offset, following.base_offset)
+            offset = following.base_offset
 
     def offset_for_timestamp(
         self, timestamp_ms: int, upper_bound_offset: int | None = None
@@ -147,69 +150,19 @@ class ReadableLog:
 
         Timestamps need not be sorted. Only records below *upper_bound_offset* count (None = log end).
         """
-        return self._first_record(
-            lambda segment: segment.largest_timestamp_ms() >= timestamp_ms,
-            lambda segment: max(
-                segment.base_offset + segment.time_floor(timestamp_ms), self._log_start_offset
-            ),
-            lambda stamp: stamp >= timestamp_ms,
-            upper_bound_offset,
-        )
+        self._check_usable()
+        return time_lookup.first_from(self, timestamp_ms, self._bound(upper_bound_offset))
 
     def offset_of_max_timestamp(
         self, upper_bound_offset: int | None = None
     ) -> OffsetAndTimestamp | None:
         """Return the first record that has the greatest timestamp of all (TIM-2, KIP-734), or None in an empty log."""
-        best: OffsetAndTimestamp | None = None
-        for segment in self._segments.in_order():
-            while best is None or segment.largest_timestamp_ms() > best.timestamp_ms:
-                start = segment.base_offset
-                threshold = best.timestamp_ms if best is not None else None
-                found = self._first_record(
-                    lambda candidate, wanted=segment: candidate is wanted,  # type: ignore[misc]
-                    lambda _, start=start: max(start, self._log_start_offset),  # type: ignore[misc]
-                    lambda stamp, threshold=threshold: threshold is None or stamp > threshold,  # type: ignore[misc]
-                    upper_bound_offset,
-                )
-                if found is None:
-                    break
-                best = found
-        return best
+        self._check_usable()
+        return time_lookup.greatest(self, self._bound(upper_bound_offset))
 
-    def _first_record(
-        self,
-        may_hold: Callable[[Segment], bool],
-        start_in: Callable[[Segment], int],
-        matches: Callable[[int], bool],
-        upper_bound_offset: int | None,
-    ) -> OffsetAndTimestamp | None:
-        bound = (
-            self._next_offset
-            if upper_bound_offset is None
-            else min(upper_bound_offset, self._next_offset)
-        )
-        for segment in self._segments.in_order():
-            if (
-                segment.position == 0
-                or segment.next_offset <= self._log_start_offset
-                or not may_hold(segment)
-            ):
-                continue
-            offset = start_in(segment)
-            while offset < min(segment.next_offset, bound):
-                batch = self.read_batches(offset, 1, bound)[0]
-                if matches(batch.max_timestamp_ms):
-                    batch.check()
-                    stamps = (
-                        batch.timestamps_ms()
-                        if not batch.attributes & LOG_APPEND_TIME_BIT
-                        else [batch.max_timestamp_ms]
-                    )
-                    for found, stamp in zip(batch.offsets(), stamps, strict=False):
-                        if offset <= found < bound and matches(stamp):
-                            return OffsetAndTimestamp(found, stamp, batch.leader_epoch)
-                offset = batch.next_offset
-        return None
+    def _bound(self, upper_bound_offset: int | None) -> int:
+        end = self._next_offset
+        return end if upper_bound_offset is None else min(upper_bound_offset, end)
 
     def _check_usable(self) -> None:
         if self._closed is not None:
@@ -220,6 +173,17 @@ class ReadableLog:
         return OffsetOutOfRangeError(
             f"{self.topic_partition}: offset {offset}: expected {self._log_start_offset} to {self._next_offset}",
             offsets={self.topic_partition: offset},
+        )
+
+    def _unreadable(self, segment: Segment, offset: int, error: Exception) -> CorruptLogError:
+        following = self._segments.higher(segment.base_offset)
+        return CorruptLogError(
+            f"{self.topic_partition}: {segment.path}: expected a file of {segment.position} bytes, found: {error}",
+            topic_partition=self.topic_partition,
+            first_bad_offset=offset,
+            next_good_offset=following.base_offset if following else None,
+            file=segment.path,
+            position=0,
         )
 
     def _missing(self, segment: Segment, offset: int, next_good_offset: int) -> CorruptLogError:

@@ -55,6 +55,19 @@ class LogSegments:
         with self._lock:
             return list(self._by_base_offset.values())
 
+    def unsynced(self) -> list[Segment]:
+        """Return the segments that do not wholly survive a power loss, oldest first: an empty one as well whose name does not.
+
+        Cost: O(those). Syncs go oldest first, so what is in front of one that needs no sync needs none either.
+        """
+        found: list[Segment] = []
+        with self._lock:
+            for segment in reversed(self._by_base_offset.values()):
+                if segment.created_durably and segment.synced_position >= segment.position:
+                    break
+                found.append(segment)
+        return found[::-1]
+
     def abandon(self) -> None:
         """Have every segment drop its files, taking no lock: for the child of a fork."""
         for segment in list(self._by_base_offset.values()):

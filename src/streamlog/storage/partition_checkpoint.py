@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from streamlog.errors import CorruptLogError
 
 
-@attrs.frozen
-class PartitionCheckpoint:
+class PartitionCheckpoint(NamedTuple):
     """The durable evidence of one log: everything before it was on the disk when it was written.
 
     Source: Kafka's ``recovery-point-offset-checkpoint`` and ``log-start-offset-checkpoint``, in one.
@@ -32,7 +29,7 @@ class PartitionCheckpoint:
 
     def pack(self) -> list[int]:
         """Return the fields in order, for msgpack."""
-        return list(attrs.astuple(self))
+        return list(self)
 
     @classmethod
     def unpack(cls, fields: Any, name: str) -> PartitionCheckpoint:

@@ -236,6 +236,16 @@ class PartitionLog(TrimmableLog):
 
     def _prepare(self, size: int, max_timestamp_ms: int, record_count: int) -> Segment:
         """Do what an append needs done first: refuse, roll, announce, make room. Returns the segment to append to."""
+        segment = self._active
+        if (
+            segment.position + size + 7 <= -segment.limit
+            and max_timestamp_ms <= self._roll_after_ms
+            and self._next_offset + record_count - segment.base_offset <= _MAX_RELATIVE_OFFSET
+        ):
+            # With flush_messages=1 every append comes by here, to say no more than this.
+            segment.limit = -segment.limit
+            self._announce()
+            return segment
         self._check_usable()
         if self._append_refused:
             raise self._corrupt_end()
@@ -245,7 +255,7 @@ class PartitionLog(TrimmableLog):
             raise StorageError(
                 f"{self.topic_partition}: a truncation to offset {self._truncating_to_offset} has not ended"
             )
-        config, segment = self._config, self._active
+        config = self._config
         largest = min(config.segment_bytes, MAX_BATCH_BYTES)
         if size > largest:
             raise RecordBatchTooLargeError(
@@ -270,11 +280,14 @@ class PartitionLog(TrimmableLog):
             self._choose_roll_time(segment)
         # No append may pass segment_bytes without coming by here (LOG-2).
         segment.limit = min(segment.limit, aligned(config.segment_bytes))
+        self._announce()
+        return segment
+
+    def _announce(self) -> None:
         if not self._dirty:
             self._dirty = True
             if self._on_dirty is not None:
                 self._on_dirty(self)
-        return segment
 
     def _choose_roll_time(self, segment: Segment) -> None:
         """Choose when *segment* is too old (LOG-2). Once a segment, or those created together would all roll together after all."""
@@ -324,15 +337,13 @@ class PartitionLog(TrimmableLog):
         """Sync what is not yet on the disk, oldest first, and return the end offset that this covers. One thread at a time."""
         with self.lock:
             self._check_usable()
-            segments = self._segments.in_order()
+            segments = self._segments.unsynced()
             active, end_offset, position = self._active, self._next_offset, self._active.position
             first, greatest = active.first_timestamp_ms, active.max_timestamp_ms
             greatest_offset = active.max_timestamp_offset
         try:
             for segment in segments:
-                # An empty one as well: a checkpoint is about to say that its file exists.
-                if segment.synced_position < segment.position or not segment.created_durably:
-                    segment.sync()
+                segment.sync()
         except OSError as error:
             with self.lock:
                 # Together, or an append in between would see no failure and raise the limit again.
@@ -352,7 +363,8 @@ class PartitionLog(TrimmableLog):
             )
             self._dirty = self._next_offset > end_offset
             if not self._dirty:
-                self._active.limit = 0  # the next append goes by _prepare, which announces it
+                # The next append goes by _prepare, which announces it.
+                self._active.limit = min(self._active.limit, -self._active.limit)
             elif self._on_dirty is not None:
                 self._on_dirty(self)
         return end_offset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamlog.errors import ClosedError
+from streamlog.errors import ClosedError, DiskFullError
 from streamlog.record.layout import aligned
 from streamlog.runtime import File, FileSystem, Lock, Mapping, TokenLock, Words
 from streamlog.storage.file_names import LOG_SUFFIX, join, segment_stem
@@ -13,6 +13,7 @@ from streamlog.storage.room import Room
 FIRST_CHUNK_BYTES = 64 * 1024
 MAX_CHUNK_BYTES = 8 * 1024 * 1024
 _CHUNK_GROWTH = 4
+_SMALL_CHUNK_BYTES = 4096
 
 # Segments of this size are busy: the pages in front of their end are loaded for writing, so much at a time. One call for many
 # pages costs a third to half of the page faults (3 to 6 us each) that it saves; a thread of its own for it does not pay, because
@@ -93,7 +94,8 @@ class SegmentFile:
         self.position = 0
         #: The offset behind the last one. Published after the bytes.
         self.next_offset = base_offset
-        #: An append that ends behind this takes the slow path: room, files, state of the log. 0 = always.
+        #: An append that ends behind this takes the slow path: room, files, state of the log. 0 = always. Negative = always as
+        #: well, but room and files are there up to the positive of it.
         self.limit = 0
         #: No append will follow.
         self.sealed = False
@@ -139,12 +141,12 @@ class SegmentFile:
     def _reserve(self, file: File, end: int, cap: int, room: Room | None) -> Mapping:
         self._allocated = max(self._allocated, self.position)  # what was stored has its room
         if end > self._allocated:
-            target = max(end, min(self._next_allocation(), aligned(cap)))
-            if room is not None:
-                room.check(target - self._allocated)
-            file.allocate(self._allocated, target)
-            self._allocated = target
-            self._words = None
+            cap = max(end, aligned(cap))
+            try:
+                self._allocate(file, min(max(end, self._next_allocation()), cap), room)
+            except DiskFullError:
+                # The last bytes of a disk serve as well, a few at a time.
+                self._allocate(file, min(end + -end % _SMALL_CHUNK_BYTES, cap), room)
         mapping = self._mapping
         if self._words is None or mapping is None:
             self._mapping = mapping = file.map(self._allocated, writable=True)
@@ -160,6 +162,13 @@ class SegmentFile:
             self._filesystem.prefault(mapping, start, self._loaded)
         self.limit = self._loaded
         return mapping
+
+    def _allocate(self, file: File, end: int, room: Room | None) -> None:
+        if room is not None:
+            room.check(end - self._allocated)
+        file.allocate(self._allocated, end)
+        self._allocated = end
+        self._words = None
 
     def _next_allocation(self) -> int:
         growth = min(self._allocated * (_CHUNK_GROWTH - 1), MAX_CHUNK_BYTES)

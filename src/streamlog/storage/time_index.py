@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 #: Bytes of one entry on disk: timestamp and relative offset, i64 each.
 ENTRY_BYTES = 16
@@ -41,6 +41,11 @@ class TimeIndex:
         entry = (
             min(bisect_right(self._timestamps_ms, timestamp_ms), len(self._relative_offsets)) - 1
         )
+        return self._relative_offsets[entry] if entry >= 0 else 0
+
+    def last_before(self, relative_offset: int) -> int:
+        """Return the relative offset of the last entry below *relative_offset*, 0 when there is none. Threads: any."""
+        entry = bisect_left(self._relative_offsets, relative_offset) - 1
         return self._relative_offsets[entry] if entry >= 0 else 0
 
     def last(self) -> tuple[int, int] | None:

@@ -58,9 +58,8 @@ class Waiter(threading.Thread):
 def waiting_in(group: GroupCommit, count: int) -> None:
     """Return once *count* threads wait in the group."""
     while True:
-        with group._condition:
-            if len(group._condition._waiters) >= count:  # type: ignore[attr-defined]
-                return
+        if len(group._waiting) >= count:
+            return
 
 
 @pytest.fixture

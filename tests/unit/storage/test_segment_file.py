@@ -87,7 +87,7 @@ def test_a_full_disk_changes_nothing_and_freed_space_helps() -> None:
     segment = segment_on(disk)
     store_bytes(segment, b"a" * 8)
     ballast = disk.filesystem.open("/root/ballast", create=True)
-    ballast.allocate(0, 30_000)
+    ballast.allocate(0, disk.filesystem.free_bytes("/root"))
     limit = segment.limit
     with pytest.raises(DiskFullError, match=segment.path):
         segment.reserve(FIRST_CHUNK_BYTES + 8, GIB)
@@ -98,11 +98,24 @@ def test_a_full_disk_changes_nothing_and_freed_space_helps() -> None:
     segment.reserve(FIRST_CHUNK_BYTES + 8, FIRST_CHUNK_BYTES + 8)
 
 
+def test_the_last_bytes_of_a_disk_are_used() -> None:
+    # A chunk of 192 KiB was refused although the record needed a hundred bytes of the 100,000 that were free.
+    disk = memory_disk_of(FIRST_CHUNK_BYTES + 10_000)
+    segment = segment_on(disk)
+    segment.reserve(FIRST_CHUNK_BYTES, GIB)
+    segment.reserve(FIRST_CHUNK_BYTES + 8, GIB)
+    segment.reserve(FIRST_CHUNK_BYTES + 5000, GIB)
+    assert segment.limit == FIRST_CHUNK_BYTES + 8192
+    with pytest.raises(DiskFullError):
+        segment.reserve(FIRST_CHUNK_BYTES + 8200, GIB)
+    segment.reserve(FIRST_CHUNK_BYTES + 8200, FIRST_CHUNK_BYTES + 9000)
+
+
 def test_the_reserve_of_the_disk_is_not_touched() -> None:
     disk = memory_disk_of(200_000)
     segment = segment_on(disk)
     with pytest.raises(DiskFullError, match="in reserve"):
-        segment.reserve(8, GIB, Room(disk.filesystem, disk.root, 150_000))
+        segment.reserve(8, GIB, Room(disk.filesystem, disk.root, 199_000))
     assert disk.filesystem.file_size(segment.path) == 0
     segment.reserve(8, GIB, Room(disk.filesystem, disk.root, 100_000))
 
