@@ -43,10 +43,10 @@ class TimeIndex:
         )
         return self._relative_offsets[entry] if entry >= 0 else 0
 
-    def last_before(self, relative_offset: int) -> int:
-        """Return the relative offset of the last entry below *relative_offset*, 0 when there is none. Threads: any."""
+    def last_before(self, relative_offset: int) -> tuple[int, int] | None:
+        """Return (timestamp, relative offset) of the last entry below *relative_offset*. Threads: any."""
         entry = bisect_left(self._relative_offsets, relative_offset) - 1
-        return self._relative_offsets[entry] if entry >= 0 else 0
+        return (self._timestamps_ms[entry], self._relative_offsets[entry]) if entry >= 0 else None
 
     def last(self) -> tuple[int, int] | None:
         """Return (timestamp, relative offset) of the last entry: the greatest timestamp indexed."""

@@ -85,14 +85,22 @@ def _greatest_in(segment: Segment, start: int, stop: int) -> OffsetAndTimestamp 
         if found is not None:
             return found
     # The greatest one is outside. No record before the last index entry in here is as late as that entry.
-    indexed = segment.base_offset + segment.time_index.last_before(stop - segment.base_offset)
-    greatest_ms, best = None, None
-    for position, header in _headers(segment, max(start, indexed), stop):
-        if greatest_ms is not None and header.max_timestamp_ms <= greatest_ms:
+    indexed = segment.time_index.last_before(stop - segment.base_offset)
+    if indexed is not None and segment.base_offset + indexed[1] > start:
+        best = _search(segment, segment.base_offset + indexed[1], stop)
+        if best is not None and best.timestamp_ms >= indexed[0]:
+            return best
+    return _search(segment, start, stop)
+
+
+def _search(segment: Segment, start: int, stop: int) -> OffsetAndTimestamp | None:
+    best: OffsetAndTimestamp | None = None
+    for position, header in _headers(segment, start, stop):
+        if best is not None and header.max_timestamp_ms <= best.timestamp_ms:
             continue
         for offset, stamp in _stamps(segment, position, header, start, stop):
-            if greatest_ms is None or stamp > greatest_ms:
-                greatest_ms, best = stamp, OffsetAndTimestamp(offset, stamp, header.leader_epoch)
+            if best is None or stamp > best.timestamp_ms:
+                best = OffsetAndTimestamp(offset, stamp, header.leader_epoch)
     return best
 
 
