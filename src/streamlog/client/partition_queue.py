@@ -430,6 +430,7 @@ class PartitionQueue:
         self.lock = lock = Lock()
         self.acquire, self.release = lock.acquire, lock.release
         self._waiters = ()
+        self.is_open = False
         self.high_s = 0.0
         self.limit = 0
         self.idle_append_value = self.append_value = None

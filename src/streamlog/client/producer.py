@@ -199,7 +199,7 @@ class Producer:
                     offset = append_value(value, now_ms)
                 except RetriableError:
                     return self._path.send_plain(queue, value, None)
-                except StreamlogError as error:
+                except Exception as error:  # noqa: BLE001 - whatever it is belongs to the future
                     return self._path.failed(queue.topic, queue.number, error, None)
                 appended = AppendedRecordFuture()
                 appended._owner = queue
@@ -261,7 +261,6 @@ class Producer:
             self._routes,
             self._accumulator,
             self._sender,
-            self._metrics,
         )
         return factory.make(topic, partition, on_delivery)
 

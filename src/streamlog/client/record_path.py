@@ -205,9 +205,12 @@ class RecordPath:
         if size_bytes > self._limit_bytes:
             self._refuse_size(queue, size_bytes)
         if queue.append_value is not None:
-            appended = self._append_now(
-                queue, value, key, headers, timestamp_ms, size_bytes, callback
-            )
+            try:
+                appended = self._append_now(
+                    queue, value, key, headers, timestamp_ms, size_bytes, callback
+                )
+            except Exception as error:  # noqa: BLE001 - whatever it is belongs to the future
+                return self.failed(queue.topic, queue.number, error, callback)
             if appended is not None:
                 return appended
         future = RecordFuture()
@@ -237,10 +240,13 @@ class RecordPath:
         size_bytes = record_bytes(value, key, timestamp_ms, ())
         if size_bytes > self._limit_bytes:
             self._refuse_size(queue, size_bytes)
-        if queue.append_value is not None and self._append_now(
-            queue, value, key, (), timestamp_ms, size_bytes, None
-        ):
-            return
+        if queue.append_value is not None:
+            try:
+                if self._append_now(queue, value, key, (), timestamp_ms, size_bytes, None):
+                    return
+            except Exception as error:  # noqa: BLE001 - and this to the next flush
+                self.failed_unclaimed(error)
+                return
         if value is not None and key is None and timestamp_ms is None:
             queue.has_writers = True
             self._accumulator.append(queue, value, size_bytes, len(value), self._max_block_ms)
@@ -279,9 +285,9 @@ class RecordPath:
                 future._slot = queue.partition.append(batch)
             except RetriableError:
                 return None
-        elif not self._append_told(queue, batch, future, callback):
+            queue.count_single(size_bytes)
+        elif not self._append_told(queue, batch, future, callback, size_bytes):
             return None
-        queue.count_single(size_bytes)
         return future
 
     def _append_told(
@@ -290,6 +296,7 @@ class RecordPath:
         batch: PendingBatch,
         future: AppendedRecordFuture,
         callback: DeliveryCallback,
+        size_bytes: int,
     ) -> bool:
         """Append *batch* and call *callback* in its turn; False when it has to wait in the queue.
 
@@ -300,6 +307,7 @@ class RecordPath:
         done: ProducerBatch | None = None
         try:
             future._slot = queue.partition.append(batch)
+            queue.count_single(size_bytes)
             done = ProducerBatch(queue, 0, 0.0)
             done.done = True
             done.callbacks = ((future, callback),)
@@ -337,6 +345,11 @@ class RecordPath:
         if callback is not None:
             self._sender.call_now(callback, future, error)
         return future
+
+    def failed_unclaimed(self, error: BaseException) -> None:
+        """Leave *error*, which concerns a record that nobody holds a future of, to the next flush."""
+        self._metrics.failed(1)
+        self._sender.add_unclaimed_error(error)
 
     # ---- interceptors
 

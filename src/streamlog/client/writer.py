@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from streamlog.client.accumulator import RecordAccumulator
     from streamlog.client.partition_queue import PartitionQueue
     from streamlog.client.producer_batch import DeliveryCallback
-    from streamlog.client.producer_metrics import ProducerMetrics
     from streamlog.client.record_path import RecordPath
     from streamlog.client.sender import Sender
     from streamlog.client.topic_route import TopicRoute
@@ -44,14 +43,12 @@ class WriterFactory:
         routes: TopicRoutes,
         accumulator: RecordAccumulator,
         sender: Sender,
-        metrics: ProducerMetrics,
     ) -> None:
         self._max_block_ms = float(config.max_block_ms)
         self._has_interceptors = bool(config.interceptors)
         self._values_are_plain = config.value_serializer in (None, "bytes")
         self._keys_are_plain = config.key_serializer in (None, "bytes")
         self._largest_value = path.largest_value
-        self._metrics = metrics
         self._clock = clock
         self._path = path
         self._routes = routes
@@ -166,7 +163,7 @@ class WriterFactory:
         except StreamlogError as error:
             if isinstance(error, RAISED_BY_SEND):
                 raise
-            self._failed(error)
+            self._path.failed_unclaimed(error)
         return queue
 
     def _submit(
@@ -181,8 +178,8 @@ class WriterFactory:
             append_value(value, now_ms)
         except RetriableError:
             self._append(queue, value, None, None)
-        except StreamlogError as error:
-            self._failed(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the next flush
+            self._path.failed_unclaimed(error)
         else:
             queue.count_single(len(value))
 
@@ -210,7 +207,7 @@ class WriterFactory:
         except StreamlogError as error:
             if isinstance(error, RAISED_BY_SEND):
                 raise
-            self._failed(error)
+            self._path.failed_unclaimed(error)
             return queue, memo
         target.has_writers = True
         if key is not None or timestamp_ms is not None:
@@ -259,8 +256,4 @@ class WriterFactory:
         except StreamlogError as error:
             if isinstance(error, RAISED_BY_SEND):
                 raise
-            self._failed(error)
-
-    def _failed(self, error: StreamlogError) -> None:
-        self._sender.add_unclaimed_error(error)
-        self._metrics.failed(1)
+            self._path.failed_unclaimed(error)
