@@ -62,7 +62,8 @@ class LogSegments:
         """
         found: list[Segment] = []
         with self._lock:
-            for segment in reversed(self._by_base_offset.values()):
+            for base_offset in reversed(self._by_base_offset):
+                segment = self._by_base_offset[base_offset]
                 if segment.created_durably and segment.synced_position >= segment.position:
                     break
                 found.append(segment)

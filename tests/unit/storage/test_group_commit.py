@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from types import NoneType
 from typing import TYPE_CHECKING
 
 import pytest
 
 from streamlog.errors import DurabilityError
+from streamlog.storage import group_commit
 from streamlog.storage.group_commit import GroupCommit
 
 if TYPE_CHECKING:
@@ -161,6 +163,62 @@ def test_when_the_leader_is_interrupted_another_takes_over(group: GroupCommit, d
     disk.failure = None
     disk.go_on.release()
     assert second.result() is None
+
+
+def test_a_waiter_that_is_interrupted_keeps_nobody_asleep(
+    group: GroupCommit, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.end_offset = 1
+    first = Waiter(group, 1)
+    assert disk.started.acquire(timeout=20)
+    disk.end_offset = 4
+    # Woken together by the second sync, in a chain whose middle is broken by Ctrl-C.
+    others = []
+    for end_offset in (2, 3, 4):
+        others.append(Waiter(group, end_offset))
+        waiting_in(group, len(others))
+    opened = group_commit._Waiter.open_next
+    interrupted = group._waiting[1]
+
+    def open_next(waiter: group_commit._Waiter) -> None:
+        if waiter is interrupted and not seen:
+            seen.append(waiter)
+            raise KeyboardInterrupt
+        opened(waiter)
+
+    seen: list[group_commit._Waiter] = []
+    monkeypatch.setattr(group_commit._Waiter, "open_next", open_next)
+    for _ in range(2):
+        disk.go_on.release()
+    results = [waiter.result() for waiter in (first, *others)]
+    assert [type(result) for result in results] == [NoneType, NoneType, KeyboardInterrupt, NoneType]
+    assert disk.syncs == 2
+    assert not group._is_taken
+
+
+def test_an_interrupted_wake_up_is_done_again(group: GroupCommit, disk: Disk) -> None:
+    disk.end_offset = 1
+    first = Waiter(group, 1)
+    assert disk.started.acquire(timeout=20)
+    second = Waiter(group, 1)
+    waiting_in(group, 1)
+    opened = group._waiting[0].open
+    calls = []
+
+    class Interrupting(group_commit._Waiter):
+        __slots__ = ()
+
+        def open(self) -> None:
+            calls.append(self)
+            if len(calls) == 1:
+                raise KeyboardInterrupt
+            opened()
+
+    group._waiting[0].__class__ = Interrupting
+    disk.go_on.release()
+    assert isinstance(first.result(), KeyboardInterrupt)
+    assert second.result() is None
+    assert group.durable_end_offset == 1
 
 
 def test_an_offset_beyond_the_end_is_given_up_after_one_sync(

@@ -51,6 +51,23 @@ def test_the_list_is_a_copy() -> None:
     assert len(before) == 1
 
 
+def test_unsynced_are_the_last_ones_up_to_the_first_that_needs_no_sync() -> None:
+    segments = LogSegments()
+    for base_offset in (0, 5, 9):
+        new = segment(base_offset)
+        new.position = new.synced_position = 96
+        new.created_durably = True
+        segments.add(new)
+    assert segments.unsynced() == []
+    second, third = segments.in_order()[1:]
+    third.position = 192
+    assert segments.unsynced() == [third]
+    third.position = third.synced_position = 0
+    third.created_durably = False  # empty, but its name is not durable
+    second.position = 192
+    assert segments.unsynced() == [second, third]
+
+
 def test_abandoning_takes_no_lock() -> None:
     segments = LogSegments()
     segments.add(segment(0))
