@@ -72,8 +72,8 @@ coverage: $(DEV_STAMP) ## run the tests and show the branches that none of them 
 	$(BIN)/python -m coverage report
 
 .PHONY: kills
-kills: $(DEV_STAMP) ## kill -9 a writing process N times (N=50) and check that nothing acknowledged is lost
-	$(BIN)/python tests/crash/kill_loop.py $(N)
+kills: $(DEV_STAMP) ## kill -9 a writing process N times (N=50, KILL_ARGS=...) and check that nothing acknowledged is lost
+	$(BIN)/python tests/crash/kill_loop.py $(N) $(KILL_ARGS)
 
 .PHONY: bench
 bench: $(BENCH_STAMP) ## measure streamlog against floors and peers in the same run (BENCH_ARGS=...)
