@@ -35,7 +35,7 @@ from benchmarks.floors import (
 from benchmarks.harness import Bench, Contender, Spread, at_least, at_most
 from streamlog import Broker, Consumer, Producer, TopicPartition
 from streamlog.broker.partition import Partition
-from streamlog.record import build_batch, build_single_value_batch, split_batches
+from streamlog.record import build_batch, build_single_value_batch
 
 MIB = 1024 * 1024
 
@@ -233,7 +233,7 @@ def bench_random_read(bench: Bench) -> None:
             for what, reader in (
                 ("copy out of a bare map", _copy_from_map),
                 ("Partition.read", _read_batch),
-                ("Partition.read and decode", _read_value),
+                ("Partition.read_batches and decode", _read_value),
                 ("seek and poll", _seek_and_poll),
             ):
                 small, large = (
@@ -291,8 +291,9 @@ def _read_value(broker: Broker, offsets: _Offsets) -> Callable[[int], None]:
     partition = broker.partition(TOPIC, 0)
 
     def body(_: int) -> None:
+        end = partition.log_end_offset
         for offset in offsets.next_round():
-            batch = split_batches(partition.read(offset, 1))[0]
+            (batch,) = partition.read_batches(offset, 1, end)
             batch.check()
             assert batch.values()[offset - batch.base_offset] == VALUE
 
