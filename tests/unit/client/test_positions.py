@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import logging
+import shutil
+
+import pytest
+
+from streamlog.broker.broker import Broker
+from streamlog.client.consumer import Consumer
+from streamlog.errors import CorruptLogError
+from streamlog.structs import OffsetAndMetadata, TopicPartition
+from tests.support.consuming import T0, T1, drain, fill
+
+
+@pytest.fixture
+def topic(broker: Broker) -> Broker:
+    broker.create_topic("t", partitions=2)
+    return broker
+
+
+def commit(broker: Broker, offsets: dict[TopicPartition, int]) -> None:
+    broker.group_coordinator.commit_offsets(
+        "g", "", -1, {tp: OffsetAndMetadata(offset) for tp, offset in offsets.items()}
+    )
+
+
+def test_con_5_committed_offset_comes_before_the_policy(topic: Broker) -> None:
+    values = fill(topic, 5)
+    commit(topic, {T0: 3})
+    for policy in ("earliest", "latest", "none"):
+        with Consumer(
+            topic, group_id="g", auto_offset_reset=policy, enable_auto_commit=False
+        ) as consumer:
+            consumer.assign([T0])
+            assert drain(consumer) == values[3:]
+
+
+def test_trap_2_committed_offset_0_is_a_position(topic: Broker) -> None:
+    values = fill(topic, 2)
+    commit(topic, {T0: 0})
+    with Consumer(topic, "t", group_id="g", auto_offset_reset="latest") as consumer:
+        assert drain(consumer) == values
+
+
+def test_partitions_with_and_without_a_commit_start_each_in_its_way(topic: Broker) -> None:
+    fill(topic, 4, T0)
+    fill(topic, 4, T1)
+    commit(topic, {T1: 1})
+    with Consumer(topic, "t", group_id="g", auto_offset_reset="latest") as consumer:
+        consumer.poll()
+        assert (consumer.position(T0), consumer.position(T1)) == (4, 4)
+        assert consumer.clamped_offsets == {}
+
+
+def test_without_a_group_the_policy_alone_decides(topic: Broker) -> None:
+    fill(topic, 4)
+    commit(topic, {T0: 1})
+    with Consumer(topic) as consumer:
+        consumer.assign([T0])
+        assert consumer.position(T0) == 4
+
+
+def test_committed_offset_above_the_log_end_is_clamped_and_reported(
+    topic: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """durability 3.15: otherwise the group waits for offset 10 and skips what is written below it."""
+    fill(topic, 4)
+    commit(topic, {T0: 10, T1: 0})
+    with Consumer(topic, "t", group_id="g") as consumer:
+        with caplog.at_level(logging.WARNING, "streamlog"):
+            assert not consumer.poll()
+        assert "t-0: the committed offset 10 is above the log end 4" in caplog.text
+        assert consumer.clamped_offsets == {T0: 10}
+        assert consumer.position(T0) == 4
+        values = fill(topic, 7)
+        assert drain(consumer) == values
+
+
+def test_committed_offset_below_the_log_start_follows_the_policy(topic: Broker) -> None:
+    values = fill(topic, 6)
+    commit(topic, {T0: 1})
+    topic.partition("t", 0).delete_records(4)
+    with Consumer(topic, "t", group_id="g", auto_offset_reset="earliest") as consumer:
+        assert drain(consumer) == values[4:]
+
+
+def test_position_moved_by_seek_is_not_looked_up_again(topic: Broker) -> None:
+    values = fill(topic, 5)
+    commit(topic, {T0: 4})
+    with Consumer(topic, group_id="g") as consumer:
+        consumer.assign([T0])
+        consumer.seek(T0, 1)
+        assert drain(consumer) == values[1:]
+
+
+def test_partition_that_was_refused_at_opening_is_raised_when_it_is_read_and_alone(
+    data_dir: str,
+) -> None:
+    with Broker(data_dir) as broker:
+        broker.create_topic("t", partitions=2)
+        fill(broker, 3, T0)
+        values = fill(broker, 3, T1)
+    shutil.rmtree(f"{data_dir}/topics/t-0")
+    with Broker(data_dir) as broker, Consumer(broker, auto_offset_reset="earliest") as consumer:
+        consumer.assign([T0, T1])
+        found, errors = [], []
+        for _ in range(4):
+            try:
+                found += consumer.poll().values()
+            except CorruptLogError as error:
+                errors.append(error)
+        assert found == values
+        assert errors
+        assert all(error.topic_partition == T0 for error in errors)
