@@ -104,9 +104,13 @@ class Fetcher:
     # ---- reading
 
     def has_work(self, now_ms: float) -> bool:
-        """Return whether `collect` would return records or raise. Changes nothing the user can see."""
+        """Return whether `collect` would return records or raise, or `due_ms` has become sooner.
+        Changes nothing the user can see.
+        """
         if self._gate is not None:
-            return self._gate.is_open(self._partitions, now_ms)
+            due_ms = self._gate.due_ms
+            # A first byte gives the wait an end, for which whoever waits has to look at the clock again.
+            return self._gate.is_open(self._partitions, now_ms) or self._gate.due_ms < due_ms
         isolation = self._isolation
         for assigned in self._partitions:
             partition = assigned.partition
@@ -160,8 +164,6 @@ class Fetcher:
             if not limit:
                 return slices
         self._may_have_more = self._is_cut
-        if gate is not None:
-            gate.close()
         return slices
 
     def deliver(self) -> None:

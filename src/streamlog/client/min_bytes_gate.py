@@ -17,9 +17,10 @@ NEVER = float("inf")
 class MinBytesGate:
     """Decides when a fetch has enough to be answered. Only made when ``fetch_min_bytes`` > 1.
 
-    Open: what is there may be returned, until all of it was. Closed: a fetch is under way since
-    some moment, also between polls, and opens the gate when the bytes or the time are reached. A
-    fetch that found nothing in its time starts again, as Kafka's consumer sends the next one.
+    Open: what was there when it opened may be returned, by as many polls as it takes. Closed: a fetch
+    is under way since some moment, also between polls, and opens the gate when the bytes or the time
+    are reached. A fetch that found nothing in its time starts again, as Kafka's consumer sends the
+    next one.
 
     Threads: the consumer's. Source: Kafka ``DelayedFetch``.
     """
@@ -29,48 +30,57 @@ class MinBytesGate:
         self._max_wait_ms = config.fetch_max_wait_ms
         self._max_partition_bytes = config.max_partition_fetch_bytes
         self._isolation = config.isolation_level
-        self._is_open = False
+        # How far each partition may be returned, as found when the gate opened.
+        self._released: dict[AssignedPartition, int] = {}
         self._since_ms: float | None = None
         self.due_ms = NEVER
         """When what is there will be returned although it is little; infinity when nothing is."""
 
     def is_open(self, partitions: Iterable[AssignedPartition], now_ms: float) -> bool:
         """Return whether records may be returned now."""
-        if self._is_open:
+        active = [one for one in partitions if one.is_fetchable]
+        if any(one.taken < self._released.get(one, -1) for one in active):
             return True
         if self._since_ms is None:
             self._since_ms = now_ms
-        available_bytes = self._available_bytes(partitions)
+        available_bytes = self._available_bytes(active)
         waited_ms = now_ms - self._since_ms
+        if self.due_ms == NEVER and self._max_wait_ms:
+            # Nothing was there so far: the fetches that came back empty do not count.
+            waited_ms %= self._max_wait_ms
+            self._since_ms = now_ms - waited_ms
         if available_bytes >= self._min_bytes or (
             available_bytes and waited_ms >= self._max_wait_ms
         ):
-            self._is_open = True
-            self._since_ms = None
-            self.due_ms = NEVER
-        elif available_bytes:
-            self.due_ms = self._since_ms + self._max_wait_ms
-        else:
-            self._since_ms = now_ms - (waited_ms % self._max_wait_ms if self._max_wait_ms else 0)
-            self.due_ms = NEVER
-        return self._is_open
+            self._open(active)
+            return True
+        self.due_ms = self._since_ms + self._max_wait_ms if available_bytes else NEVER
+        return False
 
-    def close(self) -> None:
-        """Everything was returned: the next fetch waits again."""
-        self._is_open = False
+    def _open(self, active: list[AssignedPartition]) -> None:
+        self._since_ms = None
+        self.due_ms = NEVER
+        self._released = {}
+        for one in active:
+            try:
+                if one.partition is not None:
+                    self._released[one] = one.partition.end_offset(self._isolation)
+            except StreamlogError:
+                continue
 
-    def _available_bytes(self, partitions: Iterable[AssignedPartition]) -> int:
+    def _available_bytes(self, active: list[AssignedPartition]) -> int:
         """Return how much could be read, counted up to ``fetch_min_bytes``."""
         found = 0
-        for assigned in partitions:
-            partition = assigned.partition
-            if partition is None or assigned.position is None or assigned.paused:
+        for one in active:
+            if one.partition is None:
                 continue
             wanted = min(self._min_bytes - found, self._max_partition_bytes)
             try:
-                found += len(partition.read(assigned.position, wanted, self._isolation))
+                end_offset = one.partition.end_offset(self._isolation)
+                batches = one.partition.read_batches(one.taken, wanted, end_offset)
             except StreamlogError:
                 return self._min_bytes  # collect meets it as well, and deals with it
+            found += sum([view.size_bytes for view in batches])
             if found >= self._min_bytes:
                 break
         return found
