@@ -92,10 +92,12 @@ class Store:
         """Open the directory and the log, as a broker does."""
         self.open_directory()
         try:
-            return self.open_log()
+            self.open_log()
+            self.directory.finish_opening({self.log.topic_partition})
         except BaseException:
             self.kill()
             raise
+        return self.log
 
     def close(self) -> None:
         self.directory.close()

@@ -89,7 +89,7 @@ class TopicRegistry:
                 self._files.open(topic, number) for number in range(entry.partitions)
             ]
             self._topics[name] = topic
-        self._directory.report_ignored({p.topic_partition for p in self.partitions()})
+        self._directory.finish_opening({p.topic_partition for p in self.partitions()})
 
     # ---- look up
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from streamlog.record.checksum import crc32c
-from streamlog.record.layout import HEADER_SIZE, MAGIC, BatchHeader, read_header
+from streamlog.record.layout import HEADER_SIZE, MAGIC, BatchHeader, aligned, read_header
 from streamlog.runtime import Mapping
 
 _ZEROS = bytes(64 * 1024)
@@ -57,6 +57,35 @@ def find_next_batch(
                 return position, header
         at = found + 1
     return None
+
+
+def resync(
+    mapping: Mapping, position: int, end: int, min_offset: int
+) -> tuple[int, BatchHeader] | None:
+    """Return the first good batch at or behind the bad place *position*, as :func:`find_next_batch` does.
+
+    A bad batch's own frame is tried first: its value may be a copy of a batch, which a search would take for one of the log's.
+    """
+    header = header_at(mapping, position, end)
+    if (
+        header is not None
+        and header.base_offset >= min_offset
+        and body_is_good(mapping, position, header)
+    ):
+        return position, header
+    start = position
+    raw = mapping[position : min(position + HEADER_SIZE, end)]
+    if raw[_MAGIC_AT : _MAGIC_AT + 4] == MAGIC:
+        length = int.from_bytes(raw[:4], "little")
+        framed = HEADER_SIZE + int.from_bytes(raw[12:16], "little")
+        for size in (framed, length):
+            stop = position + aligned(size)
+            if stop < end and header_at(mapping, stop, end) is not None:
+                return find_next_batch(mapping, stop, end, min_offset)
+        if length == 0 and int.from_bytes(raw[16:24], "little") == min_offset:
+            # Torn: the process died in the middle of storing the next batch, so nothing can have been stored behind it.
+            start = position + aligned(framed)
+    return find_next_batch(mapping, start, end, min_offset)
 
 
 def is_zero(mapping: Mapping, start: int, end: int) -> bool:

@@ -6,40 +6,36 @@ import logging
 from typing import Any
 
 from streamlog.config import TopicConfig
-from streamlog.errors import (
-    CorruptLogError,
-    DataLossError,
-    NotStreamlogDirectoryError,
-    StorageError,
-    UnsupportedFormatError,
-)
-from streamlog.runtime import (
-    LOCK_FILE_NAME,
-    TEMPORARY_SUFFIX,
-    DirectoryLock,
-    Lock,
-    Runtime,
-    boot_id,
-)
+from streamlog.errors import CorruptLogError, DataLossError, StorageError, UnsupportedFormatError
+from streamlog.runtime import TEMPORARY_SUFFIX, DirectoryLock, Lock, Runtime
 from streamlog.storage.checkpoint_file import read_checkpoint, write_checkpoint
-from streamlog.storage.file_names import join
+from streamlog.storage.directory_state import STATE_NAME, DirectoryState
+from streamlog.storage.directory_tree import (
+    DELETE_SUFFIX,
+    FORMAT_NAME,
+    META_NAME,
+    QUARANTINE_NAME,
+    TOPICS_NAME,
+    delete_log_directory,
+    make_durable_directory,
+    refuse_foreign,
+    remove_tree,
+)
+from streamlog.storage.file_names import base_offset_of, join
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
 from streamlog.storage.partition_log import PartitionLog
 from streamlog.storage.quarantine import Quarantine
 from streamlog.storage.recovery_report import PartitionRecovery, RecoveryOutcome, RecoveryReport
 from streamlog.storage.room import Room
-from streamlog.structs import TopicPartition
+from streamlog.structs import NO_TIMESTAMP, TopicPartition
 
 _logger = logging.getLogger("streamlog")
 
 FORMAT_VERSION = 1
-_FORMAT, _STATE, _META = "FORMAT", "STATE", "META"
-_TOPICS, _QUARANTINE = "topics", "quarantine"
-_KNOWN_NAMES = {LOCK_FILE_NAME, _FORMAT, _STATE, _META, _TOPICS, _QUARANTINE}
-_CLEAN, _DIRTY = "CLEAN", "DIRTY"
-_DELETE_SUFFIX = "-delete"
-_ASIDE_NAME_LENGTH = 200
+
+# A log that STATE does not name was never synced, nor had its beginning deleted: both write STATE first.
+_NEW_LOG = PartitionCheckpoint(0, 0, 0, 0, 0, NO_TIMESTAMP, NO_TIMESTAMP, 0)
 
 
 class DataDirectory:
@@ -73,11 +69,15 @@ class DataDirectory:
         self._checkpoint_lock = Lock()
         self._open_segments = OpenSegments(max_open_segments)
         self._room = Room(self._filesystem, path, min_free_bytes)
-        self._quarantine = Quarantine(self._filesystem, runtime.clock, join(path, _QUARANTINE))
+        self._quarantine = Quarantine(self._filesystem, runtime.clock, join(path, QUARANTINE_NAME))
         self._logs: dict[str, PartitionLog] = {}
-        self._checkpoints: dict[str, Any] = {}
-        self._clean = True
-        self._generation = 0
+        # Keys of logs that could not be opened for a reason outside their files: what they need has not been done.
+        self._not_opened: set[str] = set()
+        # What is on the disk or goes there next. The checkpoint lock guards writing it.
+        self._state = DirectoryState()
+        self._was_clean = True
+        self._power_failed = False
+        self._has_evidence = True
         self._open = True
         self.path = path
         #: What opening found; grows with each log that is opened.
@@ -104,8 +104,8 @@ class DataDirectory:
         OSError. A directory that is refused is left as it was.
         """
         filesystem = runtime.filesystem
-        cls._refuse_foreign(runtime, path)
-        filesystem.make_dir(path)
+        refuse_foreign(filesystem, path)
+        make_durable_directory(filesystem, path)
         if not allow_network_fs and filesystem.is_network(path):
             raise UnsupportedFormatError(
                 f"{path}: on a network file system, where neither locks nor syncs can be relied on "
@@ -119,27 +119,6 @@ class DataDirectory:
             raise
         return directory
 
-    @staticmethod
-    def _refuse_foreign(runtime: Runtime, path: str) -> None:
-        filesystem = runtime.filesystem
-        if not filesystem.exists(path):
-            return
-        names = filesystem.list_dir(path)
-        if _FORMAT in names:
-            return
-        foreign = [
-            name
-            for name in names
-            if name not in _KNOWN_NAMES and not name.endswith(TEMPORARY_SUFFIX)
-        ]
-        if foreign or (
-            _META in names or (_TOPICS in names and filesystem.list_dir(join(path, _TOPICS)))
-        ):
-            raise NotStreamlogDirectoryError(
-                f"{path}: expected a streamlog directory (with a {_FORMAT} file) or an empty one, "
-                f"found {', '.join(foreign[:5]) or 'logs without a FORMAT file'}"
-            )
-
     # ------------------------------------------------------------------------------------------------------- open
 
     def _load(self) -> None:
@@ -148,93 +127,122 @@ class DataDirectory:
         for name in filesystem.list_dir(self.path):
             if name.endswith(TEMPORARY_SUFFIX):
                 filesystem.unlink(join(self.path, name))
-        if not filesystem.exists(join(self.path, _FORMAT)):
+        if not filesystem.exists(join(self.path, FORMAT_NAME)):
             self._initialise()
         else:
-            form = read_checkpoint(filesystem, join(self.path, _FORMAT), _FORMAT)
-            if form.get("format_version", 0) > FORMAT_VERSION:
-                raise UnsupportedFormatError(
-                    f"{self.path}: format version {form['format_version']}, this streamlog reads up to {FORMAT_VERSION}"
-                )
-            self.directory_id = str(form.get("directory_id", ""))
-            self.manifest = read_checkpoint(filesystem, join(self.path, _META), _META)
-            self._load_state()
-        report = self.recovery_report
-        report.generation = self._generation = self._generation + 1
-        report.clean = self._clean
-        self._write_state(_DIRTY)  # before anything else changes
+            self._read_format()
+            self.manifest = read_checkpoint(filesystem, join(self.path, META_NAME), META_NAME)
+            self._read_state()
+        report, state = self.recovery_report, self._state
+        self._was_clean, self._power_failed = state.is_clean, state.power_may_have_failed
+        state.generation += 1
+        state.is_clean, state.is_recovered = False, not self._power_failed
+        report.generation, report.clean = state.generation, self._was_clean
+        report.power_may_have_failed = self._power_failed
+        self._write_state()  # before anything else changes
         self._remove_deleted_logs()
         self._finish_report(started_ms)
 
     def _initialise(self) -> None:
         """Write the files of a new directory. FORMAT comes last: without it the directory counts as empty."""
         filesystem = self._filesystem
-        filesystem.make_dir(join(self.path, _TOPICS))
-        filesystem.make_dir(join(self.path, _QUARANTINE))
+        filesystem.make_dir(join(self.path, TOPICS_NAME))
+        filesystem.make_dir(join(self.path, QUARANTINE_NAME))
         filesystem.sync_dir(self.path)
-        write_checkpoint(filesystem, join(self.path, _META), _META, {})
-        self._write_state(_CLEAN)
+        write_checkpoint(filesystem, join(self.path, META_NAME), META_NAME, {})
+        self._write_state()
         self.directory_id = self._runtime.random.uuid("directory-id").hex
         content = {"format_version": FORMAT_VERSION, "directory_id": self.directory_id}
-        write_checkpoint(filesystem, join(self.path, _FORMAT), _FORMAT, content)
+        write_checkpoint(filesystem, join(self.path, FORMAT_NAME), FORMAT_NAME, content)
 
-    def _load_state(self) -> None:
-        report = self.recovery_report
+    def _read_format(self) -> None:
+        path = join(self.path, FORMAT_NAME)
+        content = read_checkpoint(self._filesystem, path, FORMAT_NAME)
+        version = content.get("format_version")
+        if type(version) is not int:
+            raise CorruptLogError(
+                f"{path}: expected a format version, found {version!r:.100}", file=path
+            )
+        if version > FORMAT_VERSION:
+            raise UnsupportedFormatError(
+                f"{self.path}: format version {version}, this streamlog reads up to {FORMAT_VERSION}"
+            )
+        self.directory_id = str(content.get("directory_id", ""))
+
+    def _read_state(self) -> None:
         try:
-            state = read_checkpoint(self._filesystem, join(self.path, _STATE), _STATE)
-            self._clean = state["state"] == _CLEAN
-            self._generation = int(state["generation"])
-            report.same_boot = state["boot_id"] == boot_id() and state["boot_id"] != ""
-            checkpoints = state["logs"]
-            for name, fields in checkpoints.items():
-                PartitionCheckpoint.unpack(fields, name)
-            self._checkpoints = checkpoints
-        except (CorruptLogError, KeyError, TypeError, ValueError, AttributeError) as error:
-            # Without STATE nothing is known to be durable: every log is read from its start.
-            self._clean, report.same_boot, self._checkpoints = False, False, {}
+            self._state = DirectoryState.read(self._filesystem, join(self.path, STATE_NAME))
+        except CorruptLogError as error:
+            # Nothing is known to be durable: every log is read from its start, and anything may have happened to it.
+            self._state = DirectoryState(is_clean=False)
+            self._has_evidence = False
+            report = self.recovery_report
             report.notes.append(
-                f"{_STATE} cannot be used, every log is read from its start: {error}"
+                f"{STATE_NAME} cannot be used, every log is read from its start: {error}"
             )
             _logger.warning("%s: %s", self.path, report.notes[-1])
 
     def _remove_deleted_logs(self) -> None:
         """Finish deletions of topics that a crash interrupted: directories that we ourselves renamed to go."""
-        topics = join(self.path, _TOPICS)
+        topics = join(self.path, TOPICS_NAME)
         for name in self._filesystem.list_dir(topics):
-            if name.endswith(_DELETE_SUFFIX):
-                self._remove_tree(join(topics, name))
+            if name.endswith(DELETE_SUFFIX):
+                try:
+                    remove_tree(self._filesystem, join(topics, name))
+                except OSError as error:
+                    note = f"{name}: what is left of a deleted topic could not be removed: {error}"
+                    self.recovery_report.notes.append(note)
+                    _logger.warning("%s: %s", self.path, note)
 
     def _finish_report(self, started_ms: float) -> None:
         self.recovery_report.duration_ms += self._runtime.clock.monotonic_ms() - started_ms
 
-    def report_ignored(self, known: set[TopicPartition]) -> None:
-        """Put into the report every log directory that belongs to none of the *known* partitions. They are left alone."""
+    def finish_opening(self, known: set[TopicPartition]) -> None:
+        """Call when every log of the manifest has been opened, or refused: recovery is over.
+
+        Puts into the report every log directory that belongs to none of the *known* partitions. They are left alone. After a power
+        failure also makes the new leader epochs durable, before anybody can append with them.
+        """
         expected = {_log_name(tp.topic, tp.partition) for tp in known}
-        for name in self._filesystem.list_dir(join(self.path, _TOPICS)):
+        for name in self._filesystem.list_dir(join(self.path, TOPICS_NAME)):
             if name not in expected:
-                self.recovery_report.ignored_paths.append(join(join(self.path, _TOPICS), name))
+                path = join(join(self.path, TOPICS_NAME), name)
+                self.recovery_report.ignored_paths.append(path)
+        if not self._state.is_recovered and not self._not_opened:
+            self._state.is_recovered = True
+            self.checkpoint()
 
     # ------------------------------------------------------------------------------------------------------- logs
 
     def store_manifest(self, manifest: dict[str, Any]) -> None:
         """Replace META; durable when it returns."""
         self._check_open()
-        write_checkpoint(self._filesystem, join(self.path, _META), _META, manifest)
+        write_checkpoint(self._filesystem, join(self.path, META_NAME), META_NAME, manifest)
         self.manifest = manifest
 
     def create_log_directory(self, topic: str, partition: int) -> None:
         """Make the directory of a new log. Durable once :meth:`store_manifest` was called after it.
 
-        A directory of that name, left behind by an interrupted creation or deletion, is set aside and removed.
+        What is left there by an interrupted creation or deletion goes, but not if it holds records: then it is moved to quarantine.
         """
         path = self._log_path(topic, partition)
         if self._filesystem.exists(path):
-            self._set_aside(path)
+            if self._holds_records(path):
+                self._quarantine.adopt(path, "a log of which the list of topics knew nothing")
+            else:
+                delete_log_directory(self._filesystem, path, self._state.generation)
         self._filesystem.make_dir(path)
+
+    def _holds_records(self, path: str) -> bool:
+        return any(
+            self._filesystem.file_size(join(path, name))
+            for name in self._filesystem.list_dir(path)
+            if base_offset_of(name) is not None
+        )
 
     def sync_topics(self) -> None:
         """Make the names of new log directories durable: between creating them and naming them in META."""
-        self._filesystem.sync_dir(join(self.path, _TOPICS))
+        self._filesystem.sync_dir(join(self.path, TOPICS_NAME))
 
     def open_log(
         self, topic: str, partition: int, topic_id: str, config: TopicConfig
@@ -250,12 +258,15 @@ class DataDirectory:
         recovery = PartitionRecovery(topic_partition)
         self.recovery_report.partitions.append(recovery)
         key, path = f"{topic_id}/{partition}", self._log_path(topic, partition)
-        fields = self._checkpoints.get(key)
+        fields = self._state.checkpoints.get(key)
+        checkpoint = _NEW_LOG if self._has_evidence else None
+        if fields is not None:
+            checkpoint = PartitionCheckpoint.unpack(fields, key)
         try:
-            if not self._filesystem.exists(path):
+            if not self._filesystem.is_dir(path):
                 recovery.outcome, recovery.message = (
                     RecoveryOutcome.DATA_LOSS,
-                    f"{topic_partition}: directory {path} is missing",
+                    f"{topic_partition}: {path}: expected a directory, found none",
                 )
                 raise DataLossError(
                     recovery.message, topic_partition=topic_partition, first_bad_offset=0, file=path
@@ -266,17 +277,23 @@ class DataDirectory:
                 topic_partition,
                 config,
                 self._open_segments,
-                checkpoint=PartitionCheckpoint.unpack(fields, key) if fields is not None else None,
-                clean=self._clean,
-                same_boot=self.recovery_report.same_boot,
+                checkpoint=checkpoint,
+                clean=self._was_clean,
+                power_failed=self._power_failed,
                 quarantine=self._quarantine,
                 persist=self.checkpoint,
                 room=self._room,
                 recovery=recovery,
             )
+        except OSError:
+            self._not_opened.add(key)
+            raise
         finally:
             self._finish_report(started_ms)
+        self._not_opened.discard(key)
         self._logs[key] = log
+        if checkpoint is not None and checkpoint.truncating_to_offset >= 0:
+            self.checkpoint()  # or the next recovery would finish it once more, whatever was appended since
         return log
 
     def delete_log(self, log: PartitionLog) -> None:
@@ -284,69 +301,46 @@ class DataDirectory:
         for key, known in list(self._logs.items()):
             if known is log:
                 del self._logs[key]
-                self._checkpoints.pop(key, None)
+                self._state.checkpoints.pop(key, None)
         log.discard(StorageError(f"{log.topic_partition}: the topic was deleted"))
-        self._set_aside(log.directory)
+        delete_log_directory(self._filesystem, log.directory, self._state.generation)
 
     def delete_unopened_log(self, topic: str, partition: int) -> None:
         """Delete what is left of a log that could not be opened. The manifest must not name it any more."""
         path = self._log_path(topic, partition)
         if self._filesystem.exists(path):
-            self._set_aside(path)
-
-    def _set_aside(self, path: str) -> None:
-        """Rename, then remove: a crash in between leaves a name that says what it is."""
-        number = 0
-        # Cut: with the suffix, the longest legal topic name would be longer than a file name may be.
-        stem = path[: path.rindex("/") + _ASIDE_NAME_LENGTH]
-        while self._filesystem.exists(
-            aside := f"{stem}.{self._generation}.{number}{_DELETE_SUFFIX}"
-        ):
-            number += 1
-        self._filesystem.rename(path, aside)
-        self._remove_tree(aside)
-
-    def _remove_tree(self, path: str) -> None:
-        for name in self._filesystem.list_dir(path):
-            self._filesystem.unlink(join(path, name))
-        self._filesystem.remove_dir(path)
+            delete_log_directory(self._filesystem, path, self._state.generation)
 
     def _log_path(self, topic: str, partition: int) -> str:
-        return join(join(self.path, _TOPICS), _log_name(topic, partition))
+        return join(join(self.path, TOPICS_NAME), _log_name(topic, partition))
 
     # ------------------------------------------------------------------------------------------------------- state
 
     def checkpoint(self) -> None:
         """Write the recovery points and log starts of all logs to STATE; durable when it returns."""
-        self._check_open()
         with self._checkpoint_lock:
+            self._check_open()  # with the lock: closing writes the last one
             self._gather()
-            self._write_state(_DIRTY)
+            self._write_state()
 
     def _gather(self) -> None:
         for key, log in list(self._logs.items()):
-            self._checkpoints[key] = log.checkpoint().pack()
+            self._state.checkpoints[key] = log.checkpoint().pack()
 
-    def _write_state(self, state: str) -> None:
-        content = {
-            "state": state,
-            "generation": self._generation,
-            "boot_id": boot_id(),
-            "logs": self._checkpoints,
-        }
-        write_checkpoint(self._filesystem, join(self.path, _STATE), _STATE, content)
+    def _write_state(self) -> None:
+        self._state.write(self._filesystem, join(self.path, STATE_NAME))
 
     def close(self, *, clean: bool = True) -> None:
         """Close all logs, write STATE and let the directory go. Closing again changes nothing.
 
-        STATE says CLEAN only when every log reached the disk whole. With *clean* False, or after an error, it stays DIRTY and the
-        next open recovers. The first error is raised, after everything was let go.
+        STATE says CLEAN only when every log was opened and reached the disk whole. With *clean* False, or after an error, it stays
+        DIRTY and the next open recovers. The first error is raised, after everything was let go.
         """
-        if not self._open:
-            return
-        self._open = False
+        with self._checkpoint_lock:
+            if not self._open:
+                return
+            self._open = False
         first_error: Exception | None = None
-        damaged = bool(self.recovery_report.damaged_partitions)
         for log in self._logs.values():
             try:
                 log.close()
@@ -356,7 +350,8 @@ class DataDirectory:
         try:
             if clean and first_error is None:
                 self._gather()
-                self._write_state(_DIRTY if damaged else _CLEAN)
+                self._state.is_clean = self._state.is_recovered and not self._not_opened
+                self._write_state()
         except OSError as error:
             _logger.error(
                 "%s: closed, but STATE was not written, the next open recovers: %s",

@@ -10,6 +10,8 @@ TEMPORARY_SUFFIX = ".tmp"
 
 SEGMENT_SUFFIXES = (LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX)
 
+_MAX_OFFSET = 2**63 - 1
+
 
 def segment_stem(base_offset: int) -> str:
     """Return the file stem of the segment at *base_offset*: 20 digits, so that names sort as offsets do."""
@@ -21,7 +23,8 @@ def base_offset_of(name: str) -> int | None:
     stem = name.removesuffix(LOG_SUFFIX)
     if stem == name or len(stem) != 20 or not (stem.isascii() and stem.isdigit()):
         return None
-    return int(stem)
+    base_offset = int(stem)
+    return base_offset if base_offset <= _MAX_OFFSET else None
 
 
 def join(directory: str, name: str) -> str:

@@ -60,7 +60,7 @@ class PartitionLog(TrimmableLog):
         *,
         checkpoint: PartitionCheckpoint | None,
         clean: bool,
-        same_boot: bool,
+        power_failed: bool,
         quarantine: Quarantine,
         persist: Callable[[], None],
         room: Room,
@@ -82,6 +82,7 @@ class PartitionLog(TrimmableLog):
         self._give = self.lock.give
         self._config = config
         self._append_refused = ""
+        self._closing = False
         self._dirty = False
         self._truncating_to_offset = -1
         self._on_dirty: Callable[[PartitionLog], None] | None = None
@@ -95,7 +96,7 @@ class PartitionLog(TrimmableLog):
             recovery,
             quarantine,
             clean=clean,
-            same_boot=same_boot,
+            power_failed=power_failed,
         ).run()
         for segment in recovered.segments:
             self._segments.add(segment)
@@ -247,6 +248,8 @@ class PartitionLog(TrimmableLog):
             self._announce()
             return segment
         self._check_usable()
+        if self._closing:
+            raise ClosedError(f"{self.topic_partition}: the log is closing")
         if self._append_refused:
             raise self._corrupt_end()
         if (failure := self._group_commit.failure) is not None:
@@ -400,8 +403,11 @@ class PartitionLog(TrimmableLog):
         Raises DurabilityError or OSError when the end of the log did not reach the disk; it is closed all the same, and the next
         open recovers it.
         """
-        if self._closed is not None:
-            return
+        with self.lock:
+            if self._closing or self._closed is not None:
+                return
+            self._closing = True
+            self._active.limit = 0  # nothing is appended behind the last sync
         try:
             if self._dirty or self._group_commit.durable_end_offset < self._next_offset:
                 self.sync()

@@ -24,9 +24,7 @@ class Quarantine:
         *log_name* is the name of the log's directory. Raises OSError when the copy cannot be made: then nothing may be cut.
         """
         filesystem = self._filesystem
-        number, stem = 0, f"{self._clock.time_ms()}-{log_name[:200]}"
-        while filesystem.exists(directory := join(self._root, f"{stem}-{number}")):
-            number += 1
+        directory = self._new_directory(log_name)
         filesystem.make_dir(directory)
         for path, start, end in pieces:
             source = filesystem.open(path, read_only=True)
@@ -44,9 +42,23 @@ class Quarantine:
         listing = [
             {"file": path, "from_byte": start, "to_byte": end} for path, start, end in pieces
         ]
-        record = {"log": log_name, "reason": reason, "pieces": listing}
-        filesystem.write_atomically(
-            join(directory, "reason.json"), json.dumps(record, indent=2).encode()
-        )
-        filesystem.sync_dir(self._root)
+        self._say_why(directory, {"log": log_name, "reason": reason, "pieces": listing})
         return directory
+
+    def adopt(self, path: str, reason: str) -> str:
+        """Move the whole log directory at *path* here, and return where it is now."""
+        directory = self._new_directory(path.rsplit("/", 1)[-1])
+        self._filesystem.rename(path, directory)
+        self._say_why(directory, {"directory": path, "reason": reason})
+        return directory
+
+    def _new_directory(self, log_name: str) -> str:
+        number, stem = 0, f"{self._clock.time_ms()}-{log_name[:200]}"
+        while self._filesystem.exists(directory := join(self._root, f"{stem}-{number}")):
+            number += 1
+        return directory
+
+    def _say_why(self, directory: str, record: dict[str, object]) -> None:
+        text = json.dumps(record, indent=2).encode()
+        self._filesystem.write_atomically(join(directory, "reason.json"), text)
+        self._filesystem.sync_dir(self._root)

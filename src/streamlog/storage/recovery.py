@@ -7,12 +7,16 @@ missing byte there is data loss and never a crash. Behind it, a crash explains s
 outcome        found                                                                 done
 =============  ====================================================================  ==========================================
 TORN_TAIL      nothing good behind the bad place; and the length word is 0, or the   cut to the good prefix
-               machine was restarted
-LOST_PAGES     good batches behind it, and the machine was restarted                 copied to quarantine, cut to the prefix
-DAMAGED        same boot, and: good batches behind it, or a length word that is      nothing cut; the range is reported, and
-               not 0 (it is stored last, so a killed process leaves a 0)             reading it raises
+               power may have failed
+LOST_PAGES     good batches behind it, and the power may have failed                 copied to quarantine, cut to the prefix
+DAMAGED        no power failure, and: good batches behind it, or a length word that  nothing cut; the range is reported, and
+               is not 0 (it is stored last, so a killed process leaves a 0)          reading it raises
 DATA_LOSS      the log ends before the checkpoint, or a file is missing              the partition is not opened
 =============  ====================================================================  ==========================================
+
+The power may have failed when the directory was not closed and the machine was restarted since. Then records may be gone that
+somebody has read, also without a trace, and their offsets are about to be given again: a new leader epoch tells the two apart
+(KIP-101).
 
 Running it again changes nothing, wherever it was killed: a cut is a truncation at the same place, and the checkpoint stays where
 it was until the next sync.
@@ -27,13 +31,8 @@ from itertools import pairwise
 import attrs
 
 from streamlog.errors import DataLossError
-from streamlog.record.layout import aligned
 from streamlog.runtime import FileSystem, Mapping
-from streamlog.storage.batch_scan import (
-    find_next_batch,
-    header_at,
-    is_zero,
-)
+from streamlog.storage.batch_scan import find_next_batch, header_at, is_zero, resync
 from streamlog.storage.file_names import (
     DELETED_SUFFIX,
     LOG_SUFFIX,
@@ -42,6 +41,7 @@ from streamlog.storage.file_names import (
     base_offset_of,
     join,
 )
+from streamlog.storage.log_cut import LogCut
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
 from streamlog.storage.quarantine import Quarantine
 from streamlog.storage.recovery_report import DamagedRange, PartitionRecovery, RecoveryOutcome
@@ -76,16 +76,17 @@ class LogRecovery:
         quarantine: Quarantine,
         *,
         clean: bool,
-        same_boot: bool,
+        power_failed: bool,
     ) -> None:
+        """*clean*: the directory was closed; *power_failed*: whether that can be, see above."""
         self._filesystem = filesystem
         self._directory = directory
         self._checkpoint = checkpoint
         self._make_segment = make_segment
         self._recovery = recovery
-        self._quarantine = quarantine
+        self._cut = LogCut(filesystem, directory, quarantine, recovery)
         self._clean = clean
-        self._same_boot = same_boot
+        self._power_failed = power_failed
         self._leader_epoch = checkpoint.leader_epoch if checkpoint else 0
         self._append_refused = ""
 
@@ -103,30 +104,54 @@ class LogRecovery:
                 "no segment file",
             )
             return self._result([self._make_segment(log_start_offset)], log_start_offset)
-        self._require(
-            base_offsets[0] <= log_start_offset,
-            f"the first segment starts at offset {base_offsets[0]}, the log at {log_start_offset}",
-        )
         segments = [self._make_segment(base_offset) for base_offset in base_offsets]
-        if checkpoint is None:
-            return self._result(self._scan(segments, 0, 0, base_offsets[0]), log_start_offset)
-        first = self._index_of_recovery_point(checkpoint, base_offsets)
-        if first is None:  # the checkpoint is the empty start of a log whose first file came later
+        if base_offsets[0] > log_start_offset:
+            self._require(
+                self._power_failed and self._recovery_offset <= log_start_offset,
+                f"the first segment starts at offset {base_offsets[0]}, the log at {log_start_offset}",
+            )
+            # Nothing was synced yet, and the first file lost its name: what follows is not the beginning of anything.
+            self._cut.drop_all(segments)
+            return self._result([self._make_segment(log_start_offset)], log_start_offset)
+        first = (
+            None if checkpoint is None else self._index_of_recovery_point(checkpoint, base_offsets)
+        )
+        if checkpoint is None or first is None:
+            # No evidence, or only that of an empty log whose first file came later.
             return self._result(self._scan(segments, 0, 0, base_offsets[0]), log_start_offset)
         for segment, following in pairwise(segments[: first + 1]):
             segment.load_sealed(following.base_offset)
         active = segments[first]
         self._take_checkpoint(active, checkpoint)
         if checkpoint.truncating_to_offset >= 0:
-            # A truncation was under way: whatever is behind the checkpoint is half overwritten, and nobody wants it.
-            self._remove_behind(
-                segments, first, active.position, self._filesystem.file_size(active.path)
-            )
+            self._finish_truncation(segments[first:])
             return self._result(segments[: first + 1], log_start_offset)
         if self._clean and active is segments[-1] and self._ends_at_checkpoint(active):
             return self._result(segments, log_start_offset)
         position, expected = checkpoint.segment_position, checkpoint.recovery_offset
-        return self._result(self._scan(segments, first, position, expected), log_start_offset)
+        remaining = self._scan(segments, first, position, expected)
+        if self._power_failed:
+            # Index files are never synced, and may be ahead of the log. One that is would be believed once the log has caught up.
+            for segment in remaining[first:]:
+                segment.load_indexes()
+        return self._result(remaining, log_start_offset)
+
+    @property
+    def _recovery_offset(self) -> int:
+        return self._checkpoint.recovery_offset if self._checkpoint else 0
+
+    def _finish_truncation(self, segments: list[Segment]) -> None:
+        """Whatever is behind the checkpoint is half overwritten, and nobody wants it."""
+        active, recovery = segments[0], self._recovery
+        recovery.outcome = RecoveryOutcome.SCANNED
+        recovery.message = f"{active.path}: truncation at byte {active.position} finished"
+        size = self._filesystem.file_size(active.path)
+        self._cut.remove_behind(segments, active.position, size)
+        mapping = self._map(active, active.position)
+        header = header_at(mapping, 0, active.position) if mapping is not None else None
+        if header is not None:
+            active.first_timestamp_ms = header.max_timestamp_ms
+        active.load_indexes()  # the files tell of what was cut, and do not hold the greatest timestamp of what was not
 
     # ------------------------------------------------------------------------------------------------------- files
 
@@ -136,20 +161,21 @@ class LogRecovery:
         base_offsets = sorted(base for name in names if (base := base_offset_of(name)) is not None)
         stems = {f"{base:020d}" for base in base_offsets}
         for name in names:
+            path = join(self._directory, name)
             leftover = name.endswith((DELETED_SUFFIX, TEMPORARY_SUFFIX))
             orphan_index = (
                 name.endswith(SEGMENT_SUFFIXES)
                 and not name.endswith(LOG_SUFFIX)
                 and name[:20] not in stems
             )
-            if leftover or orphan_index:
-                self._filesystem.unlink(join(self._directory, name))
+            if (leftover or orphan_index) and not self._filesystem.is_dir(path):
+                self._filesystem.unlink(path)
         return base_offsets
 
     def _drop_segments_below(self, log_start_offset: int, base_offsets: list[int]) -> list[int]:
         """Finish a retention that was interrupted after it moved the log start."""
         while len(base_offsets) > 1 and base_offsets[1] <= log_start_offset:
-            self._drop_all([self._make_segment(base_offsets.pop(0))])
+            self._cut.delete([self._make_segment(base_offsets.pop(0))])
         return base_offsets
 
     # ------------------------------------------------------------------------------------------------------- checkpoint
@@ -194,10 +220,6 @@ class LogRecovery:
         recovery.outcome = RecoveryOutcome.SCANNED
         for number in range(first, len(segments)):
             segment = segments[number]
-            if position == 0 and segment.base_offset != expected:
-                raise self._data_loss(
-                    f"offsets {expected} to {segment.base_offset - 1} are missing before {segment.path}"
-                )
             size = self._filesystem.file_size(segment.path)
             mapping = self._map(segment, size)
             good_end, expected = self._scan_good(segment, mapping, position, size, expected)
@@ -205,12 +227,10 @@ class LogRecovery:
                 following = self._find_good_behind(
                     segments[number:], mapping, good_end, size, expected
                 )
-                length_word = int.from_bytes(mapping[good_end : min(good_end + 4, size)], "little")
-                damaged = self._same_boot and (following is not None or length_word != 0)
-                if not damaged:
-                    return self._cut(
-                        segments, number, good_end, size, expected, lost_pages=following is not None
-                    )
+                committed = mapping[good_end : min(good_end + 4, size)].count(0) < 4
+                if self._power_failed or (following is None and not committed):
+                    lost_pages = following is not None
+                    return self._cut_at(segments, number, good_end, size, expected, lost_pages)
                 good_end, expected = self._mark_damaged(
                     segment, mapping, good_end, size, expected, following
                 )
@@ -219,6 +239,7 @@ class LogRecovery:
                 good_end, expected = self._scan_good(segment, mapping, good_end, size, expected)
             if self._append_refused:
                 segment.position, segment.next_offset = good_end, expected
+                segment.keeps_tail = True
                 return segments[: number + 1]
             segment.position, segment.next_offset = good_end, expected
             position = 0
@@ -226,10 +247,8 @@ class LogRecovery:
                 if expected != segments[number + 1].base_offset:
                     # Batches are missing at the very end of a file, on a batch boundary.
                     self._boundary_gap(segments, number, good_end, expected)
-                    if not self._same_boot:
-                        return self._cut(
-                            segments, number, good_end, size, expected, lost_pages=True
-                        )
+                    if self._power_failed:
+                        return self._cut_at(segments, number, good_end, size, expected, True)
                     expected = segments[number + 1].base_offset
                 segment.sealed = True
                 segment.next_offset = expected
@@ -257,7 +276,7 @@ class LogRecovery:
         self, segments: list[Segment], mapping: Mapping, position: int, size: int, expected: int
     ) -> tuple[Segment, int, int] | None:
         """Return (segment, position, base offset) of the first good batch behind the bad place, or None."""
-        found = find_next_batch(mapping, position, size, expected)
+        found = resync(mapping, position, size, expected)
         if found is not None:
             return segments[0], found[0], found[1].base_offset
         for segment in segments[1:]:
@@ -287,7 +306,7 @@ class LogRecovery:
         elif following is not None and following[0] is segment:
             resume_position, resume_offset = following[1], following[2]
         elif following is not None:
-            resume_position, resume_offset = aligned(size), following[0].base_offset
+            resume_position, resume_offset = size & -8, following[0].base_offset
         else:
             self._append_refused = f"{segment.path}: byte {position}: damaged, and nothing readable follows: the end is unknown"
             resume_position, resume_offset = position, expected
@@ -307,80 +326,29 @@ class LogRecovery:
             f"{segment.path}: byte {position}: expected batches up to offset {following.base_offset - 1}, "
             f"found the end of the file at offset {expected}"
         )
-        if self._same_boot:
+        if not self._power_failed:
             self._recovery.outcome = RecoveryOutcome.DAMAGED
             self._recovery.damaged_ranges.append(
                 DamagedRange(expected, following.base_offset, segment.path, position)
             )
 
-    # ------------------------------------------------------------------------------------------------------- cut
-
-    def _cut(
+    def _cut_at(
         self,
         segments: list[Segment],
         number: int,
         position: int,
         size: int,
         end_offset: int,
-        *,
         lost_pages: bool,
     ) -> list[Segment]:
-        """Cut the log at *position* of segment *number*; what is behind goes, by way of quarantine if it may be records."""
-        segment, later = segments[number], segments[number + 1 :]
-        recovery = self._recovery
-        recovery.outcome = RecoveryOutcome.LOST_PAGES if lost_pages else RecoveryOutcome.TORN_TAIL
-        recovery.ambiguous = not self._same_boot
-        pieces = [(segment.path, position, size)] if size > position else []
-        pieces += [(s.path, 0, self._filesystem.file_size(s.path)) for s in later]
-        recovery.cut_bytes = sum(end - start for _, start, end in pieces)
-        if lost_pages:
-            for path, start, end in pieces:
-                recovery.cut_records += self._count_records(path, start, end)
-            reason = (
-                recovery.message
-                or f"power loss: bad batch at byte {position} of {segment.path}, good ones behind it"
-            )
-            recovery.quarantine_path = self._quarantine.keep(
-                self._directory.rsplit("/", 1)[-1], pieces, reason
-            )
-        recovery.message = (
-            recovery.message or f"{segment.path}: cut at byte {position}, offset {end_offset}"
+        """Cut the log at *position* of segment *number*, and return the segments that remain."""
+        segment, recovery = segments[number], self._recovery
+        self._cut.cut(
+            segments[number:], position, size, lost_pages=lost_pages, ambiguous=self._power_failed
         )
-        self._remove_behind(segments, number, position, size)
         segment.position, segment.next_offset = position, end_offset
-        # Offsets of what was cut will be given again: a new epoch tells the two apart (KIP-101).
-        self._leader_epoch += 1
         _logger.warning("recovery of %s: %s", recovery.topic_partition, recovery.message)
         return segments[: number + 1]
-
-    def _remove_behind(
-        self, segments: list[Segment], number: int, position: int, size: int
-    ) -> None:
-        segment, later = segments[number], segments[number + 1 :]
-        # Newest first: a kill in between leaves a log that the next recovery cuts at the same place.
-        self._drop_all(later[::-1])
-        if later:
-            self._filesystem.sync_dir(self._directory)
-        if size > position:
-            # To disk before anything is appended: stale bytes must not come back behind a new, shorter batch.
-            file = self._filesystem.open(segment.path)
-            try:
-                file.truncate(position)
-                file.sync()
-            finally:
-                file.close()
-
-    def _count_records(self, path: str, start: int, end: int) -> int:
-        if end <= start:
-            return 0
-        file = self._filesystem.open(path, read_only=True)
-        mapping = file.map(end, writable=False)
-        file.close()
-        count, position = 0, start
-        while (found := find_next_batch(mapping, position, end, 0)) is not None:
-            count += found[1].record_count
-            position = found[0] + found[1].aligned_size
-        return count
 
     def _trim(self, segment: Segment, size: int) -> None:
         if size > segment.position:
@@ -407,17 +375,13 @@ class LogRecovery:
         if segments[-1].next_offset < log_start_offset:
             # A power loss brought deleted files back, incomplete. All they hold lies below the log start, whose offsets must
             # not be given again.
-            self._drop_all(segments)
-            segments = [self._make_segment(log_start_offset)]
+            self._cut.delete(segments)
+            segments, self._append_refused = [self._make_segment(log_start_offset)], ""
+        if self._power_failed:
+            self._leader_epoch += 1
         return RecoveredLog(
             segments, log_start_offset, self._leader_epoch, self._recovery, self._append_refused
         )
-
-    def _drop_all(self, segments: list[Segment]) -> None:
-        for segment in segments:
-            for path in (segment.path, segment.offset_index_path, segment.time_index_path):
-                if self._filesystem.exists(path):
-                    self._filesystem.unlink(path)
 
     def _require(self, condition: bool, what: str) -> None:
         if not condition:
@@ -426,8 +390,10 @@ class LogRecovery:
     def _data_loss(self, what: str) -> DataLossError:
         recovery = self._recovery
         recovery.outcome = RecoveryOutcome.DATA_LOSS
-        durable = self._checkpoint.recovery_offset if self._checkpoint else 0
-        recovery.message = f"{recovery.topic_partition}: {self._directory}: {what}; records below offset {durable} were durable"
+        recovery.message = (
+            f"{recovery.topic_partition}: {self._directory}: {what}; "
+            f"records below offset {self._recovery_offset} were durable"
+        )
         return DataLossError(
             recovery.message,
             topic_partition=recovery.topic_partition,

@@ -71,8 +71,8 @@ class RecoveryReport:
     clean: bool = True
     #: How often the directory was opened for writing, this time included.
     generation: int = 1
-    #: Whether the machine has been up since: then the page cache is whole, and a bad batch is damage rather than a torn write.
-    same_boot: bool = True
+    #: Whether it was not, and the machine was restarted since: then a bad batch may be a lost write rather than damage.
+    power_may_have_failed: bool = False
     duration_ms: float = 0.0
     #: Opened so far, in the order of opening.
     partitions: list[PartitionRecovery] = attrs.field(factory=list, repr=_only_remarkable)

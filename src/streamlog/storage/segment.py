@@ -17,7 +17,7 @@ from streamlog.record.layout import (
 )
 from streamlog.record.pending_batch import PendingBatch
 from streamlog.runtime import FileSystem, Mapping, TokenLock
-from streamlog.storage.batch_scan import find_next_batch, header_at, headers_from
+from streamlog.storage.batch_scan import header_at, headers_from, resync
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.segment_file import MAX_CHUNK_BYTES
 from streamlog.storage.segment_index import IndexedSegmentFile
@@ -256,7 +256,7 @@ class Segment(IndexedSegmentFile):
             header = header_at(mapping, position, end)
         while position < end:
             if header is None:
-                following = find_next_batch(mapping, position + 8, end, self.base_offset)
+                following = resync(mapping, position, end, self.base_offset)
                 if following is None or following[1].base_offset > offset:
                     raise self._damage(mapping, position, end, offset)
                 position, header = following
@@ -267,7 +267,7 @@ class Segment(IndexedSegmentFile):
         return None
 
     def _damage(self, mapping: Mapping, position: int, end: int, offset: int) -> CorruptLogError:
-        following = find_next_batch(mapping, position + 8, end, offset)
+        following = resync(mapping, position, end, offset)
         next_good = (
             following[1].base_offset if following else (self.next_offset if self.sealed else None)
         )

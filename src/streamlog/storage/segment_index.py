@@ -7,7 +7,7 @@ import logging
 from streamlog.record.layout import BatchHeader
 from streamlog.runtime import FileSystem, Lock, Mapping, TokenLock
 from streamlog.storage import index_file
-from streamlog.storage.batch_scan import find_next_batch, header_at, is_zero
+from streamlog.storage.batch_scan import header_at, is_zero, resync
 from streamlog.storage.file_names import LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX
 from streamlog.storage.offset_index import ENTRY_BYTES as OFFSET_ENTRY_BYTES
 from streamlog.storage.offset_index import OffsetIndex
@@ -186,7 +186,7 @@ class IndexedSegmentFile(SegmentFile):
         while position < end:
             header = header_at(mapping, position, end)
             if header is None:
-                following = find_next_batch(mapping, position + 8, end, self.base_offset)
+                following = resync(mapping, position, end, self.base_offset)
                 if following is None:
                     if self.sealed and is_zero(mapping, position, end):
                         self.position = position  # preallocated room that was never given back
