@@ -86,7 +86,7 @@ class BulkPath:
         if self._goes_one_by_one:
             return self._one_by_one(topic, run, keys, partition, timestamps_ms)
         try:
-            route = self._routes.route(topic, self._max_block_ms)
+            route = self._routes.route(topic)
             lanes = self._lanes(route, run, keys, partition, timestamps_ms)
             cuts = [lane.cut(self._limit_bytes, route.batch_limit_bytes) for lane in lanes]
         except StreamlogError as error:
@@ -139,7 +139,7 @@ class BulkPath:
             if not route.keys_are_plain:
                 keys = _each(route.topic, "keys", keys, route.serialize_key)
         if partition is not None:
-            queue = self._routes.queue(route, partition, self._max_block_ms)
+            queue = self._routes.queue(route, partition)
             return [_Lane(route.topic, queue, values, keys, timestamps_ms)]
         if len(route.queues) == 1 and not route.partitioner_is_custom:
             return [_Lane(route.topic, route.queues[0], values, keys, timestamps_ms)]

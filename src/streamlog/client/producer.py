@@ -152,8 +152,8 @@ class Producer:
         future and *on_delivery*: unknown topic, too large, no room or time left, refused by the
         partition (PRD-4).
 
-        Blocks up to ``max_block_ms`` for a topic that does not exist yet, or for room in
-        ``buffer_memory``. Source: Kafka ``KafkaProducer.send``.
+        Blocks up to ``max_block_ms`` for room in ``buffer_memory``. A topic or partition that does not
+        exist and may not be created fails the record at once. Source: Kafka ``KafkaProducer.send``.
         """
         if (
             type(value) is bytes
@@ -354,12 +354,12 @@ class Producer:
     # ---- look
 
     def partitions_for(self, topic: str) -> list[PartitionInfo]:
-        """Return the topic's partitions in order; create the topic, or wait for it, as `send` does.
+        """Return the topic's partitions in order; create the topic as `send` does.
 
-        Raises InvalidTopicError, StreamlogTimeoutError after ``max_block_ms``.
+        Raises InvalidTopicError, UnknownTopicOrPartitionError.
         """
         self._check_usable()
-        self._routes.route(topic, self._config.max_block_ms)
+        self._routes.route(topic)
         broker = self._broker
         return broker.topic(topic).describe(broker.config.broker_id).partitions
 

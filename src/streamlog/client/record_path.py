@@ -138,23 +138,18 @@ class RecordPath:
         callback: DeliveryCallback | None,
     ) -> RecordFuture:
         try:
-            max_block_ms = self._max_block_ms
-            route = self._routes.find(topic)
-            if route is None:
-                started_ms = self._clock.monotonic_ms()
-                route = self._routes.route(topic, max_block_ms)
-                max_block_ms -= self._clock.monotonic_ms() - started_ms
+            route = self._routes.route(topic)
             key_bytes = route.serialize_key(key)
             value_bytes = route.serialize(value)
             if partition is not None:
-                queue = self._routes.queue(route, partition, max_block_ms)
+                queue = self._routes.queue(route, partition)
             else:
                 queue = route.queue_for(key_bytes, value_bytes)
             if not route.is_used:
                 self._routes.use(route)
             record_headers = checked_headers(topic, headers) if headers else ()
             return self.append(
-                queue, value_bytes, key_bytes, record_headers, timestamp_ms, callback, max_block_ms
+                queue, value_bytes, key_bytes, record_headers, timestamp_ms, callback
             )
         except Exception as error:
             if isinstance(error, StreamlogError) and not isinstance(error, RAISED_BY_SEND):
@@ -167,7 +162,7 @@ class RecordPath:
         """Send a record whose queue is known already and that has nothing but value and key."""
         try:
             if queue.append_value is not None:
-                return self.append(queue, value, key, (), None, None, self._max_block_ms)
+                return self.append(queue, value, key, (), None, None)
             size = len(value)
             size_bytes = size + ROW_OVERHEAD_BYTES
             future = RecordFuture()
@@ -194,7 +189,6 @@ class RecordPath:
         headers: Headers,
         timestamp_ms: int | None,
         callback: DeliveryCallback | None,
-        max_block_ms: float,
     ) -> RecordFuture:
         """Add a serialized record to *queue*, or to its partition if it may go at once.
 
@@ -222,11 +216,11 @@ class RecordPath:
             queue.has_senders = True
             if key is not None:
                 queue.has_keys = True
-            self._accumulator.append(queue, future, size_bytes, value_bytes, max_block_ms)
+            self._accumulator.append(queue, future, size_bytes, value_bytes, self._max_block_ms)
         else:
             queue.has_tuples = True
             row = (value, key, timestamp_ms, headers, future, callback)
-            self._accumulator.append(queue, row, size_bytes, value_bytes, max_block_ms)
+            self._accumulator.append(queue, row, size_bytes, value_bytes, self._max_block_ms)
         return future
 
     def append_unclaimed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from streamlog.broker.topic_name import is_internal
 from streamlog.client.partitioner import (
@@ -13,7 +13,6 @@ from streamlog.client.partitioner import (
 from streamlog.client.topic_route import TopicRoute
 from streamlog.errors import (
     InvalidTopicError,
-    StreamlogTimeoutError,
     UnknownTopicOrPartitionError,
 )
 from streamlog.runtime import Signal
@@ -27,17 +26,15 @@ if TYPE_CHECKING:
     from streamlog.client.partition_queue import PartitionQueue
     from streamlog.config import ProducerConfig
 
-_T = TypeVar("_T")
-
 
 class TopicRoutes:
     """Routes by topic, and the two tables that `send` looks into first.
 
-    * `route` to a topic, `queue` of a partition: wait until there is one
+    * `route` to a topic, `queue` of a partition
     * ``plain``, ``keyed``: where a record goes that needs nothing but to be appended
 
-    The broker says when topics change, so nothing here is ever checked for its age. Threads: any.
-    Source: Kafka ``ProducerMetadata``.
+    The broker says when topics change, so nothing here is ever checked for its age, and what does not
+    exist is not waited for. Threads: any. Source: Kafka ``ProducerMetadata``.
     """
 
     def __init__(
@@ -46,7 +43,6 @@ class TopicRoutes:
         self._broker = broker
         self._config = config
         self._accumulator = accumulator
-        self._clock = broker.runtime.clock
         self._random = broker.runtime.random.stream(f"producer-{config.client_id}")
         self.partitioner = resolve_partitioner(
             config.partitioner, self._random, ignore_keys=config.partitioner_ignore_keys
@@ -70,29 +66,20 @@ class TopicRoutes:
         self._listener = _Listener(self._forget)
         broker.add_topic_listener(self._listener)
 
-    def find(self, name: str) -> TopicRoute | None:
-        """Return the route to a topic if there is one already."""
-        return self._routes.get(name)
+    def route(self, name: str) -> TopicRoute:
+        """Return the route to a topic, which is created if that is allowed.
 
-    def route(self, name: str, max_block_ms: float) -> TopicRoute:
-        """Return the route to a topic; wait up to *max_block_ms* for the topic to appear.
-
-        Raises InvalidTopicError, for an internal topic as well; StreamlogTimeoutError when the
-        topic neither appeared nor may be created by its use.
+        Raises InvalidTopicError, for an internal topic as well; UnknownTopicOrPartitionError when the
+        topic neither exists nor may be created by its use.
         """
         route = self._routes.get(name)
         if route is not None:
             return route
         if is_internal(name):
             raise InvalidTopicError(f"topic {name!r} is internal: only the broker writes to it")
-
-        def look() -> Topic | None:
-            return self._broker.topic_or_create(name, True)
-
         while True:
             epoch = self._broker.topic_epoch
-            topic = self._wait_for(look, max_block_ms, f"topic {name!r} does not exist")
-            route = self._make(topic)
+            route = self._make(self._broker.topic_or_create(name, True))
             self._routes[name] = route
             if self._broker.topic_epoch == epoch:
                 return route
@@ -122,22 +109,19 @@ class TopicRoutes:
                 return route.remember(key)
         return None
 
-    def queue(self, route: TopicRoute, number: int, max_block_ms: float) -> PartitionQueue:
-        """Return the queue of partition *number*; wait up to *max_block_ms* for it to appear.
+    def queue(self, route: TopicRoute, number: int) -> PartitionQueue:
+        """Return the queue of partition *number*.
 
-        Raises StreamlogTimeoutError when it did not.
+        Raises UnknownTopicOrPartitionError when there is none.
         """
-        if number < len(route.queues):
-            return route.queues[number]
-
-        def look() -> TopicRoute | None:
-            grown = self.route(route.topic, max_block_ms)
-            return grown if number < len(grown.queues) else None
-
-        reason = (
-            f"{route.topic}-{number} does not exist, the topic has {len(route.queues)} partition(s)"
-        )
-        return self._wait_for(look, max_block_ms, reason).queues[number]
+        if number >= len(route.queues):
+            route = self.route(route.topic)  # the topic may have grown meanwhile
+            if number >= len(route.queues):
+                raise UnknownTopicOrPartitionError(
+                    f"{route.topic}-{number} does not exist: topic {route.topic!r} has"
+                    f" {len(route.queues)} partition(s)"
+                )
+        return route.queues[number]
 
     def close(self) -> None:
         """Stop listening to changes."""
@@ -160,35 +144,6 @@ class TopicRoutes:
                 queue.idle_append_value = append_value
                 queue.append_value = None if queue.sealed or queue.tail else append_value
         return TopicRoute(topic, queues, config, self.partitioner, self._random, self.plain)
-
-    def _wait_for(self, look: Callable[[], _T | None], max_block_ms: float, reason: str) -> _T:
-        """Return what *look* finds, looking again whenever topics change."""
-        found: list[_T] = []
-        error: UnknownTopicOrPartitionError | None = None
-
-        def is_found() -> bool:
-            nonlocal error
-            try:
-                thing = look()
-            except UnknownTopicOrPartitionError as unknown:
-                error = unknown
-                return False
-            if thing is not None:
-                found.append(thing)
-            return bool(found)
-
-        if not is_found():
-            broker, signal = self._broker, Signal()
-            broker.add_topic_listener(signal)
-            try:
-                self._clock.wait_until(is_found, signal, max_block_ms)
-            finally:
-                broker.remove_topic_listener(signal)
-        if not found:
-            raise StreamlogTimeoutError(
-                f"{reason}; it did not appear within max_block_ms={max_block_ms:g}"
-            ) from error
-        return found[-1]
 
     def _forget(self) -> None:
         """Look everything up again when it is next needed."""

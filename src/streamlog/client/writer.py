@@ -58,15 +58,15 @@ class WriterFactory:
     def make(
         self, topic: str, partition: int | None, on_delivery: DeliveryCallback | None
     ) -> Writer:
-        """Return a writer; wait for the topic as `send` does, and raise what it would deliver."""
+        """Return a writer; create the topic as `send` does, and raise what it would deliver."""
         check_topic(topic)
         if partition is not None:
             check_partition(topic, partition)
-        route = self._routes.route(topic, self._max_block_ms)
+        route = self._routes.route(topic)
         if partition is None:
             queue = route.current()
         else:
-            queue = self._routes.queue(route, partition, self._max_block_ms)
+            queue = self._routes.queue(route, partition)
         if on_delivery is not None or self._has_interceptors:
             return self._told_writer(topic, partition, on_delivery or self._claim_failure)
         if self._values_are_plain and (partition is not None or self._routes.plain_is_used):
@@ -198,12 +198,12 @@ class WriterFactory:
         if timestamp_ms is not None:
             check_timestamp(topic, timestamp_ms)
         try:
-            route = self._routes.route(topic, self._max_block_ms)
+            route = self._routes.route(topic)
             value_bytes, key_bytes = route.serialize(value), route.serialize_key(key)
             if partition is None:
                 target = route.queue_for(key_bytes, value_bytes)
             else:
-                target = self._routes.queue(route, partition, self._max_block_ms)
+                target = self._routes.queue(route, partition)
         except StreamlogError as error:
             if isinstance(error, RAISED_BY_SEND):
                 raise

@@ -354,36 +354,26 @@ def test_the_internal_topics_are_not_written_to(producer: Producer) -> None:
     assert isinstance(producer.send("__consumer_offsets", b"v").exception(), InvalidTopicError)
 
 
-def test_prd_4_a_topic_that_does_not_appear_times_out(clock: VirtualClock) -> None:
-    """The wait lasts ``max_block_ms``; the error comes by the future."""
+def test_prd_4_a_topic_that_does_not_exist_fails_at_once(clock: VirtualClock) -> None:
+    """Where Kafka waits for ``max.block.ms``; the error comes by the future."""
     with Broker(clock=clock, auto_create_topics_enable=False) as broker:
-        producer = Producer(broker, max_block_ms=2000)
-        before = clock.now
+        producer = Producer(broker)
         future = producer.send("absent", b"v")
-        assert clock.now - before == 2000
-        with pytest.raises(StreamlogTimeoutError, match="'absent' does not exist") as caught:
+        with pytest.raises(UnknownTopicOrPartitionError, match="'absent' does not exist"):
             future.result()
-        assert isinstance(caught.value.__cause__, UnknownTopicOrPartitionError)
-        with pytest.raises(StreamlogTimeoutError):
+        with pytest.raises(UnknownTopicOrPartitionError):
             producer.partitions_for("absent")
+        assert clock.now == START_MS
+        broker.create_topic("absent")
+        assert producer.send("absent", b"v").result().offset == 0
 
 
-def test_a_topic_that_appears_in_time_is_used(clock: VirtualClock) -> None:
-    with Broker(clock=clock, auto_create_topics_enable=False) as broker:
-        producer = Producer(broker, max_block_ms=2000)
-        broker.scheduler.call_later(500, lambda: broker.create_topic("late"))
-        assert producer.send("late", b"v").result().offset == 0
-        assert clock.now == START_MS + 500
-
-
-def test_a_partition_that_does_not_exist_is_waited_for(
-    broker: Broker, clock: VirtualClock, make: Make
-) -> None:
-    producer = make(max_block_ms=1000)
+def test_a_partition_that_does_not_exist_fails_at_once(broker: Broker, make: Make) -> None:
+    producer = make()
     future = producer.send("t3", b"v", partition=3)
-    with pytest.raises(StreamlogTimeoutError, match="t3-3 does not exist, the topic has 3"):
+    with pytest.raises(UnknownTopicOrPartitionError, match="t3-3 does not exist: topic 't3' has 3"):
         future.result()
-    broker.scheduler.call_later(500, lambda: broker.create_partitions("t3", 5))
+    broker.create_partitions("t3", 5)
     assert producer.send("t3", b"v", partition=4).result().partition == 4
 
 
