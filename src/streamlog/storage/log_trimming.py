@@ -89,7 +89,8 @@ class TrimmableLog(ReadableLog, ABC):
     def truncate_to(self, offset: int) -> None:
         """Cut every batch that holds *offset* or a later one (a follower that diverged, REP-5).
 
-        The log end becomes the first offset of the batch that held *offset*. Crash-safe: the cut is recorded durably before a
+        The log end becomes the first offset of the batch that held *offset*, and the log start with it if that lay behind, inside
+        the batch. Crash-safe: the cut is recorded durably before a
         byte changes, and recovery finishes it. Appends meanwhile raise StorageError; so do all later ones when it fails half-way
         (OSError), until the log is opened again. Readers are expected below what is cut (the high watermark): one that is not
         may meet zeros, which no checksum matches. Raises OffsetOutOfRangeError below the log start; at or above the log end
@@ -112,6 +113,7 @@ class TrimmableLog(ReadableLog, ABC):
             keep = max(number for number, s in enumerate(segments) if s.base_offset <= offset)
             target, later = segments[keep], segments[keep + 1 :]
             position, end_offset = target.position_of(offset)
+            self._log_start_offset = min(self._log_start_offset, end_offset)
             self._truncating_to_offset = end_offset
             self._recovery_point = PartitionCheckpoint(
                 self._log_start_offset,
