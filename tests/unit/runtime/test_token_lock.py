@@ -99,10 +99,15 @@ def test_many_threads_exclude_each_other_and_none_waits_for_ever() -> None:
     assert not lock.locked()
 
 
+@pytest.mark.timeout(60)
 def test_waiter_is_not_overtaken_for_ever_by_a_holder_that_is_busy_in_system_calls(
     tmp_path: Path,
 ) -> None:
-    """Such a holder gives the GIL away while it has the lock and never between two turns."""
+    """Such a holder gives the GIL away while it has the lock and never between two turns.
+
+    How many turns it gets meanwhile is up to the scheduler of the machine; that it ends is up to us. Without the hand-over
+    twenty waits took minutes, hence the limit.
+    """
     lock = TokenLock()
     done = threading.Event()
     turns = [0]
@@ -120,15 +125,16 @@ def test_waiter_is_not_overtaken_for_ever_by_a_holder_that_is_busy_in_system_cal
         thread.start()
     while turns[0] < 10:
         pass
-    waited = []
-    for _ in range(20):
-        before = turns[0]
-        with lock:
-            waited.append(turns[0] - before)
-    done.set()
+    waits = 0
+    try:
+        for _ in range(20):
+            with lock:
+                waits += 1
+    finally:
+        done.set()
     for thread in hogs:
         thread.join(10)
-    assert max(waited) <= 20, waited
+    assert waits == 20
     assert not lock.locked()
 
 
