@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from streamlog.client.subscription import SubscriptionKind
 from streamlog.errors import (
+    ClosedError,
     IllegalStateError,
     StreamlogError,
     StreamlogTimeoutError,
     UnknownTopicOrPartitionError,
 )
+from streamlog.runtime.threads import get_ident, is_alive
 from streamlog.structs import OffsetAndMetadata
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ class PollLoop:
         self._topic_epoch = -1
         self._is_changed = True
         self._interrupt: StreamlogError | None = None
+        # The thread that was given records last.
+        self._reader = 0
         self._auto_commit_ms = float(config.auto_commit_interval_ms)
         self._next_auto_commit_ms = _NEVER
         if membership is not None:
@@ -85,13 +89,18 @@ class PollLoop:
         now_ms = self._monotonic_ms()
         self._maintain(now_ms)
         slices = self._fetcher.collect(limit, now_ms)
-        if slices or timeout_ms == 0:
-            return slices
-        return self._wait(now_ms, timeout_ms, limit)
+        if not slices and timeout_ms != 0:
+            slices = self._wait(now_ms, timeout_ms, limit)
+        if slices:
+            self._reader = get_ident()
+        return slices
 
     def _maintain(self, now_ms: float) -> None:
         """Do what is due, which is nothing most of the time."""
         if self._interrupt is not None:
+            if isinstance(self._interrupt, ClosedError):
+                # The broker closes. Whoever polls is done with what was returned before.
+                self.commit_before_revocation()
             self._raise_interrupt()
         membership = self._membership
         if membership is not None:
@@ -257,6 +266,14 @@ class PollLoop:
         """Auto-commit, if enabled, before partitions are given up (CON-8). A failure is logged."""
         if self._next_auto_commit_ms != _NEVER:
             self._auto_commit(timeout_ms)
+
+    def leave_last_records_to_their_reader(self) -> None:
+        """Auto-commit nothing more if another thread may still be at work on what it polled last.
+
+        For a close that comes from outside: what is committed there and not processed would be skipped.
+        """
+        if self._reader not in (0, get_ident()) and is_alive(self._reader):
+            self._next_auto_commit_ms = _NEVER
 
     def mark_committed(self, offsets: Offsets) -> None:
         """Remember what was committed, so that auto-commit does not repeat it."""

@@ -17,12 +17,14 @@ class ThreadGuard:
     ``try_acquire`` and ``release`` themselves. Source: Kafka ``KafkaConsumer.acquire``.
     """
 
-    __slots__ = ("_lock", "refusal", "release", "try_acquire")
+    __slots__ = ("_lock", "closing", "refusal", "release", "try_acquire")
 
     def __init__(self) -> None:
         self._reset_lock()
         self.refusal: StreamlogError | None = None
         """Why the consumer can no longer be used: closed, or forked. None while it can."""
+        self.closing: StreamlogError | None = None
+        """What a thread is told that comes while the broker closes the consumer in another one."""
 
     def _reset_lock(self) -> None:
         self._lock = RLock()
@@ -48,7 +50,9 @@ class ThreadGuard:
         raise copy.copy(self.refusal or IllegalStateError("the consumer can be used"))
 
     def refuse_thread(self) -> NoReturn:
-        """Raise `ConcurrentModificationError`."""
+        """Raise `ConcurrentModificationError`, or ``closing`` if that is why the consumer is in use."""
+        if self.closing is not None:
+            raise copy.copy(self.closing)
         raise ConcurrentModificationError(
             "the consumer is in use by another thread: expected one thread at a time, only wakeup() "
             "may be called from outside; give each thread a consumer of its own"

@@ -5,7 +5,18 @@ A test that drives everything from one thread replaces the clock, not these.
 
 from __future__ import annotations
 
-from threading import TIMEOUT_MAX, Condition, Lock, RLock, Thread, current_thread, get_ident
+from threading import (
+    TIMEOUT_MAX,
+    Condition,
+    Lock,
+    RLock,
+    Thread,
+    current_thread,
+    get_ident,
+)
+from threading import (
+    enumerate as _all_threads,
+)
 from threading import local as ThreadLocal  # noqa: N812 - it is a class
 from typing import TYPE_CHECKING
 
@@ -21,8 +32,14 @@ __all__ = [
     "ThreadLocal",
     "current_thread",
     "get_ident",
+    "is_alive",
     "spawn",
 ]
+
+
+def is_alive(ident: int) -> bool:
+    """Return whether a thread of that `get_ident` is running; an ident may be given again."""
+    return any(thread.ident == ident for thread in _all_threads())
 
 
 def spawn(name: str, target: Callable[[], None]) -> Thread:

@@ -51,3 +51,10 @@ def test_forked_guard_has_a_free_lock_and_refuses() -> None:
     guard.try_acquire(False)
     guard.forked(ForkedError("child"))
     assert isinstance(enter_elsewhere(guard), ForkedError)
+
+
+def test_a_second_thread_is_told_that_the_broker_is_closing() -> None:
+    guard = ThreadGuard()
+    guard.closing = ClosedError("the broker is closing")
+    with guard:
+        assert isinstance(enter_elsewhere(guard), ClosedError)

@@ -1,0 +1,117 @@
+"""Closing a broker while its clients are at work in other threads."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from streamlog import Broker, ClosedError, Consumer, Producer, TopicPartition
+
+
+def in_thread(target: Any) -> threading.Thread:
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    return thread
+
+
+def committed(broker: Broker) -> int | None:
+    with Consumer(broker, group_id="g") as consumer:
+        found = consumer.committed(TopicPartition("t", 0))
+        return None if found is None else found.offset
+
+
+def filled(path: str, count: int = 3) -> Broker:
+    broker = Broker(path)
+    with Producer(broker) as producer:
+        for n in range(count):
+            producer.send("t", b"%d" % n)
+    return broker
+
+
+def test_con_8_records_being_processed_are_not_committed_when_the_broker_closes(
+    data_dir: str,
+) -> None:
+    """They would be skipped by whoever reads next if their processing came to nothing."""
+    broker = filled(data_dir)
+    polled, closed = threading.Event(), threading.Event()
+    errors: list[BaseException] = []
+
+    def read() -> None:
+        consumer = Consumer(broker, "t", group_id="g", auto_offset_reset="earliest")
+        assert (
+            len(consumer.poll(1000, max_records=1)) == 1
+        )  # done with by the time of the next poll
+        assert len(consumer.poll(1000, max_records=1)) == 1
+        polled.set()
+        closed.wait(30)
+        for call in (consumer.poll, consumer.commit, consumer.assignment):
+            with pytest.raises(ClosedError) as caught:
+                call()
+            errors.append(caught.value)
+        consumer.close()
+
+    thread = in_thread(read)
+    assert polled.wait(30)
+    broker.close()
+    closed.set()
+    thread.join(30)
+    assert len(errors) == 3
+    with Broker(data_dir) as broker:
+        assert committed(broker) is None
+
+
+def test_con_8_a_consumer_that_waits_in_poll_commits_when_the_broker_closes(data_dir: str) -> None:
+    broker = filled(data_dir)
+    polled = threading.Event()
+    errors: list[BaseException] = []
+
+    def read() -> None:
+        consumer = Consumer(broker, "t", group_id="g", auto_offset_reset="earliest")
+        assert len(consumer.poll(1000)) == 3
+        polled.set()
+        with pytest.raises(ClosedError) as caught:
+            consumer.poll(30_000)
+        errors.append(caught.value)
+
+    thread = in_thread(read)
+    assert polled.wait(30)
+    broker.close()
+    thread.join(30)
+    assert len(errors) == 1
+    with Broker(data_dir) as broker:
+        assert committed(broker) == 3
+
+
+def test_con_8_what_a_finished_thread_polled_is_committed_when_the_broker_closes(
+    data_dir: str,
+) -> None:
+    broker = filled(data_dir)
+    consumer = Consumer(broker, "t", group_id="g", auto_offset_reset="earliest")
+    thread = in_thread(lambda: consumer.poll(1000))
+    thread.join(30)
+    broker.close()
+    with Broker(data_dir) as broker:
+        assert committed(broker) == 3
+
+
+def test_a_call_during_the_close_of_the_broker_raises_closed_error(data_dir: str) -> None:
+    """Not ConcurrentModificationError: the broker's thread is none that the user could keep away."""
+    broker = filled(data_dir)
+    consumer = Consumer(broker, "t", group_id="g", auto_offset_reset="earliest")
+    errors: list[BaseException] = []
+
+    class Late:
+        def on_partitions_revoked(self, partitions: object) -> None:
+            def call() -> None:
+                with pytest.raises(ClosedError) as caught:
+                    consumer.commit()
+                errors.append(caught.value)
+
+            in_thread(call).join(30)
+
+    consumer.subscribe("t", listener=Late())
+    assert len(consumer.poll(1000)) == 3
+    broker.close()
+    assert len(errors) == 1
