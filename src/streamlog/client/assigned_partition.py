@@ -16,6 +16,10 @@ EARLIEST = "earliest"
 LATEST = "latest"
 
 
+FIRST_READ_BYTES = 4 * 1024
+"""What is read first after a seek: a batch of the usual size, since whoever seeks often wants little."""
+
+
 class AssignedPartition:
     """Position and buffer of one assigned partition. Threads: the consumer's.
 
@@ -32,6 +36,7 @@ class AssignedPartition:
         "pending",
         "position",
         "read_ahead",
+        "read_size_bytes",
         "requested_reset",
         "rest",
         "taken",
@@ -61,6 +66,8 @@ class AssignedPartition:
         self.taken = -1
         self.taken_epoch: int | None = None
         self.read_ahead = -1
+        self.read_size_bytes = FIRST_READ_BYTES
+        """How much the next read asks for: more each time, from little after a seek."""
         self.rest: RecordSlice | None = None
         """What is left of the batch that is being returned in parts."""
         self.pending: Iterator[BatchView] = iter(())
@@ -81,6 +88,7 @@ class AssignedPartition:
         self.rest = None
         self.pending = iter(())
         self.read_ahead = self.taken
+        self.read_size_bytes = FIRST_READ_BYTES
 
     def rewind(self) -> None:
         """Drop what was fetched and taken: the next record returned is the one at ``position``."""

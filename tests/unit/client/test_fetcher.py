@@ -106,6 +106,31 @@ def test_fetch_max_bytes_counts_over_all_partitions_of_one_poll(topic: Broker) -
     assert max(sizes) <= 2
 
 
+def test_reads_are_small_after_a_seek_and_grow_while_reading_on(
+    topic: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(300):
+        append(topic, [b"x" * 1000])
+    consumer = reader(topic)
+    partition = topic.partition(*T0)
+    asked: list[int] = []
+
+    class Watched(type(partition)):  # type: ignore[misc]
+        __slots__ = ()
+
+        def read_batches(self, offset: int, max_bytes: int, end_offset: int) -> Any:
+            asked.append(max_bytes)
+            return super().read_batches(offset, max_bytes, end_offset)
+
+    consumer.poll(max_records=1)
+    partition.__class__ = Watched
+    assert len(drain(consumer)) == 299
+    assert asked == [16_384, 65_536, 131_072, 131_072]
+    consumer.seek(T0, 100)
+    assert len(consumer.poll(max_records=1)) == 1
+    assert asked[4:] == [4_096]
+
+
 def test_max_partition_fetch_bytes_lets_every_partition_have_its_share(topic: Broker) -> None:
     for partition in (T0, T1):
         for _ in range(5):
