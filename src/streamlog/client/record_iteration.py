@@ -27,8 +27,7 @@ class RecordIteration:
     ) -> None:
         self._records = iter(records)
         self._ends = {
-            part.topic_partition: (part.next_offset, part.view.leader_epoch)
-            for part in slices
+            part.topic_partition: (part.next_offset, part.view.leader_epoch) for part in slices
         }
         self._assigned = {
             topic_partition: (assigned[topic_partition], assigned[topic_partition].version)
