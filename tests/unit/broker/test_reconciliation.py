@@ -53,7 +53,7 @@ def test_ngp_3_target_that_changes_during_a_revocation_is_met_step_by_step() -> 
     assert second == MemberAssignment(
         1, 0, MemberState.UNREVOKED_PARTITIONS, tps(), pending_revocation=tps(0)
     )
-    third = reconcile("a", second, tps(), 3, tps(1), {tp: "a" for tp in tps(0)})
+    third = reconcile("a", second, tps(), 3, tps(1), dict.fromkeys(tps(0), "a"))
     assert third == MemberAssignment(3, 1, MemberState.STABLE, tps(1))
 
 
