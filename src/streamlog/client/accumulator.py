@@ -65,7 +65,9 @@ class RecordAccumulator:
         with self._lock:
             queue = self._queues.get(key)
             if queue is None:
-                queue = self._queues[key] = PartitionQueue(*key, partition, self._clock)
+                queue = self._queues[key] = PartitionQueue(
+                    *key, partition, self._clock, lingers=self.lingers
+                )
             queue.partition = partition
             return queue
 
@@ -91,7 +93,7 @@ class RecordAccumulator:
         appended on return, unless an earlier one waits for its retry.
         """
         if size_bytes <= queue.ticket_bytes and (
-            queue.low_s <= self._time_s() < queue.high_s or (self.lingers and queue.restamp())
+            queue.low_s <= self._time_s() < queue.high_s or queue.restamp()
         ):
             tail = queue.tail  # without the lock, as the class of the queue describes
             tail.append(row)
@@ -122,7 +124,7 @@ class RecordAccumulator:
                     is_added = True
                 if not is_added:
                     is_sealed = queue.seal() is not None
-                elif not queue.push(row, size_bytes, value_bytes, lingers=self.lingers):
+                elif not queue.push(row, size_bytes, value_bytes):
                     queue.seal()
                     is_sealed = True
                 number = queue.last_number + (not is_sealed)
@@ -219,6 +221,9 @@ class RecordAccumulator:
                 break
         else:
             self.wake_at(queue, self._clock.monotonic_ms())
+        if queue.is_looked_for:
+            queue.is_looked_for = False
+            self._wake_for_the_rest(queue)
         if queue.settling:
             sender.settle(queue)
 
@@ -288,12 +293,15 @@ class RecordAccumulator:
             self._wake_for_the_rest(queue)
 
     def _wake_for_the_rest(self, queue: PartitionQueue) -> None:
-        """Look again when the queue's next batch is due, if there is one."""
+        """Look again when the queue's next batch is due, if there is one. While another thread is
+        appending, leave that to it: nobody can say yet what will be next.
+        """
         with queue.lock:
-            if queue.sealed:
-                retry_at_ms = queue.sealed[0].retry_at_ms
-                if retry_at_ms is not None:
-                    self.wake_at(queue, retry_at_ms)
+            retry_at_ms = queue.sealed[0].retry_at_ms if queue.sealed else None
+            if queue.draining:
+                queue.is_looked_for = True
+            elif retry_at_ms is not None:
+                self.wake_at(queue, retry_at_ms)
             elif queue.is_open:
                 self.wake_at(queue, queue.due_ms)
 

@@ -107,6 +107,7 @@ class PartitionQueue:
         "has_tuples",
         "has_writers",
         "is_open",
+        "lingers",
         # behind it
         "batch_bytes",
         "batch_count",
@@ -116,6 +117,7 @@ class PartitionQueue:
         "_waiters",
         "calling",
         "has_done_callbacks",
+        "is_looked_for",
         "draining",
         "sealed",
         "settling",
@@ -126,12 +128,16 @@ class PartitionQueue:
     done = False
     """A record that is still here is not done. Internal: `RecordFuture` asks."""
 
-    def __init__(self, topic: str, number: int, partition: Partition, clock: Clock) -> None:
+    def __init__(
+        self, topic: str, number: int, partition: Partition, clock: Clock, *, lingers: bool
+    ) -> None:
         self.topic = topic
         self.number = number
         self.topic_partition = TopicPartition(topic, number)
         self.partition = partition
         """Replaced when the topic was deleted and created again."""
+        self.lingers = lingers
+        """Whether records may be added without the lock while a batch is open (``linger_ms`` > 0)."""
         self.route: TopicRoute | None = None
         """The topic's partitions, where one of them is current for records without a key."""
         self.lock = lock = Lock()
@@ -186,6 +192,8 @@ class PartitionQueue:
         """Batches whose callbacks are still to be called, in order."""
         self.draining = False
         """Whether a thread is appending the first sealed batch."""
+        self.is_looked_for = False
+        """Whether the timer came while a thread was appending: that one must see to the rest."""
         self.calling = False
         """Whether a thread is calling callbacks."""
         self.wake_at_ms: float | None = None
@@ -232,12 +240,12 @@ class PartitionQueue:
             or self._used_bytes() + size_bytes <= self._capacity_bytes
         )
 
-    def push(self, row: Row, size_bytes: int, value_bytes: int, *, lingers: bool) -> bool:
+    def push(self, row: Row, size_bytes: int, value_bytes: int) -> bool:
         """Add a record to the open batch; return whether there is room for another one like it.
 
-        With *lingers*, others like it may be added without the lock until the millisecond ends.
+        If the queue lingers, others like it may be added without the lock until the millisecond ends.
         """
-        self._stamp(lingers)
+        self._stamp()
         tail = self.tail
         tail.append(row)
         if len(tail) == 1:
@@ -291,7 +299,7 @@ class PartitionQueue:
         batch.number = self.last_number
         self.sealed.append(batch)
 
-    def _stamp(self, lingers: bool) -> None:
+    def _stamp(self) -> None:
         """Let the rows from here on have the present time."""
         now_ns = self._time_ns()
         now_ms = now_ns // 1_000_000
@@ -300,7 +308,7 @@ class PartitionQueue:
             stamps.append((0, now_ms))
         elif stamps[-1][1] != now_ms:
             stamps.append((len(self.tail), now_ms))
-        if lingers:
+        if self.lingers:
             self.high_s = 0.0  # while the two do not match, nobody is in the window
             self.low_s = now_ms / 1000
             self.high_s = (now_ms + 1) / 1000 - _CLOCK_ERROR_S
@@ -326,12 +334,14 @@ class PartitionQueue:
     # ---- without the lock
 
     def restamp(self) -> bool:
-        """Let the rows from here on have the present time; False when no batch is open."""
+        """Let the rows from here on have the present time; False when none may be added that way."""
+        if not self.lingers:
+            return False
         self.acquire()
         try:
             if not self.is_open:
                 return False
-            self._stamp(lingers=True)
+            self._stamp()
             return True
         finally:
             self.release()
@@ -389,8 +399,7 @@ class PartitionQueue:
         with self.lock:
             self.draining = False
             if done is not None:
-                self.last_number += 1
-                done.number = self.last_number
+                done.number = self.last_number  # not a new one: the open batch will get that
                 self.settling.append(done)
 
     def is_passed(self, number: int) -> bool:
@@ -457,7 +466,7 @@ def record_bytes(
     if value is not None:
         size += len(value)
     if key is not None:
-        size += len(key) + KEY_OVERHEAD_BYTES
+        size += len(key) + (KEY_OVERHEAD_BYTES if len(key) < 1 << 16 else 5)
     if timestamp_ms is not None:
         size += 8  # it may be far from the others
     for name, content in headers:
