@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from streamlog import Broker, ClosedError, Consumer, Producer, TopicPartition
+from streamlog.runtime import OsFileSystem
+from tests.support.hooked_files import HookedFileSystem
 
 
 def in_thread(target: Any) -> threading.Thread:
@@ -115,3 +117,53 @@ def test_a_call_during_the_close_of_the_broker_raises_closed_error(data_dir: str
     assert len(consumer.poll(1000)) == 3
     broker.close()
     assert len(errors) == 1
+
+
+def test_a_sync_that_the_close_of_the_broker_overtakes_is_no_error(
+    data_dir: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Closing syncs as well: there is nothing left to do, and nothing to complain about."""
+    filesystem = HookedFileSystem(OsFileSystem())
+    broker = Broker(data_dir, filesystem=filesystem)
+    with Producer(broker) as producer:
+        producer.send("t", b"v")
+    closing: list[threading.Thread] = []
+
+    def close_meanwhile(call: str, path: str) -> None:
+        if call == "sync" and not closing:
+            closing.append(in_thread(broker.close))
+            while not broker.closed:
+                pass
+            wait_until_closed()
+
+    def wait_until_closed() -> None:
+        with pytest.raises(ClosedError):
+            while True:
+                directory._check_open()
+
+    directory = broker._require_resources().directory
+    filesystem.hook = close_meanwhile
+    broker.sync()
+    closing[0].join(30)
+    assert caplog.text == ""
+    with Broker(data_dir) as broker:
+        assert broker.recovery_report.clean
+
+
+def test_a_sync_meets_a_topic_that_was_just_deleted_without_an_error(
+    data_dir: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    filesystem = HookedFileSystem(OsFileSystem())
+    with Broker(data_dir, filesystem=filesystem) as broker, Producer(broker) as producer:
+        for topic in ("first", "second"):
+            producer.send(topic, b"v").result()
+
+        def delete_second(call: str, path: str) -> None:
+            if call == "sync" and "first" in path:
+                filesystem.hook = lambda call, path: None
+                in_thread(lambda: broker.delete_topic("second")).join(30)
+
+        filesystem.hook = delete_second
+        broker.sync()
+        assert broker.topics() == ["first"]
+    assert caplog.text == ""

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from streamlog.config import TopicConfig
-from streamlog.errors import CorruptLogError, DataLossError, StorageError, UnsupportedFormatError
+from streamlog.errors import ClosedError, CorruptLogError, DataLossError, UnsupportedFormatError
 from streamlog.runtime import TEMPORARY_SUFFIX, DirectoryLock, Lock, Runtime
 from streamlog.storage.checkpoint_file import read_checkpoint, write_checkpoint
 from streamlog.storage.directory_state import STATE_NAME, DirectoryState
@@ -302,7 +302,7 @@ class DataDirectory:
             if known is log:
                 del self._logs[key]
                 self._state.checkpoints.pop(key, None)
-        log.discard(StorageError(f"{log.topic_partition}: the topic was deleted"))
+        log.discard(ClosedError(f"{log.topic_partition}: the topic was deleted"))
         delete_log_directory(self._filesystem, log.directory, self._state.generation)
 
     def delete_unopened_log(self, topic: str, partition: int) -> None:
@@ -373,7 +373,7 @@ class DataDirectory:
 
     def _check_open(self) -> None:
         if not self._open:
-            raise StorageError(f"{self.path}: the data directory is closed")
+            raise ClosedError(f"{self.path}: the data directory is closed")
 
 
 def _log_name(topic: str, partition: int) -> str:
