@@ -16,5 +16,8 @@ if google_crc32c.implementation != "c":  # pragma: no cover - depends on the ins
         f"{google_crc32c.implementation!r} one; install a binary wheel of google-crc32c for this platform"
     )
 
-#: ``crc32c(data) -> int`` of any contiguous bytes-like object. Threads: any.
+#: ``crc32c(data) -> int`` of bytes. Threads: any.
 crc32c: Callable[[bytes], int] = google_crc32c.value
+
+#: ``extend_crc32c(crc, data) -> int``: of what *crc* is the checksum of, followed by *data*. Threads: any.
+extend_crc32c: Callable[[int, bytes], int] = google_crc32c.extend

@@ -48,7 +48,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from streamlog.record.checksum import crc32c
+from streamlog.record.checksum import crc32c, extend_crc32c
 
 MAGIC = b"SLB\x01"
 HEADER_SIZE = 80
@@ -61,6 +61,7 @@ assert HEADER.size == HEADER_SIZE
 SINGLE_HEADER = struct.Struct("<12sIqI36sqq")
 assert SINGLE_HEADER.size == HEADER_SIZE
 _NO_COMMIT = bytes(8)
+_NO_COMMIT_CRC = crc32c(_NO_COMMIT)
 SINGLE_PREFIX = _NO_COMMIT + MAGIC
 _SINGLE_MIDDLE = struct.Struct("<iHBBIIiqhHI")
 assert _SINGLE_MIDDLE.size == 36
@@ -124,7 +125,7 @@ _as_header: Callable[[tuple[Any, ...]], BatchHeader] = partial(tuple.__new__, Ba
 
 def header_checksum(header: bytes) -> int:
     """Return the checksum of a whole header of 80 bytes, whatever its first eight hold."""
-    return crc32c(_NO_COMMIT + header[8:])
+    return extend_crc32c(_NO_COMMIT_CRC, header[8:])
 
 
 def aligned(size: int) -> int:
@@ -163,7 +164,7 @@ def read_header(header: bytes) -> BatchHeader | None:
     if (
         fields[2] != MAGIC
         or length != fields[3] + HEADER_SIZE
-        or fields[1] != crc32c(_NO_COMMIT + header[8:])  # header_checksum() without the call
+        or fields[1] != extend_crc32c(_NO_COMMIT_CRC, header[8:])  # header_checksum() uncalled
         or length > MAX_BATCH_BYTES
         or fields[4] < 0  # base_offset
         or fields[10] > fields[11] + 1  # record_count, last_offset_delta
