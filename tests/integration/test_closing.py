@@ -119,6 +119,26 @@ def test_a_call_during_the_close_of_the_broker_raises_closed_error(data_dir: str
     assert len(errors) == 1
 
 
+def test_a_producer_that_is_appending_a_told_record_can_be_closed() -> None:
+    """Another thread was between taking its turn and giving it back, with nothing queued."""
+    with Broker() as broker:
+        producer = Producer(broker)
+        producer.send("t", b"first")
+        partition = broker.partition("t", 0)
+        append = partition.log.append
+
+        def close_meanwhile(batch: Any) -> int:
+            partition.log.append = append  # type: ignore[method-assign]
+            in_thread(producer.close).join(30)
+            return append(batch)
+
+        partition.log.append = close_meanwhile  # type: ignore[method-assign]
+        told: list[int] = []
+        producer.send("t", b"v", on_delivery=lambda metadata, _: told.append(metadata.offset))
+        assert told == [1]
+        assert producer not in broker._clients
+
+
 def test_a_sync_that_the_close_of_the_broker_overtakes_is_no_error(
     data_dir: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -457,12 +457,11 @@ class Consumer(PositionCalls):
     def _close_for_broker(self) -> None:
         """Close because the broker closes. A thread that is polling is sent away first."""
         self._is_closing = True
-        closing = ClosedError(f"the broker is closing, and {self!r} with it")
-        self._loop.interrupt(closing)
+        self._guard.closing = ClosedError(f"the broker is closing, and {self!r} with it")
+        self._loop.interrupt(self._guard.closing)
         if not self._guard.try_acquire(True, _BROKER_PATIENCE_S):
-            self._guard.refuse_thread()
+            raise IllegalStateError(f"{self!r} is still in use by another thread")
         try:
-            self._guard.closing = closing
             self._loop.leave_last_records_to_their_reader()
             self.close()
         finally:

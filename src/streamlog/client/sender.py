@@ -207,7 +207,7 @@ class Sender:
         self._aborted = error
         with queue.lock:
             sealed = queue.sealed
-            kept = [sealed.popleft()] if queue.draining else []
+            kept = [sealed.popleft()] if queue.draining and sealed else []
             aborted = list(sealed)
             sealed.clear()
             sealed.extend(kept)
