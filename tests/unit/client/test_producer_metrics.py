@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from streamlog.client.buffer_pool import BufferPool
+from streamlog.client.producer_metrics import ProducerMetrics
+from streamlog.runtime import VirtualClock
+
+
+def queue(**counts: int) -> Any:
+    none = dict.fromkeys(
+        ("batch_count", "batch_records", "batch_bytes", "single_count", "single_bytes"), 0
+    )
+    return SimpleNamespace(**{**none, **counts})
+
+
+def test_before_the_first_record_all_is_zero(clock: VirtualClock) -> None:
+    metrics = ProducerMetrics().as_dict(BufferPool(50, clock), [queue()])
+    assert metrics.pop("buffer_available_bytes") == metrics.pop("buffer_total_bytes") == 50
+    assert set(metrics.values()) == {0}
+
+
+def test_batches_and_single_records_add_up(clock: VirtualClock) -> None:
+    metrics = ProducerMetrics()
+    metrics.failed(3)
+    metrics.retried(2)
+    metrics.split()
+    queues = [
+        queue(batch_count=2, batch_records=10, batch_bytes=1000),
+        queue(single_count=2, single_bytes=200),
+    ]
+    found = metrics.as_dict(BufferPool(50, clock), queues)
+    assert found == {
+        "record_send_total": 12,
+        "record_error_total": 3,
+        "record_retry_total": 2,
+        "request_total": 4,
+        "records_per_request_avg": 3.0,
+        "batch_size_avg": 300.0,
+        "batch_split_total": 1,
+        "buffer_available_bytes": 50,
+        "buffer_total_bytes": 50,
+        "waiting_threads": 0,
+    }
