@@ -78,14 +78,25 @@ def resync(
     if raw[_MAGIC_AT : _MAGIC_AT + 4] == MAGIC:
         length = int.from_bytes(raw[:4], "little")
         framed = HEADER_SIZE + int.from_bytes(raw[12:16], "little")
-        for size in (framed, length):
-            stop = position + aligned(size)
-            if stop < end and header_at(mapping, stop, end) is not None:
-                return find_next_batch(mapping, stop, end, min_offset)
+        # One of the two sizes may be what is damaged, and lead to a batch further on: the one that skips least is right.
+        frames = [position + aligned(size) for size in (framed, length) if size >= HEADER_SIZE]
+        followers = [h for stop in frames if (h := _header_behind(mapping, stop, end, min_offset))]
+        if followers:
+            return find_next_batch(mapping, min(followers)[1], end, min_offset)
         if length == 0 and int.from_bytes(raw[16:24], "little") == min_offset:
             # Torn: the process died in the middle of storing the next batch, so nothing can have been stored behind it.
             start = position + aligned(framed)
     return find_next_batch(mapping, start, end, min_offset)
+
+
+def _header_behind(
+    mapping: Mapping, position: int, end: int, min_offset: int
+) -> tuple[int, int] | None:
+    """Return (base offset, position) of the batch at *position* if there is a valid header of a later batch."""
+    header = header_at(mapping, position, end) if position < end else None
+    if header is None or header.base_offset < min_offset:
+        return None
+    return header.base_offset, position
 
 
 def is_zero(mapping: Mapping, start: int, end: int) -> bool:

@@ -270,7 +270,8 @@ class LogRecovery:
         return scanned.position, scanned.next_offset
 
     def _is_end(self, mapping: Mapping, position: int, size: int) -> bool:
-        return position >= size or is_zero(mapping, position, size)
+        # A rest of less than eight bytes holds nothing, whatever it is.
+        return position >= size & -8 or is_zero(mapping, position, size)
 
     def _find_good_behind(
         self, segments: list[Segment], mapping: Mapping, position: int, size: int, expected: int
@@ -311,7 +312,7 @@ class LogRecovery:
             self._append_refused = f"{segment.path}: byte {position}: damaged, and nothing readable follows: the end is unknown"
             resume_position, resume_offset = position, expected
         next_good = None if self._append_refused else resume_offset
-        recovery.damaged_ranges.append(DamagedRange(expected, next_good, segment.path, position))
+        self._note_damage(DamagedRange(expected, next_good, segment.path, position))
         recovery.message = (
             f"{segment.path}: byte {position}: expected the batch of offset {expected}, found damaged bytes; "
             f"readable again from offset {next_good}"
@@ -328,9 +329,14 @@ class LogRecovery:
         )
         if not self._power_failed:
             self._recovery.outcome = RecoveryOutcome.DAMAGED
-            self._recovery.damaged_ranges.append(
-                DamagedRange(expected, following.base_offset, segment.path, position)
-            )
+            self._note_damage(DamagedRange(expected, following.base_offset, segment.path, position))
+
+    def _note_damage(self, found: DamagedRange) -> None:
+        ranges = self._recovery.damaged_ranges
+        if ranges and ranges[-1].next_good_offset == found.first_bad_offset:
+            ranges[-1] = attrs.evolve(ranges[-1], next_good_offset=found.next_good_offset)
+        else:
+            ranges.append(found)
 
     def _cut_at(
         self,

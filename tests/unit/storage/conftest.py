@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streamlog.runtime import MemoryFileSystem, OsFileSystem
-from streamlog.storage import data_directory
+from streamlog.storage import directory_state
 from tests.support.storage import Disk, Store
 
 if TYPE_CHECKING:
@@ -48,6 +48,6 @@ def reboot(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def restart() -> None:
         name = f"boot {next(boots)}"
-        monkeypatch.setattr(data_directory, "boot_id", lambda: name)
+        monkeypatch.setattr(directory_state, "boot_id", lambda: name)
 
     return restart
