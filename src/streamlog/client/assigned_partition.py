@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from streamlog.client.record_slice import RecordSlice
+from streamlog.client.record_slice import Part
 from streamlog.structs import TopicPartition
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class AssignedPartition:
         self.read_ahead = -1
         self.read_size_bytes = FIRST_READ_BYTES
         """How much the next read asks for: more each time, from little after a seek."""
-        self.rest: RecordSlice | None = None
+        self.rest: Part | None = None
         """What is left of the batch that is being returned in parts."""
         self.pending: Iterator[BatchView] = iter(())
         """The batches after it that were read already."""

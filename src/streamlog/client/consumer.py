@@ -234,10 +234,10 @@ class Consumer(PositionCalls):
             if timeout_ms < 0:
                 raise ValueError(f"poll: expected a timeout of 0 ms or more, found {timeout_ms}")
             self._iteration = None
-            slices = self._loop.poll(timeout_ms, limit)
-            if not slices:
+            groups = self._loop.poll(timeout_ms, limit)
+            if not groups:
                 return EMPTY
-            records = ConsumerRecords(slices)
+            records = ConsumerRecords(groups)
             self._fetcher.deliver()
             if self._interceptors.is_consuming:
                 return self._interceptors.on_consume(records)
@@ -259,9 +259,9 @@ class Consumer(PositionCalls):
                 record = None if iteration is None else iteration.next()
                 if record is not None:
                     return record
-                slices = self._loop.poll(None, self._limit)
-                records = self._interceptors.on_consume(ConsumerRecords(slices))
-                self._iteration = RecordIteration(records, slices, self._subscription.assigned)
+                groups = self._loop.poll(None, self._limit)
+                records = self._interceptors.on_consume(ConsumerRecords(groups))
+                self._iteration = RecordIteration(records, self._fetcher.taken_from)
 
     def pause(self, *partitions: TopicPartition | Iterable[TopicPartition]) -> None:
         """Return nothing from *partitions* until `resume`; they stay assigned (CON-7).

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from streamlog.client.record_slice import RecordSlice
+from streamlog.client.record_slice import Part, records_of
 from streamlog.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
 
@@ -22,26 +22,30 @@ class ConsumerRecords:
     of a batch at a time. Immutable; threads: one at a time. Source: Kafka ``ConsumerRecords``.
     """
 
-    __slots__ = ("_count", "_slices")
+    __slots__ = ("_count", "_groups")
 
-    def __init__(self, slices: Sequence[RecordSlice] = ()) -> None:
-        self._slices = slices
+    def __init__(self, groups: Sequence[tuple[TopicPartition, Sequence[Part]]] = ()) -> None:
+        # A partition may come twice, but never without records.
+        self._groups = groups
         self._count = -1
 
     def __len__(self) -> int:
         count = self._count
         if count < 0:
-            count = self._count = sum([part.stop - part.start for part in self._slices])
+            count = sum([part.record_count for _, parts in self._groups for part in parts])
+            self._count = count
         return count
 
     def __bool__(self) -> bool:
-        return bool(self._slices)
+        return bool(self._groups)
 
     def __iter__(self) -> Iterator[ConsumerRecord]:
-        slices = self._slices
-        if len(slices) == 1:
-            return slices[0].records()
-        return chain.from_iterable(map(RecordSlice.records, slices))
+        pieces = [
+            records_of(topic_partition, part)
+            for topic_partition, parts in self._groups
+            for part in parts
+        ]
+        return pieces[0] if len(pieces) == 1 else chain.from_iterable(pieces)
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{tp}: {len(self.records(tp))}" for tp in self.partitions)
@@ -55,7 +59,7 @@ class ConsumerRecords:
     @property
     def partitions(self) -> tuple[TopicPartition, ...]:
         """The partitions that records came from, in the order of `records`; none is empty."""
-        return tuple(dict.fromkeys(part.topic_partition for part in self._slices))
+        return tuple(dict.fromkeys(topic_partition for topic_partition, _ in self._groups))
 
     @property
     def next_offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
@@ -63,10 +67,10 @@ class ConsumerRecords:
         processed (KIP-1094).
         """
         return {
-            part.topic_partition: OffsetAndMetadata(
-                part.next_offset, leader_epoch=part.view.leader_epoch
+            topic_partition: OffsetAndMetadata(
+                parts[-1].next_offset, leader_epoch=parts[-1].leader_epoch
             )
-            for part in self._slices
+            for topic_partition, parts in self._groups
         }
 
     def values(self) -> list[Any]:
@@ -74,21 +78,21 @@ class ConsumerRecords:
 
         Decodes nothing but the values: the fast way to read when keys and offsets do not matter.
         """
-        slices = iter(self._slices)
-        first = next(slices, None)
-        if first is None:
-            return []
-        values = first.values()
-        for part in slices:
-            values += part.values()
-        return values
+        values: list[Any] | None = None
+        for _, parts in self._groups:
+            for part in parts:
+                if values is None:
+                    values = part.values()  # a list of our own, to which the others are added
+                else:
+                    values += part.values()
+        return [] if values is None else values
 
     def records(self, source: TopicPartition | str) -> list[ConsumerRecord]:
         """Return the records of one partition, or of one topic by its name; none gives an empty list."""
         if isinstance(source, str):
-            chosen = [part for part in self._slices if part.topic_partition.topic == source]
+            chosen = [group for group in self._groups if group[0].topic == source]
         else:
-            chosen = [part for part in self._slices if part.topic_partition == source]
+            chosen = [group for group in self._groups if group[0] == source]
         return list(ConsumerRecords(chosen))
 
 

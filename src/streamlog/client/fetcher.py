@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from streamlog.client.assigned_partition import AssignedPartition
 from streamlog.client.min_bytes_gate import NEVER, MinBytesGate
-from streamlog.client.record_slice import RecordSlice
+from streamlog.client.record_slice import Part, RecordSlice, as_slice, split_part
 from streamlog.errors import (
     CorruptLogError,
     CorruptRecordError,
@@ -19,7 +19,7 @@ from streamlog.errors import (
 from streamlog.record import BatchView
 from streamlog.record.layout import CONTROL_BIT
 from streamlog.record.serialization import Deserializer, resolve_deserializer
-from streamlog.structs import Isolation
+from streamlog.structs import Isolation, TopicPartition
 
 if TYPE_CHECKING:
     from streamlog.broker.partition import Partition
@@ -31,6 +31,9 @@ _READ_BYTES = 128 * 1024
 A read is a copy out of a map, so that larger ones would save nothing. After a seek it takes three reads
 to get there, which halves the time of reading one record somewhere."""
 _READ_GROWTH = 4
+
+Group = tuple[TopicPartition, list[Part]]
+"""Records of one partition, at least one, in offset order."""
 
 ResetHandler = Callable[[AssignedPartition, OffsetOutOfRangeError], None]
 
@@ -65,8 +68,8 @@ class Fetcher:
         self._turn = 0
         # Whether there may be records that no signal will announce.
         self._may_have_more = False
-        # Whose records the last call took.
-        self._taken_from: list[AssignedPartition] = []
+        self.taken_from: list[AssignedPartition] = []
+        """The partitions that the last `collect` looked at."""
         # What the present call may still read, in all, and whether that kept it from reading.
         self._budget_bytes = 0
         self._is_cut = False
@@ -130,7 +133,7 @@ class Fetcher:
         """When waiting for ``fetch_min_bytes`` ends; infinity when nobody waits for that."""
         return NEVER if self._gate is None else self._gate.due_ms
 
-    def collect(self, limit: int, now_ms: float) -> list[RecordSlice]:
+    def collect(self, limit: int, now_ms: float) -> list[Group]:
         """Take up to *limit* records out of the buffers, reading as needed; none gives an empty list.
 
         The positions stay where they are: `deliver` moves them once the records are on their way to
@@ -146,8 +149,8 @@ class Fetcher:
         gate = self._gate
         if gate is not None and not gate.is_open(self._partitions, now_ms):
             return []
-        slices: list[RecordSlice] = []
-        self._taken_from.clear()
+        groups: list[Group] = []
+        self.taken_from = []
         self._budget_bytes = self._max_bytes
         self._is_cut = False
         partitions = self._partitions
@@ -155,82 +158,85 @@ class Fetcher:
             assigned = partitions[self._turn]
             following = self._turn + 1 if self._turn + 1 < len(partitions) else 0
             try:
-                limit -= self._take(assigned, limit, slices)
+                limit -= self._take(assigned, limit, groups)
             except StreamlogError:
                 assigned.drop_buffer()
-                if slices:
-                    return slices  # the next call starts here and meets the error first
+                if groups:
+                    return groups  # the next call starts here and meets the error first
                 self._turn = following
                 raise
             self._turn = following
             if not limit:
-                return slices
+                return groups
         self._may_have_more = self._is_cut
-        return slices
+        return groups
 
     def deliver(self) -> None:
         """Move the positions past what `collect` took (CON-4)."""
-        for assigned in self._taken_from:
+        for assigned in self.taken_from:
             assigned.deliver()
 
-    def _take(self, assigned: AssignedPartition, limit: int, slices: list[RecordSlice]) -> int:
-        """Append up to *limit* records of one partition to *slices*; return how many."""
+    def _take(self, assigned: AssignedPartition, limit: int, groups: list[Group]) -> int:
+        """Add up to *limit* records of one partition to *groups*, also those before one that raises;
+        return how many.
+        """
         if assigned.partition is None or assigned.position is None or assigned.paused:
             return 0
         if assigned.taken != assigned.position:
             assigned.rewind()  # taken by a call that did not get as far as returning it
-        self._taken_from.append(assigned)
+        self.taken_from.append(assigned)
+        parts: list[Part] = []
         left = limit
         seen_end = -1
         budget_bytes = self._max_partition_bytes
-        while left:
-            part = assigned.rest or self._next_batch(assigned)
-            if part is None:
-                if assigned.read_ahead == seen_end:
-                    break  # what was appended since then has set the signal
-                read_bytes = self._read(assigned, budget_bytes)
-                if not read_bytes:
-                    break
-                seen_end = self._end_offset
-                budget_bytes -= read_bytes
-                continue
-            count = part.stop - part.start
-            assigned.rest = None
-            if count > left:
-                count = left
-                part, assigned.rest = part.split(left)
-            if self._deserializes:
-                self._deserialize(assigned, part, slices)
-            slices.append(part)
-            left -= count
-            assigned.taken, assigned.taken_epoch = part.next_offset, part.view.leader_epoch
+        try:
+            while left:
+                part = assigned.rest or self._next_part(assigned)
+                if part is None:
+                    if assigned.read_ahead == seen_end:
+                        break  # what was appended since then has set the signal
+                    read_bytes = self._read(assigned, budget_bytes)
+                    if not read_bytes:
+                        break
+                    seen_end = self._end_offset
+                    budget_bytes -= read_bytes
+                    continue
+                assigned.rest = None
+                if part.record_count > left:
+                    part, assigned.rest = split_part(part, left)
+                if self._deserializes:
+                    part = self._deserialize(assigned, part, parts)
+                parts.append(part)
+                left -= part.record_count
+                assigned.taken = part.next_offset
+        finally:
+            if parts:
+                assigned.taken_epoch = parts[-1].leader_epoch
+                groups.append((assigned.topic_partition, parts))
         if left == limit:
             assigned.deliver()  # nothing but control records, if anything
         return limit - left
 
-    def _next_batch(self, assigned: AssignedPartition) -> RecordSlice | None:
+    def _next_part(self, assigned: AssignedPartition) -> Part | None:
         """Return what is to be returned of the next batch that has any of it; None when the buffer is
         empty. Batches without move the position (LOG-8).
         """
         for view in assigned.pending:
-            next_offset = view.next_offset
-            if next_offset <= assigned.taken:
-                continue
-            if view.attributes & CONTROL_BIT:
-                assigned.taken = next_offset
+            if view.attributes & CONTROL_BIT or view.record_count == 0:
+                assigned.taken = max(assigned.taken, view.next_offset)
                 continue
             if self._check_crcs:
                 try:
                     view.check()
                 except CorruptRecordError as error:
                     raise _damaged(assigned, error, view) from error
-            start, stop = 0, view.record_count
-            if view.base_offset < assigned.taken:
-                # A read begins at the start of the batch that holds the position (LOG-7).
-                start = bisect_left(view.offsets(), assigned.taken)
-            if start < stop:
-                return RecordSlice(assigned.topic_partition, view, start, stop, next_offset)
-            assigned.taken = next_offset
+            if view.base_offset >= assigned.taken:
+                return view
+            # A read begins at the start of the batch that holds the position (LOG-7).
+            start = bisect_left(view.offsets(), assigned.taken)
+            if start < view.record_count:
+                return RecordSlice(view, start, view.record_count, view.next_offset)
+            assigned.taken = max(assigned.taken, view.next_offset)
         return None
 
     def _read(self, assigned: AssignedPartition, budget_bytes: int) -> int:
@@ -267,9 +273,9 @@ class Fetcher:
         return read_bytes
 
     def _deserialize(
-        self, assigned: AssignedPartition, part: RecordSlice, slices: list[RecordSlice]
-    ) -> None:
-        """Decode *part* now; at a record that cannot be, keep what precedes it and raise."""
+        self, assigned: AssignedPartition, part: Part, parts: list[Part]
+    ) -> RecordSlice:
+        """Return *part* decoded; at a record that cannot be, add what precedes it and raise."""
         topic = assigned.topic_partition.topic
         found = self._deserializers.get(topic)
         if found is None:
@@ -278,13 +284,14 @@ class Fetcher:
                 resolve_deserializer(key_spec, topic, "key"),
                 resolve_deserializer(value_spec, topic, "value"),
             )
-        error = part.deserialize(*found)
+        decoded = as_slice(part)
+        error = decoded.deserialize(assigned.topic_partition, *found)
         if error is not None:
-            if len(part):
-                slices.append(part)
-                assigned.taken_epoch = part.view.leader_epoch
-            assigned.taken = part.next_offset
+            assigned.taken = decoded.next_offset
+            if decoded.record_count:
+                parts.append(decoded)
             raise error
+        return decoded
 
 
 def _damaged(

@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
     from streamlog.client.assigned_partition import AssignedPartition
     from streamlog.client.commits import OffsetCommitter, Offsets
-    from streamlog.client.fetcher import Fetcher
+    from streamlog.client.fetcher import Fetcher, Group
     from streamlog.client.membership import Membership
     from streamlog.client.positions import PositionFinder
-    from streamlog.client.record_slice import RecordSlice
     from streamlog.client.subscription import SubscriptionState
     from streamlog.config import ConsumerConfig
     from streamlog.runtime import Signal
@@ -81,19 +80,19 @@ class PollLoop:
 
     # ---- one poll
 
-    def poll(self, timeout_ms: float | None, limit: int) -> list[RecordSlice]:
+    def poll(self, timeout_ms: float | None, limit: int) -> list[Group]:
         """Return up to *limit* records, as soon as there are any; none when the time is up.
 
         None waits without a limit. The positions do not move: see `deliver`.
         """
         now_ms = self._monotonic_ms()
         self._maintain(now_ms)
-        slices = self._fetcher.collect(limit, now_ms)
-        if not slices and timeout_ms != 0:
-            slices = self._wait(now_ms, timeout_ms, limit)
-        if slices:
+        groups = self._fetcher.collect(limit, now_ms)
+        if not groups and timeout_ms != 0:
+            groups = self._wait(now_ms, timeout_ms, limit)
+        if groups:
             self._reader = get_ident()
-        return slices
+        return groups
 
     def _maintain(self, now_ms: float) -> None:
         """Do what is due, which is nothing most of the time."""
@@ -117,7 +116,7 @@ class PollLoop:
             pause_ms = self._auto_commit_ms if is_done else _RETRY_BACKOFF_MS
             self._next_auto_commit_ms = now_ms + pause_ms
 
-    def _wait(self, now_ms: float, timeout_ms: float | None, limit: int) -> list[RecordSlice]:
+    def _wait(self, now_ms: float, timeout_ms: float | None, limit: int) -> list[Group]:
         deadline_ms = _NEVER if timeout_ms is None else now_ms + timeout_ms
         session = self._session
         try:
@@ -134,9 +133,9 @@ class PollLoop:
                 self._fetcher.look_again()
                 now_ms = self._monotonic_ms()
                 self._maintain(now_ms)
-                slices = self._fetcher.collect(limit, now_ms)
-                if slices or now_ms >= deadline_ms:
-                    return slices
+                groups = self._fetcher.collect(limit, now_ms)
+                if groups or now_ms >= deadline_ms:
+                    return groups
         finally:
             if session is not None:
                 session.last_poll_ms = self._monotonic_ms()

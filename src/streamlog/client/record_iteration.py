@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 
 from streamlog.client.assigned_partition import AssignedPartition
 from streamlog.client.consumer_records import ConsumerRecords
-from streamlog.client.record_slice import RecordSlice
-from streamlog.structs import ConsumerRecord, TopicPartition
+from streamlog.structs import ConsumerRecord
 
 
 class RecordIteration:
@@ -19,25 +18,14 @@ class RecordIteration:
     consumer's. Source: kafka-python ``KafkaConsumer.__next__``.
     """
 
-    def __init__(
-        self,
-        records: ConsumerRecords,
-        slices: Sequence[RecordSlice],
-        assigned: Mapping[TopicPartition, AssignedPartition],
-    ) -> None:
+    def __init__(self, records: ConsumerRecords, taken_from: Iterable[AssignedPartition]) -> None:
         self._records = iter(records)
-        self._ends = {
-            part.topic_partition: (part.next_offset, part.view.leader_epoch) for part in slices
-        }
-        self._assigned = {
-            topic_partition: (assigned[topic_partition], assigned[topic_partition].version)
-            for topic_partition in self._ends
-        }
+        self._taken_from = {one.topic_partition: (one, one.version) for one in taken_from}
 
     def next(self) -> ConsumerRecord | None:
         """Return the next record and move the position past it; None when there is none left."""
         for record in self._records:
-            found = self._assigned.get(record.topic_partition)
+            found = self._taken_from.get(record.topic_partition)
             if found is not None:
                 assigned, version = found
                 if assigned.version != version:
@@ -46,8 +34,8 @@ class RecordIteration:
                 assigned.leader_epoch = record.leader_epoch
             return record
         # Past the end of the last batch, whose last records compaction may have removed (LOG-8).
-        for topic_partition, (assigned, version) in self._assigned.items():
+        for assigned, version in self._taken_from.values():
             if assigned.version == version:
-                assigned.position, assigned.leader_epoch = self._ends[topic_partition]
-        self._assigned = {}
+                assigned.deliver()
+        self._taken_from = {}
         return None

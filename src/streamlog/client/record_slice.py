@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
 from typing import Any, cast
@@ -56,152 +56,103 @@ class DecodedColumns:
 
 
 class RecordSlice:
-    """Consecutive records of one batch, as one poll returns them: all of it, as a rule.
+    """Consecutive records of one batch, or all of them once they went through deserializers.
 
-    Made by the fetcher, which also sets ``columns`` when the batch is returned in several parts.
-    Immutable once poll has returned.
+    Has what a `BatchView` has, so that a whole batch needs no slice: ``record_count``,
+    ``next_offset``, ``leader_epoch``, `values`; and `records_of` takes either. Immutable once poll
+    has returned it.
     """
 
     __slots__ = (
         "_keys",
         "_values",
         "columns",
+        "leader_epoch",
         "next_offset",
+        "record_count",
         "start",
         "stop",
-        "topic_partition",
         "view",
     )
 
     def __init__(
         self,
-        topic_partition: TopicPartition,
         view: BatchView,
         start: int,
         stop: int,
         next_offset: int,
         columns: DecodedColumns | None = None,
     ) -> None:
-        self.topic_partition = topic_partition
         self.view = view
         self.start = start
         self.stop = stop
         """The records at positions start .. stop - 1 of the batch."""
+        self.record_count = stop - start
         self.next_offset = next_offset
         """Where to read on after these: past the end of the batch when they are its last (LOG-8)."""
-        self.columns = columns
+        self.leader_epoch = view.leader_epoch
+        self.columns = columns or DecodedColumns(view)
+        """Shared with the other slices of the batch."""
         self._values: list[Any] | None = None
         self._keys: list[Any] | None = None
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    @property
-    def offsets(self) -> Sequence[int]:
-        """The offset of each record."""
-        offsets = self.view.offsets()
-        if self.start == 0 and self.stop == self.view.record_count:
-            return offsets
-        return offsets[self.start : self.stop]
 
     def split(self, count: int) -> tuple[RecordSlice, RecordSlice]:
         """Return the first *count* records, which are fewer than there are, and the others."""
         view, middle = self.view, self.start + count
-        columns = self.columns or DecodedColumns(view)
         next_offset = view.offsets()[middle - 1] + 1
-        name = self.topic_partition
         return (
-            RecordSlice(name, view, self.start, middle, next_offset, columns),
-            RecordSlice(name, view, middle, self.stop, self.next_offset, columns),
+            RecordSlice(view, self.start, middle, next_offset, self.columns),
+            RecordSlice(view, middle, self.stop, self.next_offset, self.columns),
         )
 
-    # ---- what the user gets
+    @property
+    def offsets(self) -> Sequence[int]:
+        """The offset of each record."""
+        return self.view.offsets()[self.start : self.stop]
 
     def values(self) -> list[Any]:
         """Return the values of these records in a list of the caller's own."""
         if self._values is not None:
             return self._values[:]
-        if self.columns is not None:
-            return self.columns.values()[self.start : self.stop]
-        values = self.view.values()
-        return values if self.start == 0 and self.stop == len(values) else self._cut(values)
+        return self.columns.values()[self.start : self.stop]
 
-    def records(self) -> Iterator[ConsumerRecord]:
+    def records(self, topic_partition: TopicPartition) -> Iterator[ConsumerRecord]:
         """Return an iterator that makes the records as it goes; nothing runs in Python per record."""
-        view = self.view
-        if self.columns is None and view.has_values_only:
-            return self._plain_records(view)
-        columns = self.columns or view
-        cut = self._cut
+        columns, cut, view = self.columns, self._cut, self.view
         raw_values, raw_keys, headers = columns.values(), columns.keys(), columns.headers()
         raw_values = cut(raw_values)
-        values = raw_values if self._values is None else self._values
-        if raw_keys is not None:
-            raw_keys = cut(raw_keys)
-        keys = raw_keys if self._keys is None else self._keys
-        topic, number = self.topic_partition
-        return cast(
-            "Iterator[ConsumerRecord]",
-            map(
-                _make_record,
-                zip(
-                    repeat(topic),
-                    repeat(number),
-                    self.offsets,
-                    cut(columns.timestamps_ms()),
-                    repeat(view.timestamp_type),
-                    repeat(None) if keys is None else keys,
-                    values,
-                    repeat(()) if headers is None else cut(headers),
-                    repeat(view.leader_epoch),
-                    repeat(-1) if raw_keys is None else _sizes(raw_keys),
-                    _sizes(raw_values),
-                ),
-            ),
-        )
-
-    def _plain_records(self, view: BatchView) -> Iterator[ConsumerRecord]:
-        """As `records` for a batch without keys, headers and timestamps of their own."""
-        values = self._cut(view.values())
-        topic, number = self.topic_partition
-        return cast(
-            "Iterator[ConsumerRecord]",
-            map(
-                _make_record,
-                zip(
-                    repeat(topic),
-                    repeat(number),
-                    self.offsets,
-                    repeat(view.common_timestamp_ms),
-                    repeat(view.timestamp_type),
-                    repeat(None),
-                    values,
-                    repeat(()),
-                    repeat(view.leader_epoch),
-                    repeat(-1),
-                    _sizes(values),
-                ),
-            ),
+        raw_keys = None if raw_keys is None else cut(raw_keys)
+        return _records(
+            topic_partition,
+            view,
+            self.offsets,
+            cut(columns.timestamps_ms()),
+            raw_keys if self._keys is None else self._keys,
+            raw_values if self._values is None else self._values,
+            None if headers is None else cut(headers),
+            repeat(-1) if raw_keys is None else _sizes(raw_keys),
+            _sizes(raw_values),
         )
 
     def _cut(self, column: list[Any]) -> list[Any]:
         """Return the part of *column* that belongs to these records; *column* itself when it is all."""
-        if self.start == 0 and self.stop == len(column):
+        if self.record_count == len(column):
             return column
         return column[self.start : self.stop]
 
     # ---- deserializers
 
     def deserialize(
-        self, key_deserializer: Deserializer | None, value_deserializer: Deserializer | None
+        self,
+        topic_partition: TopicPartition,
+        key_deserializer: Deserializer | None,
+        value_deserializer: Deserializer | None,
     ) -> RecordDecodeError | None:
         """Decode keys and values now; return what is wrong with the first record that cannot be.
 
-        The slice then ends before that record, and may be empty.
+        The slice then ends before that record, and may be empty. *topic_partition* is for the error.
         """
         columns = self.columns
-        if columns is None:
-            columns = self.columns = DecodedColumns(self.view)
         values, keys = self._cut(columns.values()), columns.keys()
         if keys is not None:
             keys = self._cut(keys)
@@ -211,7 +162,8 @@ class RecordSlice:
             if key_deserializer is not None and keys is not None:
                 self._keys = list(map(key_deserializer, keys))
         except RecordDecodeError:
-            return self._cut_before_bad_record(keys, values, key_deserializer, value_deserializer)
+            bad = self._cut_before_bad_record(keys, values, key_deserializer, value_deserializer)
+            return None if bad is None else self._locate(topic_partition, bad)
         return None
 
     def _cut_before_bad_record(
@@ -231,26 +183,106 @@ class RecordSlice:
                 if value_deserializer is not None:
                     good_values.append(value_deserializer(value))
             except RecordDecodeError as error:
-                found = self._at(index, error)
+                found = error
+                self.next_offset = self.offsets[index]
                 self.stop = self.start + index
-                self.next_offset = cast("int", found.offset)
+                self.record_count = index
                 break
-        count = len(self)
+        count = self.record_count
         self._values = good_values[:count] if value_deserializer is not None else None
         has_keys = key_deserializer is not None and keys is not None
         self._keys = good_keys[:count] if has_keys else None
         return found
 
-    def _at(self, index: int, error: RecordDecodeError) -> RecordDecodeError:
-        offset = self.offsets[index]
+    def _locate(
+        self, topic_partition: TopicPartition, error: RecordDecodeError
+    ) -> RecordDecodeError:
+        """Return *error* with the place of the record behind these."""
+        offset = self.next_offset
         located = RecordDecodeError(
-            f"{self.topic_partition} at offset {offset}: {error}; seek past it to go on",
-            topic_partition=self.topic_partition,
+            f"{topic_partition} at offset {offset}: {error}; seek past it to go on",
+            topic_partition=topic_partition,
             offset=offset,
             origin=error.origin,
         )
         located.__cause__ = error.__cause__ or error
         return located
+
+
+Part = BatchView | RecordSlice
+"""What one poll returns of one batch: all of it, as a rule."""
+
+
+def split_part(part: Part, count: int) -> tuple[RecordSlice, RecordSlice]:
+    """Return the first *count* records of *part*, which are fewer than there are, and the others."""
+    return as_slice(part).split(count)
+
+
+def as_slice(part: Part) -> RecordSlice:
+    """Return *part* as a slice of its batch."""
+    if isinstance(part, RecordSlice):
+        return part
+    return RecordSlice(part, 0, part.record_count, part.next_offset)
+
+
+def records_of(topic_partition: TopicPartition, part: Part) -> Iterator[ConsumerRecord]:
+    """Return an iterator that makes the records of *part* as it goes."""
+    if isinstance(part, RecordSlice):
+        return part.records(topic_partition)
+    values = part.values()
+    if part.has_values_only:
+        return _records(
+            topic_partition,
+            part,
+            part.offsets(),
+            repeat(part.common_timestamp_ms),
+            None,
+            values,
+            None,
+            repeat(-1),
+            _sizes(values),
+        )
+    keys = part.keys()
+    return _records(
+        topic_partition,
+        part,
+        part.offsets(),
+        part.timestamps_ms(),
+        keys,
+        values,
+        part.headers(),
+        repeat(-1) if keys is None else _sizes(keys),
+        _sizes(values),
+    )
+
+
+def _records(
+    topic_partition: TopicPartition,
+    view: BatchView,
+    offsets: Iterable[int],
+    timestamps_ms: Iterable[int],
+    keys: Iterable[Any] | None,
+    values: Iterable[Any],
+    headers: Iterable[Headers] | None,
+    key_sizes: Iterable[int],
+    value_sizes: Iterable[int],
+) -> Iterator[ConsumerRecord]:
+    # The columns that do not end, by repeat(), end with the others. All of it runs in C.
+    topic, number = topic_partition
+    columns = zip(
+        repeat(topic),
+        repeat(number),
+        offsets,
+        timestamps_ms,
+        repeat(view.timestamp_type),
+        repeat(None) if keys is None else keys,
+        values,
+        repeat(()) if headers is None else headers,
+        repeat(view.leader_epoch),
+        key_sizes,
+        value_sizes,
+    )
+    return cast("Iterator[ConsumerRecord]", map(_make_record, columns))
 
 
 def _sizes(column: list[bytes | None]) -> Iterator[int]:

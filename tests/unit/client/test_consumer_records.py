@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from streamlog.client.consumer_records import EMPTY, ConsumerRecords
-from streamlog.client.record_slice import RecordSlice
+from streamlog.client.record_slice import as_slice
 from streamlog.record import BatchView, build_batch
 from streamlog.record.layout import HEADER_SIZE, BatchHeader
 from streamlog.structs import OffsetAndMetadata, TopicPartition
@@ -18,14 +18,14 @@ def view(base_offset: int, *values: bytes) -> BatchView:
     return BatchView(header, body)
 
 
-def whole(partition: TopicPartition, base_offset: int, *values: bytes) -> RecordSlice:
-    batch = view(base_offset, *values)
-    return RecordSlice(partition, batch, 0, len(values), batch.next_offset)
-
-
 def records() -> ConsumerRecords:
     return ConsumerRecords(
-        [whole(A0, 7, b"1", b"2"), whole(B0, 0, b"3"), whole(A1, 4, b"4"), whole(A0, 9, b"5")]
+        [
+            (A0, [view(7, b"1", b"2")]),
+            (B0, [view(0, b"3")]),
+            (A1, [as_slice(view(4, b"4"))]),
+            (A0, [view(9, b"5")]),
+        ]
     )
 
 
@@ -73,7 +73,7 @@ def test_lists_belong_to_the_caller() -> None:
     found = records()
     found.values().clear()
     assert len(found.values()) == 5
-    one = ConsumerRecords([whole(A0, 0, b"1", b"2")])
+    one = ConsumerRecords([(A0, [view(0, b"1", b"2")])])
     one.values().clear()
     assert one.values() == [b"1", b"2"]
 

@@ -6,7 +6,6 @@ from streamlog.broker.broker import Broker
 from streamlog.client.assigned_partition import AssignedPartition
 from streamlog.client.consumer_records import ConsumerRecords
 from streamlog.client.record_iteration import RecordIteration
-from streamlog.client.record_slice import RecordSlice
 from streamlog.structs import TopicPartition
 from tests.support.consuming import T0, T1, fill
 
@@ -14,14 +13,15 @@ from tests.support.consuming import T0, T1, fill
 def iteration(
     broker: Broker, *partitions: TopicPartition
 ) -> tuple[RecordIteration, dict[Any, Any]]:
-    slices, assigned = [], {}
+    groups, assigned = [], {}
     for name in partitions:
         fill(broker, 2, name, per_batch=2)
         (view,) = broker.partition(*name).read_batches(0, 1, 2)
-        slices.append(RecordSlice(name, view, 0, 2, view.next_offset))
+        groups.append((name, [view]))
         one = assigned[name] = AssignedPartition(name)
         one.move_to(0)
-    return RecordIteration(ConsumerRecords(slices), slices, assigned), assigned
+        one.taken, one.taken_epoch = 2, 0
+    return RecordIteration(ConsumerRecords(groups), assigned.values()), assigned
 
 
 def test_position_follows_each_record(broker: Broker) -> None:
@@ -51,8 +51,6 @@ def test_partition_that_moved_meanwhile_is_left_out_and_left_alone(broker: Broke
 def test_records_left_out_by_an_interceptor_count_as_read(broker: Broker) -> None:
     broker.create_topic("t")
     _, assigned = iteration(broker, T0)
-    (view,) = broker.partition("t", 0).read_batches(0, 1, 2)
-    part = RecordSlice(T0, view, 0, 2, view.next_offset)
-    turn = RecordIteration(ConsumerRecords(), [part], assigned)
+    turn = RecordIteration(ConsumerRecords(), assigned.values())
     assert turn.next() is None
     assert assigned[T0].position == 2
