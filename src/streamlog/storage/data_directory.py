@@ -367,6 +367,7 @@ class DataDirectory:
     def abandon(self, reason: Exception) -> None:
         """In a forked child: drop files and lock without touching what they hold. Any use raises *reason* from now on."""
         self._open = False
+        self._checkpoint_lock = Lock()
         for log in self._logs.values():
             log.abandon(reason)
         self._lock.abandon()

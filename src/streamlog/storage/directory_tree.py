@@ -55,7 +55,8 @@ def make_durable_directory(filesystem: FileSystem, path: str) -> None:
     while not filesystem.exists(at):
         made.append(at)
         at = parent_path(at)
-    filesystem.make_dir(path)
+    if made:
+        filesystem.make_dir(path)
     for directory in made:
         try:
             filesystem.sync_dir(parent_path(directory))

@@ -71,5 +71,6 @@ class LogSegments:
 
     def abandon(self) -> None:
         """Have every segment drop its files, taking no lock: for the child of a fork."""
+        self._lock = Lock()
         for segment in list(self._by_base_offset.values()):
             segment.abandon()

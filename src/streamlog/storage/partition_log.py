@@ -439,6 +439,10 @@ class PartitionLog(TrimmableLog):
 
     def abandon(self, reason: Exception) -> None:
         """Drop every file and take no lock: for the child of a fork. Any use raises *reason* from now on."""
+        # New locks: the old ones may be held by threads that only the parent has.
+        self.lock = TokenLock()
+        self._take, self._give = self.lock.take, self.lock.give
+        self._group_commit = GroupCommit(self._sync_segments, lambda: str(self.topic_partition))
         self._closed = reason
         self._segments.abandon()
 

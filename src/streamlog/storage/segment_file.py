@@ -206,6 +206,7 @@ class SegmentFile:
 
     def abandon(self) -> None:
         """Drop maps and descriptors and take no lock: for the child of a fork, where a lock may be held by nobody."""
+        self._open_lock = Lock()
         self.limit = 0
         self._released = True
         self._drop_files()

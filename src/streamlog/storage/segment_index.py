@@ -79,6 +79,11 @@ class IndexedSegmentFile(SegmentFile):
         """Path of the time index file."""
         return self.path.removesuffix(LOG_SUFFIX) + TIME_INDEX_SUFFIX
 
+    def abandon(self) -> None:
+        """Drop the files and take no lock: for the child of a fork."""
+        self._index_lock = Lock()
+        super().abandon()
+
     def largest_timestamp_ms(self) -> int:
         """Return the greatest record timestamp, or the file's time of change when there is none (RET-3)."""
         self.ensure_indexes()
