@@ -7,7 +7,7 @@ import pytest
 from streamlog.broker.broker import Broker
 from streamlog.client.producer import Producer
 from streamlog.client.record_future import AppendedRecordFuture, RecordFuture
-from streamlog.errors import DeadlockError, RecordTooLargeError, StreamlogTimeoutError
+from streamlog.errors import RecordTooLargeError, StreamlogTimeoutError
 from streamlog.runtime import VirtualClock
 
 
@@ -114,13 +114,3 @@ def test_a_future_is_small(producer: Producer) -> None:
     future = producer.send("t", b"v")
     assert not hasattr(future, "__dict__")
     assert future.__sizeof__() <= 16 + 4 * 8
-
-
-def test_waiting_for_what_nothing_can_bring_is_an_error(
-    broker: Broker, clock: VirtualClock
-) -> None:
-    producer = Producer(broker, linger_ms=5)
-    future = producer.send("new", b"v")
-    producer._accumulator.stop()
-    with pytest.raises(DeadlockError):
-        future.result()
