@@ -268,7 +268,7 @@ class Fetcher:
         assigned.read_ahead = batches[-1].next_offset
         if assigned.read_size_bytes < _READ_BYTES:
             assigned.read_size_bytes = min(assigned.read_size_bytes * _READ_GROWTH, _READ_BYTES)
-        read_bytes = sum([view.header.length for view in batches])
+        read_bytes = sum([len(view.body) for view in batches])
         self._budget_bytes -= read_bytes
         return read_bytes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
 from typing import Any, cast
@@ -13,7 +13,7 @@ from streamlog.record.serialization import Deserializer
 from streamlog.structs import ConsumerRecord, TopicPartition
 
 # tuple.__new__ makes the record in C; ConsumerRecord(...) would run a Python function for each.
-_make_record = partial(tuple.__new__, ConsumerRecord)
+_make_record: Callable[[tuple[Any, ...]], ConsumerRecord] = partial(tuple.__new__, ConsumerRecord)
 
 _NOT_DECODED: list[Any] = []
 
@@ -231,6 +231,8 @@ def records_of(topic_partition: TopicPartition, part: Part) -> Iterator[Consumer
         return part.records(topic_partition)
     values = part.values()
     if part.has_values_only:
+        if part.record_count == 1:
+            return iter((_single_record(topic_partition, part, values[0]),))
         return _records(
             topic_partition,
             part,
@@ -256,6 +258,26 @@ def records_of(topic_partition: TopicPartition, part: Part) -> Iterator[Consumer
     )
 
 
+def _single_record(
+    topic_partition: TopicPartition, view: BatchView, value: bytes | None
+) -> ConsumerRecord:
+    """Make the one record of a batch that has nothing but its value: no columns are worth it."""
+    return _make_record(
+        (
+            *topic_partition,
+            view.base_offset,
+            view.common_timestamp_ms,
+            view.timestamp_type,
+            None,
+            value,
+            (),
+            view.leader_epoch,
+            -1,
+            -1 if value is None else len(value),
+        )
+    )
+
+
 def _records(
     topic_partition: TopicPartition,
     view: BatchView,
@@ -269,7 +291,7 @@ def _records(
 ) -> Iterator[ConsumerRecord]:
     # The columns that do not end, by repeat(), end with the others. All of it runs in C.
     topic, number = topic_partition
-    columns = zip(
+    columns: Iterator[tuple[Any, ...]] = zip(
         repeat(topic),
         repeat(number),
         offsets,
@@ -282,7 +304,7 @@ def _records(
         key_sizes,
         value_sizes,
     )
-    return cast("Iterator[ConsumerRecord]", map(_make_record, columns))
+    return map(_make_record, columns)
 
 
 def _sizes(column: list[bytes | None]) -> Iterator[int]:

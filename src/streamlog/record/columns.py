@@ -37,9 +37,11 @@ DIRECTORY_SIZE = _DIRECTORY.size
 # to end (only bytes, str, int and None ever reach it), so threads cannot meet inside.
 _pack = msgpack.Packer(autoreset=True).pack
 
+_SINGLE_BIN_8 = b"\x91\xc4"
+
 #: What the body of one plain value of up to 255 bytes starts with, by the length of the value: directory, array of 1, bin 8.
 SINGLE_VALUE_PREFIXES = [
-    _DIRECTORY.pack(n + 3, 0, 0) + b"\x91\xc4" + bytes((n,)) for n in range(256)
+    _DIRECTORY.pack(n + 3, 0, 0) + _SINGLE_BIN_8 + bytes((n,)) for n in range(256)
 ]
 
 
@@ -83,6 +85,9 @@ def decode_values(body: bytes, record_count: int) -> list[bytes | None]:
         values_size, keys_size, timestamps_size = _UNPACK_DIRECTORY(body)
         values_end = DIRECTORY_SIZE + values_size
         if values_end + keys_size + timestamps_size <= len(body):
+            if record_count == 1 and body[12:14] == _SINGLE_BIN_8 and body[14] + 3 == values_size:
+                # As encode_single_value() packs it: all there is to decode where each send is a batch.
+                return [body[15:values_end]]
             column = msgpack.unpackb(
                 memoryview(body)[DIRECTORY_SIZE:values_end],
                 max_array_len=record_count,
