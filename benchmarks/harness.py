@@ -178,6 +178,8 @@ class Bench:
     #: Name of the case that is running, for the rows.
     topic: str = ""
     rows: list[Row] = field(default_factory=list)
+    #: Seconds of a loop that never changes, once a round: how much the machine itself varied meanwhile.
+    noise: list[float] = field(default_factory=list)
     on_row: Callable[[Row], object] = lambda _: None
 
     def pick(self, full: T, quick: T, tiny: T) -> T:
@@ -235,6 +237,7 @@ class Bench:
         for number in range(rounds + 1):
             # The garbage collector stays on, as it does for a user, but nobody pays for what another one left.
             gc.collect()
+            self.noise.append(_unchanging_loop())
             shift = number % len(contenders)
             for contender in [*contenders[shift:], *contenders[:shift]]:
                 seconds = contender.run()
@@ -305,6 +308,13 @@ class Bench:
     def _add(self, row: Row) -> None:
         self.rows.append(row)
         self.on_row(row)
+
+
+def _unchanging_loop() -> float:
+    start = perf_counter()
+    for _ in repeat(None, 20_000):
+        pass
+    return perf_counter() - start
 
 
 def format_value(value: float, unit: str) -> str:

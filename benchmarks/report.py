@@ -107,6 +107,14 @@ def summary(rows: Sequence[Row]) -> str:
     return text
 
 
+def noise_line(noise: Sequence[float]) -> str:
+    """Return how much a loop that never changes varied: with a lot, the minima tell more than the medians."""
+    if not noise:
+        return ""
+    middle, worst = (sorted(noise)[len(noise) * tenths // 10] / min(noise) for tenths in (5, 9))
+    return f"noise: the same loop took {middle:.2f} times its least time in half of the rounds, {worst:.2f} in every tenth"
+
+
 def write_json(path: Path, rows: Sequence[Row], **about: object) -> None:
     """Write *rows* and what is known of the machine to *path*. Times are in seconds."""
     document = {

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.harness import Bench, Size
-from benchmarks.report import plain_line, print_table, summary, write_json
+from benchmarks.report import noise_line, plain_line, print_table, summary, write_json
 
 _HERE = Path(__file__).parent
 
@@ -58,8 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = [f"{topic}.{case}" for topic, case in chosen if not _run(bench, topic, case)]
     print_table(bench.rows)
     print(summary(bench.rows))
+    print(noise_line(bench.noise))
     if options.json:
-        write_json(options.json, bench.rows, size=bench.size.value, failed=failed)
+        noise = noise_line(bench.noise)
+        write_json(options.json, bench.rows, size=bench.size.value, failed=failed, noise=noise)
     if failed:
         print(f"raised an error: {', '.join(failed)}")
     return 1 if failed else 0

@@ -242,6 +242,16 @@ def test_the_summary_names_every_target_that_was_missed() -> None:
     ]
 
 
+def test_noise_is_told_by_a_loop_that_never_changes() -> None:
+    assert report.noise_line([2.0] * 5 + [3.0] * 4 + [8.0]) == (
+        "noise: the same loop took 1.50 times its least time in half of the rounds, 4.00 in every tenth"
+    )
+    assert report.noise_line([]) == ""
+    bench = Bench(rounds=3)
+    bench.compare(contender("subject", 1.0), [])
+    assert len(bench.noise) == 4
+
+
 # ---- the runner
 
 
