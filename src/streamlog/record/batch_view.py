@@ -157,13 +157,21 @@ class BatchView:
 
     def timestamps_ms(self) -> list[int]:
         """Return the timestamp of each record in offset order."""
+        columns = (
+            self.columns
+        )  # refuses a record count that the body cannot hold, before a list is made of it
         if self.attributes & LOG_APPEND_TIME_BIT:
             return [self.max_timestamp_ms] * self.record_count
-        deltas = self.columns.timestamp_deltas()
+        deltas = columns.timestamp_deltas()
         if deltas is None:
             return [self.first_timestamp_ms] * self.record_count
         first = self.first_timestamp_ms
-        return [first + delta for delta in deltas]
+        try:
+            return [first + delta for delta in deltas]
+        except TypeError as error:
+            raise RecordDecodeError(
+                f"batch at offset {self.base_offset}: timestamps column is malformed: {error}"
+            ) from error
 
     def offsets(self) -> range:
         """Return the offset of each record. A batch of this version is dense: compaction is what makes gaps."""
