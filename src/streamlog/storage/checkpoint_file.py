@@ -63,7 +63,7 @@ def encode_checkpoint(kind: str, payload: dict[str, Any]) -> bytes:
 
 def decode_checkpoint(data: bytes, kind: str, path: str) -> dict[str, Any]:
     """Return the payload in *data*; raises as :func:`read_checkpoint` does, for any bytes whatever. *path* is for messages."""
-    if len(data) < _ENVELOPE.size or data[:3] != _MAGIC:
+    if len(data) < _ENVELOPE.size or data[:3] != _MAGIC or not data[3]:
         raise CorruptLogError(
             f"{path}: not a {kind} file (found {data[:8]!r} at its start)", file=path, position=0
         )
