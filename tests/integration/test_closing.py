@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from streamlog import Broker, ClosedError, Consumer, Producer, TopicPartition
+from streamlog import Broker, ClosedError, Consumer, DiskFullError, Producer, TopicPartition
 from streamlog.runtime import OsFileSystem
 from tests.support.hooked_files import HookedFileSystem
+from tests.support.producing import failing_partitions
 
 
 def in_thread(target: Any) -> threading.Thread:
@@ -137,6 +138,27 @@ def test_a_producer_that_is_appending_a_told_record_can_be_closed() -> None:
         producer.send("t", b"v", on_delivery=lambda metadata, _: told.append(metadata.offset))
         assert told == [1]
         assert producer not in broker._clients
+
+
+def test_a_record_whose_append_fails_while_the_producer_closes_is_not_left_pending() -> None:
+    """It was about to wait for its retry, for which nobody would have come back."""
+    with Broker() as broker, failing_partitions() as failures:
+        producer = Producer(broker)
+        sender = producer._sender
+        monotonic_ms = sender._monotonic_ms
+        broker.create_topic("t")
+
+        def close_before_it_waits() -> float:
+            if failures.attempts == 2 and failures.next == []:
+                failures.next.append(None)
+                in_thread(lambda: producer.close(0)).join(30)
+            return monotonic_ms()
+
+        failures.next = [DiskFullError("full"), DiskFullError("full")]
+        sender._monotonic_ms = close_before_it_waits
+        future = producer.send("t", b"v")
+        with pytest.raises(DiskFullError):
+            future.result(0)
 
 
 def test_a_sync_that_the_close_of_the_broker_overtakes_is_no_error(

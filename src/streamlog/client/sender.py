@@ -81,8 +81,7 @@ class Sender:
             failure = error
         except RetriableError as error:
             retry_at_ms = self._retry_at_ms(batch, error)
-            if retry_at_ms is not None:
-                self._wait_for_retry(batch, error, retry_at_ms)
+            if retry_at_ms is not None and self._wait_for_retry(batch, error, retry_at_ms):
                 return retry_at_ms
             failure = error
             if self._is_expired(batch) and not isinstance(error, StreamlogTimeoutError):
@@ -111,16 +110,20 @@ class Sender:
 
     def _wait_for_retry(
         self, batch: ProducerBatch, error: RetriableError, retry_at_ms: float
-    ) -> None:
+    ) -> bool:
+        """Leave *batch* where it is until then; False when nobody would come back to it."""
         queue = batch.queue
-        batch.attempts += 1
-        batch.last_error = error
-        self._metrics.retried(batch.record_count)
         with queue.lock:
+            if self._aborted is not None:  # by now, and this queue may have been seen to already
+                return False
+            batch.attempts += 1
+            batch.last_error = error
             batch.retry_at_ms = retry_at_ms
             queue.draining = False
             queue.append_value = None  # nobody overtakes
+        self._metrics.retried(batch.record_count)
         queue.wake()
+        return True
 
     def _split(self, batch: ProducerBatch) -> None:
         """Put two halves in the place of *batch*, which its topic finds too large (REC-6)."""
