@@ -69,7 +69,7 @@ class Fetcher:
         # Whether there may be records that no signal will announce.
         self._may_have_more = False
         self.taken_from: list[AssignedPartition] = []
-        """The partitions that the last `collect` looked at."""
+        """The partitions that the last `collect` took records from."""
         # What the present call may still read, in all, and whether that kept it from reading.
         self._budget_bytes = 0
         self._is_cut = False
@@ -184,17 +184,16 @@ class Fetcher:
             return 0
         if assigned.taken != assigned.position:
             assigned.rewind()  # taken by a call that did not get as far as returning it
-        self.taken_from.append(assigned)
         parts: list[Part] = []
         left = limit
         seen_end = -1
         budget_bytes = self._max_partition_bytes
         try:
             while left:
+                if assigned.taken == seen_end:
+                    break  # what was appended since then has set the signal
                 part = assigned.rest or self._next_part(assigned)
                 if part is None:
-                    if assigned.read_ahead == seen_end:
-                        break  # what was appended since then has set the signal
                     read_bytes = self._read(assigned, budget_bytes)
                     if not read_bytes:
                         break
@@ -213,6 +212,7 @@ class Fetcher:
             if parts:
                 assigned.taken_epoch = parts[-1].leader_epoch
                 groups.append((assigned.topic_partition, parts))
+                self.taken_from.append(assigned)
         if left == limit:
             assigned.deliver()  # nothing but control records, if anything
         return limit - left
@@ -251,7 +251,9 @@ class Fetcher:
             )
             if end_offset == assigned.read_ahead:
                 return 0
-            size = min(budget_bytes, self._budget_bytes, assigned.read_size_bytes)
+            size = assigned.read_size_bytes
+            if size > budget_bytes or size > self._budget_bytes:
+                size = min(budget_bytes, self._budget_bytes)
             if size <= 0 and self._budget_bytes != self._max_bytes:
                 self._is_cut = True
                 return 0
@@ -268,7 +270,9 @@ class Fetcher:
         assigned.read_ahead = batches[-1].next_offset
         if assigned.read_size_bytes < _READ_BYTES:
             assigned.read_size_bytes = min(assigned.read_size_bytes * _READ_GROWTH, _READ_BYTES)
-        read_bytes = sum([len(view.body) for view in batches])
+        read_bytes = len(batches[0].body)
+        if len(batches) > 1:
+            read_bytes = sum([len(view.body) for view in batches])
         self._budget_bytes -= read_bytes
         return read_bytes
 

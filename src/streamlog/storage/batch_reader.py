@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from streamlog.record.batch_view import BatchView
 from streamlog.record.layout import HEADER_SIZE, read_header
-from streamlog.storage.batch_scan import header_at
 from streamlog.storage.segment import _MAX_HINTS, Segment
 
 
@@ -24,13 +23,15 @@ def read_batches(
         return None
     mapping = segment.mapping_for_read()
     position = segment._hints.get(offset, -1)
-    header = header_at(mapping, position, end) if position >= 0 else None
-    if header is None or header.base_offset != offset:
+    header = (
+        read_header(mapping[position : position + HEADER_SIZE]) if 0 <= position < end else None
+    )
+    if header is None or header[4] != offset or position + header[0] > end:
         located = segment.locate(offset, mapping, end)
         if located is None:
             return None
         position, header = located
-    if upper_bound_offset is not None and header.base_offset >= upper_bound_offset:
+    if upper_bound_offset is not None and header[4] >= upper_bound_offset:
         return None
     batches: list[BatchView] = []
     while True:
