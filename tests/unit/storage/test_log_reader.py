@@ -1,0 +1,159 @@
+"""Reading a log whose segments go away, are damaged or are missing while it is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streamlog.errors import ClosedError, CorruptLogError, OffsetOutOfRangeError
+from streamlog.storage.segment import Segment
+from tests.support.storage import Store, read_values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BATCH = 104
+
+
+def during_read(
+    monkeypatch: pytest.MonkeyPatch, step_in: Callable[[], object], *, wanted: Segment
+) -> None:
+    """Have *step_in* run once, when a read has found *wanted* and not read it yet."""
+    pending = [step_in]
+    original = Segment.read
+
+    def read(segment: Segment, offset: int, max_bytes: int, bound: int | None) -> bytes | None:
+        if pending and segment is wanted:
+            pending.pop()()
+        return original(segment, offset, max_bytes, bound)
+
+    monkeypatch.setattr(Segment, "read", read)
+
+
+def test_a_segment_deleted_while_it_is_found_is_out_of_range(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RET-7."""
+    store.fill(30)
+    store.reopen()
+    store.with_config(retention_bytes=1000)
+    during_read(monkeypatch, lambda: store.log.delete_expired(0, 30), wanted=store.log.segments[0])
+    with pytest.raises(OffsetOutOfRangeError, match="expected 18 to 30"):
+        store.log.read(3, 100)
+
+
+def test_a_log_closed_while_it_is_read_says_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.fill(30)
+    during_read(monkeypatch, store.log.close, wanted=store.log.segments[0])
+    with pytest.raises(ClosedError, match="t-0"):
+        store.log.read(3, 100)
+
+
+def test_a_reader_that_has_the_map_reads_on_after_the_deletion(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = store.fill(30)
+    first = store.log.segments[0]
+    mapping = first.mapping_for_read()
+    monkeypatch.setattr(Segment, "mapping_for_read", lambda self: mapping)
+    during_read(
+        monkeypatch,
+        lambda: store.log.delete_expired(0, 30),
+        wanted=first,
+    )
+    store.with_config(retention_bytes=1000)
+    assert b"".join(values[3:4]) in store.log.read(3, BATCH)
+
+
+@pytest.mark.parametrize("what", ["gone", "too short"])
+def test_a_file_that_somebody_took_away_is_reported_with_where_to_go_on(
+    store: Store, what: str
+) -> None:
+    values = store.fill(30)
+    store.reopen()
+    path = store.segment_path(9)
+    store.log.segments[1].ensure_indexes()
+    store.log.segments[1]._drop_files()
+    if what == "gone":
+        store.disk.filesystem.unlink(path)
+    else:
+        store.disk.cut(path, BATCH)
+    for read in (store.log.read, store.log.read_batches):
+        with pytest.raises(CorruptLogError, match="expected a file of 936 bytes") as caught:
+            read(12, 100)
+        error = caught.value
+        assert (error.first_bad_offset, error.next_good_offset) == (12, 18)
+        assert (error.topic_partition, error.file) == (store.log.topic_partition, path)
+    assert [v for _, v in read_values(store.log, 18)] == values[18:]
+
+
+def test_the_active_file_taken_away_has_nowhere_to_go_on(store: Store) -> None:
+    store.fill(3)
+    store.reopen()
+    store.log.segments[0].ensure_indexes()
+    store.log.segments[0]._drop_files()
+    store.disk.filesystem.unlink(store.segment_path(0))
+    with pytest.raises(CorruptLogError) as caught:
+        store.log.read(1, 100)
+    assert caught.value.next_good_offset is None
+    store.disk.write(store.segment_path(0), bytes(3 * BATCH))  # so that it can be closed
+
+
+def test_batches_missing_at_the_end_of_a_file_are_reported(store: Store) -> None:
+    values = store.fill(30)
+    store.close()
+    store.disk.cut(store.segment_path(9), 4 * BATCH)
+    store.open()
+    for read in (store.log.read, store.log.read_batches):
+        with pytest.raises(CorruptLogError, match="expected batches up to offset 17") as caught:
+            read(14, 100)
+        assert (caught.value.first_bad_offset, caught.value.next_good_offset) == (14, 18)
+    assert [v for _, v in read_values(store.log, 18)] == values[18:]
+
+
+def test_a_batch_stored_but_not_yet_told_of_is_not_there_yet(store: Store) -> None:
+    store.fill(3)
+    store.log._next_offset = 5  # as if the segment lagged behind
+    assert store.log.read(4, 100) == b""
+    assert store.log.read_batches(3, 100) == []
+    store.log._next_offset = 3
+
+
+def test_a_log_without_a_segment_for_the_offset_is_out_of_range(store: Store) -> None:
+    store.fill(30)
+    first, second, *_ = store.log.segments
+    store.log._segments.remove(first)
+    store.log._segments.remove(second)
+    with pytest.raises(OffsetOutOfRangeError):
+        store.log.read(3, 100)
+    store.log._segments.add(first)
+    store.log._segments.add(second)
+
+
+def test_damage_found_by_batches_ends_what_is_returned(store: Store) -> None:
+    store.fill(9)
+    store.close()
+    store.disk.flip(store.segment_path(0), 4 * BATCH + 20)
+    store.open()
+    assert [b.base_offset for b in store.log.read_batches(0, 1 << 20)] == [0, 1, 2, 3]
+    with pytest.raises(CorruptLogError) as caught:
+        store.log.read_batches(4, 1 << 20)
+    assert caught.value.topic_partition == store.log.topic_partition
+    assert [b.base_offset for b in store.log.read_batches(5, 1 << 20)] == [5, 6, 7, 8]
+
+
+def test_ends_of_reads_are_remembered_and_forgotten(store: Store) -> None:
+    store.with_config(segment_bytes=1 << 20)
+    store.log.roll()
+    store.fill(150)
+    segment = store.log._active
+    for offset in range(150):
+        (batch,) = store.log.read_batches(offset, 1)
+        assert batch.base_offset == offset
+    assert len(segment._hints) <= 64
+    segment._hints.clear()
+    segment._hints[7] = 9 * BATCH
+    assert store.log.read_batches(7, 1)[0].base_offset == 7
