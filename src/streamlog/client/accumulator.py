@@ -93,13 +93,24 @@ class RecordAccumulator:
         appended on return, unless an earlier one waits for its retry.
         """
         if size_bytes <= queue.ticket_bytes and (
-            queue.low_s <= self._time_s() < queue.high_s or queue.restamp()
+            queue.low_s <= self._time_s() < queue.high_s or (queue.is_open and queue.restamp())
         ):
             tail = queue.tail  # without the lock, as the class of the queue describes
             tail.append(row)
             if len(tail) >= queue.limit:
                 self.look_again(queue)
-            return
+        else:
+            self.append_locked(queue, row, size_bytes, value_bytes, max_block_ms)
+
+    def append_locked(
+        self,
+        queue: PartitionQueue,
+        row: Row,
+        size_bytes: int,
+        value_bytes: int,
+        max_block_ms: float,
+    ) -> None:
+        """`append` for a record that could not be added without the lock."""
         reserved_bytes = number = 0
         wanted_bytes = size_bytes + BATCH_OVERHEAD_BYTES
         if wanted_bytes < self._batch_bytes:
@@ -170,10 +181,22 @@ class RecordAccumulator:
             if queue.is_open and not queue.is_full():
                 return
             # Full, or the row came too late for a batch that was sealed just then: it goes by itself.
-            queue.seal()
+            batch = queue.seal()
+            sealed = queue.sealed
+            is_next = batch is not None and not queue.draining and sealed[0] is batch
+            if is_next:
+                queue.draining = True
         finally:
             queue.release()
-        self.drain(queue)
+        # As a rule nothing else waits, and what `drain` does comes down to this.
+        if (
+            not is_next
+            or batch is None
+            or self._sender.deliver(batch) is not None
+            or queue.is_looked_for
+            or queue.settling
+        ):
+            self.drain(queue)
 
     def _take_memory(self, queue: PartitionQueue, size_bytes: int, max_block_ms: float) -> None:
         pool = self.pool
@@ -217,11 +240,10 @@ class RecordAccumulator:
                 if self.lingers or not queue.tail:
                     break
             elif again_at_ms > 0:
-                self.wake_at(queue, again_at_ms)
                 break
         else:
             self.wake_at(queue, self._clock.monotonic_ms())
-        if queue.is_looked_for:
+        if queue.is_looked_for or queue.is_late:
             queue.is_looked_for = False
             self._wake_for_the_rest(queue)
         if queue.settling:

@@ -114,9 +114,10 @@ class PartitionQueue:
         "batch_records",
         "_done_callbacks",
         "last_number",
-        "_waiters",
+        "waiters",
         "calling",
         "has_done_callbacks",
+        "is_late",
         "is_looked_for",
         "draining",
         "sealed",
@@ -192,6 +193,8 @@ class PartitionQueue:
         """Batches whose callbacks are still to be called, in order."""
         self.draining = False
         """Whether a thread is appending the first sealed batch."""
+        self.is_late = False
+        """Whether a batch had to be tried again, or those behind it still wait."""
         self.is_looked_for = False
         """Whether the timer came while a thread was appending: that one must see to the rest."""
         self.calling = False
@@ -201,7 +204,8 @@ class PartitionQueue:
         self.last_number = 0
         """The number of the batch sealed last."""
         self._forked_error: StreamlogError | None = None
-        self._waiters: tuple[Signal, ...] = ()
+        self.waiters: tuple[Signal, ...] = ()
+        """Set whenever a batch is done or settled, see `wake`."""
         self.has_done_callbacks = False
         """Whether `take_done_callbacks` has anything to look at."""
         self._done_callbacks: list[tuple[RecordFuture, Callable[[RecordFuture], object]]] = []
@@ -374,16 +378,16 @@ class PartitionQueue:
             raise copy.copy(self._forked_error)
         signal = Signal()
         with self.lock:
-            self._waiters = (*self._waiters, signal)
+            self.waiters = (*self.waiters, signal)
         try:
             return self._clock.wait_until(predicate, signal, timeout_ms)
         finally:
             with self.lock:
-                self._waiters = tuple(s for s in self._waiters if s is not signal)
+                self.waiters = tuple(s for s in self.waiters if s is not signal)
 
     def wake(self) -> None:
         """Make whoever waits ask again."""
-        for signal in self._waiters:
+        for signal in self.waiters:
             signal.set()
 
     def begin_single(self) -> bool:
@@ -438,7 +442,7 @@ class PartitionQueue:
         self._forked_error = error
         self.lock = lock = Lock()
         self.acquire, self.release = lock.acquire, lock.release
-        self._waiters = ()
+        self.waiters = ()
         self.is_open = False
         self.high_s = 0.0
         self.limit = 0

@@ -178,7 +178,7 @@ class Producer:
             if append_value is None:
                 time_s = self._time_s
                 if size <= queue.largest and (
-                    queue.low_s <= time_s() < queue.high_s or queue.restamp()
+                    queue.low_s <= time_s() < queue.high_s or (queue.is_open and queue.restamp())
                 ):
                     future = RecordFuture()
                     future._owner = queue

@@ -174,7 +174,7 @@ class RecordPath:
                 size_bytes += len(key) + KEY_OVERHEAD_BYTES
             if size_bytes > self._limit_bytes:
                 self._refuse_size(queue, size_bytes)
-            self._accumulator.append(queue, future, size_bytes, size, self._max_block_ms)
+            self._accumulator.append_locked(queue, future, size_bytes, size, self._max_block_ms)
         except StreamlogError as error:
             if isinstance(error, RAISED_BY_SEND):
                 raise

@@ -15,6 +15,7 @@ from streamlog.errors import (
     StreamlogTimeoutError,
     UnknownTopicOrPartitionError,
 )
+from streamlog.record.layout import HEADER_SIZE
 from streamlog.runtime import Lock, get_ident
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Sender:
         base_offset = -1
         failure: BaseException | None = None
         try:
-            if self._monotonic_ms() >= batch.created_ms + self._delivery_timeout_ms:
+            if queue.is_late and self._is_expired(batch):
                 raise self._expiry(batch)
             base_offset = queue.partition.append(batch.pack())
             if self._acks == 0:
@@ -120,6 +121,7 @@ class Sender:
             batch.last_error = error
             batch.retry_at_ms = retry_at_ms
             queue.draining = False
+            queue.is_late = True
             queue.append_value = None  # nobody overtakes
         self._metrics.retried(batch.record_count)
         queue.wake()
@@ -162,7 +164,7 @@ class Sender:
         size_bytes = 0
         if error is None:
             assert batch.pending is not None
-            size_bytes = batch.pending.size_bytes
+            size_bytes = len(batch.pending.body) + HEADER_SIZE
         else:
             self._count_failure(batch, error)
         batch.finish(base_offset, error)
@@ -181,16 +183,20 @@ class Sender:
                 batch.future_callbacks = queue.take_done_callbacks()
             if batch.callbacks or batch.future_callbacks:
                 queue.settling.append(batch)
-            again_at_ms = 0.0 if sealed else None
-            if not sealed and not queue.tail:
+            again_at_ms = None
+            if sealed:
+                again_at_ms = 0.0
+            elif not queue.tail:
                 queue.append_value = queue.idle_append_value
+                queue.is_late = False
         finally:
             queue.release()
         if batch.reserved_bytes:
             self._pool.give_back(batch.reserved_bytes)
         if size_bytes and queue.route is not None:
             queue.route.produced(queue, size_bytes)
-        queue.wake()
+        if queue.waiters:
+            queue.wake()
         return again_at_ms
 
     def _count_failure(self, batch: ProducerBatch, error: BaseException) -> None:

@@ -116,7 +116,8 @@ class WriterFactory:
             if type(value) is bytes:
                 if key is None and timestamp_ms is None:
                     if len(value) <= queue.largest and (
-                        queue.low_s <= time_s() < queue.high_s or queue.restamp()
+                        queue.low_s <= time_s() < queue.high_s
+                        or (queue.is_open and queue.restamp())
                     ):
                         tail = queue.tail
                         tail.append(value)
@@ -136,7 +137,10 @@ class WriterFactory:
                         target is not None
                         and target.has_tuples
                         and len(value) <= target.largest
-                        and (target.low_s <= time_s() < target.high_s or target.restamp())
+                        and (
+                            target.low_s <= time_s() < target.high_s
+                            or (target.is_open and target.restamp())
+                        )
                     ):
                         tail = target.tail
                         tail.append((value, key, timestamp_ms, (), None, None))
@@ -157,7 +161,7 @@ class WriterFactory:
             queue.has_writers = True
         size = len(value)
         try:
-            self._accumulator.append(
+            self._accumulator.append_locked(
                 queue, value, size + ROW_OVERHEAD_BYTES, size, self._max_block_ms
             )
         except StreamlogError as error:
