@@ -39,6 +39,8 @@ PARTITIONS = 6
 KEYS = [b"key-%d" % n for n in range(1000)]
 _FLOOR = "pack, checksum, copy"
 _FLOOR_FRESH = "pack, checksum, copy to fresh pages"
+#: As many as `send_many` puts into a batch.
+_FLOOR_RECORDS = 1_050
 _FLOOR_MAP_BYTES = 64 * 1024 * 1024
 
 
@@ -197,13 +199,14 @@ def bench_send_many(bench: Bench) -> None:
         bench.compare(
             subject,
             [*floors, *setting.peers],
-            [at_most(2, _FLOOR), *setting.peers.targets(at_least(1, LMDB_BATCH))],
+            # A log never stores to a page twice, so the floor that counts is the one that does not either.
+            [at_most(2, _FLOOR_FRESH), *setting.peers.targets(at_least(1, LMDB_BATCH))],
             rounds=60,
         )
         subject = setting.contender(
             "send_many with keys", lambda _: producer.send_many(TOPIC, run, keys=keys).result()
         )
-        bench.compare(subject, floors[:1])
+        bench.compare(subject, floors)
 
 
 class _Floor:
@@ -234,8 +237,8 @@ class _Floor:
         return Contender.loop(name, self._body, len(self._run), after=self._after)
 
     def _body(self, _: int) -> None:
-        for start in range(0, len(self._run), 2_500):
-            body = self._pack(self._run[start : start + 2_500])
+        for start in range(0, len(self._run), _FLOOR_RECORDS):
+            body = self._pack(self._run[start : start + _FLOOR_RECORDS])
             google_crc32c.value(body)
             end = self._position + len(body)
             self._map[self._position : end] = body

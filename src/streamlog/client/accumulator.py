@@ -117,8 +117,7 @@ class RecordAccumulator:
             wanted_bytes = self._batch_bytes
         while True:
             is_added = is_sealed = False
-            queue.acquire()
-            try:
+            with queue.lock:
                 if self.refusal is not None:
                     self._give_back(reserved_bytes)
                     raise copy.copy(self.refusal)
@@ -139,8 +138,6 @@ class RecordAccumulator:
                     queue.seal()
                     is_sealed = True
                 number = queue.last_number + (not is_sealed)
-            finally:
-                queue.release()
             if is_sealed or not self.lingers:
                 self.drain(queue)
             if is_added:
@@ -176,26 +173,23 @@ class RecordAccumulator:
 
     def look_again(self, queue: PartitionQueue) -> None:
         """Do what is due after an append without the lock found ``limit`` reached."""
-        queue.acquire()
+        mine: ProducerBatch | None = None
         try:
-            if queue.is_open and not queue.is_full():
-                return
-            # Full, or the row came too late for a batch that was sealed just then: it goes by itself.
-            batch = queue.seal()
-            sealed = queue.sealed
-            is_next = batch is not None and not queue.draining and sealed[0] is batch
-            if is_next:
-                queue.draining = True
-        finally:
-            queue.release()
-        # As a rule nothing else waits, and what `drain` does comes down to this.
-        if (
-            not is_next
-            or batch is None
-            or self._sender.deliver(batch) is not None
-            or queue.is_looked_for
-            or queue.settling
-        ):
+            with queue.lock:
+                if queue.is_open and not queue.is_full():
+                    return
+                # Full, or the row came too late for a batch that was sealed just then: it goes by itself.
+                batch = queue.seal()
+                if batch is not None and not queue.draining and queue.sealed[0] is batch:
+                    mine = batch
+                    queue.draining = True
+            # As a rule nothing else waits, and what `drain` does comes down to this.
+            is_settled = mine is not None and self._sender.deliver(mine) is None
+        except BaseException:  # as in `drain`
+            if mine is not None:
+                self._sender.let_go(mine)
+            raise
+        if not is_settled or queue.is_looked_for or queue.settling:
             self.drain(queue)
 
     def _take_memory(self, queue: PartitionQueue, size_bytes: int, max_block_ms: float) -> None:
@@ -225,17 +219,23 @@ class RecordAccumulator:
         """
         sender = self._sender
         for _ in range(_MAX_PER_DRAIN):
-            queue.acquire()
+            mine: ProducerBatch | None = None
             try:
-                if queue.draining:
-                    break
-                batch = self._next(queue)
-                if batch is None:
-                    break
-                queue.draining = True
-            finally:
-                queue.release()
-            again_at_ms = sender.deliver(batch)
+                with queue.lock:
+                    if queue.draining:
+                        break
+                    batch = self._next(queue)
+                    if batch is None:
+                        break
+                    mine = batch
+                    queue.draining = True
+                again_at_ms = sender.deliver(batch)
+            except (
+                BaseException
+            ):  # Ctrl-C: a queue that counts as being drained is never drained again
+                if mine is not None:
+                    sender.let_go(mine)
+                raise
             if again_at_ms is None:
                 if self.lingers or not queue.tail:
                     break

@@ -23,10 +23,8 @@ class BufferPool:
     """
 
     __slots__ = (
-        "_acquire",
         "_clock",
         "_lock",
-        "_release",
         "_waiters",
         "available_bytes",
         "total_bytes",
@@ -38,9 +36,7 @@ class BufferPool:
         self.available_bytes = total_bytes
         """What is not taken now."""
         self._clock = clock
-        self._lock = lock = Lock()
-        self._acquire = lock.acquire
-        self._release = lock.release
+        self._lock = Lock()
         self._waiters: deque[_Waiter] = deque()
 
     @property
@@ -50,14 +46,11 @@ class BufferPool:
 
     def try_take(self, size_bytes: int) -> bool:
         """Take *size_bytes* if they are free and nobody waits; return whether they were taken."""
-        self._acquire()
-        try:
+        with self._lock:
             if self._waiters or size_bytes > self.available_bytes:
                 return False
             self.available_bytes -= size_bytes
             return True
-        finally:
-            self._release()
 
     def take(self, size_bytes: int, timeout_ms: float) -> bool:
         """Take *size_bytes*, waiting up to *timeout_ms* behind those who came before; return whether
@@ -81,13 +74,10 @@ class BufferPool:
 
     def give_back(self, size_bytes: int) -> None:
         """Return *size_bytes* that were taken, and serve those who wait."""
-        self._acquire()
-        try:
+        with self._lock:
             self.available_bytes += size_bytes
             if self._waiters:
                 self._serve()
-        finally:
-            self._release()
 
     def _serve(self) -> None:
         """Give the first waiters what they asked for as far as it goes. The caller holds the lock."""

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from streamlog.config import ProducerConfig
     from streamlog.runtime import Clock
 
-BULK_BATCH_BYTES = 256 * 1024
-"""How large the batches of a run get: large enough that a batch costs nothing beside its records, small
-enough to stay in the processor's cache between packing, checksum and copy."""
+BULK_BATCH_BYTES = 112 * 1024
+"""How large the batches of a run get: large enough that a batch costs next to nothing beside its
+records, and below the 128 KiB from which the C library gets its memory from the system and gives it
+back each time; first touching fresh pages takes longer than packing the records does.
+"""
 
 _BLOB_BYTES = 5
 """What a value or a key takes besides its bytes, at most."""

@@ -228,7 +228,7 @@ class Producer:
 
         *keys* and *timestamps_ms* have one element for each value; without *timestamps_ms* all get the
         time of the call. Serializers, interceptors and partitioner apply as in `send`. The records go
-        in batches larger than ``batch_size``, as large as the topic takes up to 256 KiB, without
+        in batches larger than ``batch_size``, as large as the topic takes up to 112 KiB, without
         waiting for ``linger_ms`` and behind whatever was sent before.
 
         The future's ``result()`` is the metadata of the last record; its ``metadata()`` has one for

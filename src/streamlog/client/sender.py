@@ -94,6 +94,18 @@ class Sender:
             raise
         return self._finish(batch, base_offset, failure)
 
+    def let_go(self, batch: ProducerBatch) -> None:
+        """After Ctrl-C in or around `deliver`: let the next drain of the queue begin anew.
+
+        A batch whose result is known is taken away; any other one is tried again.
+        """
+        queue = batch.queue
+        with queue.lock:
+            if queue.sealed and queue.sealed[0] is batch:
+                if batch.done:
+                    queue.sealed.popleft()
+                queue.draining = False
+
     def _retry_at_ms(self, batch: ProducerBatch, error: RetriableError) -> float | None:
         """Return when to try again, None when *error* is final."""
         if (
@@ -168,8 +180,7 @@ class Sender:
         else:
             self._count_failure(batch, error)
         batch.finish(base_offset, error)
-        queue.acquire()
-        try:
+        with queue.lock:
             sealed = queue.sealed
             if sealed and sealed[0] is batch:
                 sealed.popleft()
@@ -189,8 +200,6 @@ class Sender:
             elif not queue.tail:
                 queue.append_value = queue.idle_append_value
                 queue.is_late = False
-        finally:
-            queue.release()
         if batch.reserved_bytes:
             self._pool.give_back(batch.reserved_bytes)
         if size_bytes and queue.route is not None:

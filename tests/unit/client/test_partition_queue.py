@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 import time
 from collections.abc import Iterator
@@ -22,10 +23,16 @@ from streamlog.client.partition_queue import (
 )
 from streamlog.client.producer import Producer
 from streamlog.client.record_future import RecordFuture
-from streamlog.errors import ClosedError
+from streamlog.errors import ClosedError, DiskFullError
 from streamlog.record import build_batch
 from streamlog.runtime import VirtualClock
-from tests.support.producing import Deliveries, stored, stored_batches, values
+from tests.support.producing import (
+    Deliveries,
+    failing_partitions,
+    stored,
+    stored_batches,
+    values,
+)
 
 SECONDS = float(os.environ.get("STREAMLOG_STRESS_SECONDS", "0.5"))
 
@@ -344,6 +351,58 @@ def test_racing_threads_lose_nothing_and_keep_their_order(linger_ms: int) -> Non
     )
     assert metrics["record_send_total"] == len(records)
     assert metrics["buffer_available_bytes"] == 20_000
+
+
+@pytest.mark.stress
+@pytest.mark.usefixtures("many_switches")
+@pytest.mark.parametrize("linger_ms", [0, 2])
+def test_racing_threads_keep_their_order_while_the_disk_is_full_now_and_then(
+    linger_ms: int,
+) -> None:
+    """PRD-8: nothing overtakes a record that is tried again, whoever sends and whoever appends."""
+    deadline = time.monotonic() + SECONDS
+    chance = random.Random(1)
+    counts: dict[bytes, int] = {}
+    with failing_partitions() as failures, Broker() as broker:
+        broker.create_topic("t")
+        failures.before_append = lambda: (
+            failures.next.append(DiskFullError("full")) if chance.random() < 0.05 else None
+        )
+        producer = Producer(
+            broker, linger_ms=linger_ms, batch_size=400, retry_backoff_ms=1, retry_backoff_max_ms=3
+        )
+
+        def sender(name: bytes) -> None:
+            n = 0
+            while time.monotonic() < deadline:
+                value = b"%s:%d" % (name, n)
+                if n % 5 == 2:
+                    producer.send_many("t", [value])
+                else:
+                    producer.send("t", value, key=b"k" if n % 3 else None)
+                n += 1
+            counts[name] = n
+
+        def writer(name: bytes) -> None:
+            write = producer.writer("t")
+            n = 0
+            while time.monotonic() < deadline:
+                write(b"%s:%d" % (name, n))
+                n += 1
+            counts[name] = n
+
+        run_threads(lambda: sender(b"s1"), lambda: sender(b"s2"), lambda: writer(b"w"))
+        producer.flush()
+        failures.before_append = lambda: None
+        metrics = producer.metrics()
+        found = by_thread(values(broker))
+    for name, numbers in found.items():
+        misplaced = [(at, n) for at, n in enumerate(numbers) if at != n]
+        assert not misplaced, (name, misplaced[:10])
+        assert len(numbers) == counts[name]
+    assert metrics["record_retry_total"] > 0
+    assert metrics["record_error_total"] == 0
+    assert metrics["buffer_available_bytes"] == metrics["buffer_total_bytes"]
 
 
 @pytest.mark.stress
