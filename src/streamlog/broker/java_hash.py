@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 _MASK = 0xFFFFFFFF
 
 
@@ -20,10 +22,11 @@ def java_hash(text: str) -> int:
     return result - (1 << 32) if result & 0x80000000 else result
 
 
+@lru_cache(maxsize=1024)
 def partition_for_group(group_id: str, partition_count: int) -> int:
     """Return the partition of ``__consumer_offsets`` that holds *group_id*: abs(hash) modulo the count.
 
-    The least 32-bit number has no positive twin in Java; Kafka's ``Utils.abs`` makes it 0.
+    Remembered for the groups in use, since every commit asks. The least 32-bit number has no positive twin in Java; Kafka's ``Utils.abs`` makes it 0.
     Source: Kafka ``GroupMetadataManager.partitionFor``.
 
     >>> partition_for_group("test", 50)
