@@ -49,6 +49,7 @@ class RecordAccumulator:
         self._batch_bytes = max(config.batch_size, BATCH_OVERHEAD_BYTES)
         self._clock = clock
         self._time_s = clock.time_s
+        self._monotonic_ms = clock.monotonic_ms
         self._scheduler = scheduler
         self._sender = sender
         self._lock = Lock()
@@ -125,9 +126,10 @@ class RecordAccumulator:
                     if queue.has_room_for(size_bytes):
                         is_added = True
                 elif reserved_bytes or self.pool.try_take(wanted_bytes):
-                    now_ms = self._clock.monotonic_ms()
+                    now_ms = self._monotonic_ms()
                     due_ms = now_ms + self._linger_ms
-                    if self.lingers:
+                    wake_at_ms = queue.wake_at_ms
+                    if self.lingers and (wake_at_ms is None or wake_at_ms > due_ms):
                         self.wake_at(queue, due_ms)
                     queue.open(wanted_bytes, reserved_bytes or wanted_bytes, now_ms, due_ms)
                     reserved_bytes = 0
@@ -196,9 +198,9 @@ class RecordAccumulator:
         pool = self.pool
         if pool.try_take(size_bytes):
             return
-        deadline_ms = self._clock.monotonic_ms() + max_block_ms
+        deadline_ms = self._monotonic_ms() + max_block_ms
         self.drain_all()  # whatever may go, goes now (PRD-5)
-        if not pool.take(size_bytes, deadline_ms - self._clock.monotonic_ms()):
+        if not pool.take(size_bytes, deadline_ms - self._monotonic_ms()):
             raise BufferExhaustedError(
                 f"{queue.topic_partition}: expected {size_bytes} bytes of"
                 f" buffer_memory={pool.total_bytes} within max_block_ms={max_block_ms:g}, found"
@@ -242,7 +244,7 @@ class RecordAccumulator:
             elif again_at_ms > 0:
                 break
         else:
-            self.wake_at(queue, self._clock.monotonic_ms())
+            self.wake_at(queue, self._monotonic_ms())
         if queue.is_looked_for or queue.is_late:
             queue.is_looked_for = False
             self._wake_for_the_rest(queue)
@@ -253,13 +255,13 @@ class RecordAccumulator:
         """Return the batch to append now, None when none is due. The caller holds the queue's lock."""
         sealed = queue.sealed
         if not sealed:
-            if not queue.is_open or (self.lingers and queue.due_ms > self._clock.monotonic_ms()):
+            if not queue.is_open or (self.lingers and queue.due_ms > self._monotonic_ms()):
                 return None
             queue.seal()
             if not sealed:
                 return None
         batch = sealed[0]
-        if batch.retry_at_ms is not None and batch.retry_at_ms > self._clock.monotonic_ms():
+        if batch.retry_at_ms is not None and batch.retry_at_ms > self._monotonic_ms():
             return None
         return batch
 
@@ -301,7 +303,7 @@ class RecordAccumulator:
 
     def _look(self) -> None:
         """Drain the queues that have something due; the timer calls this."""
-        now_ms = self._clock.monotonic_ms()
+        now_ms = self._monotonic_ms()
         with self._lock:
             self._timer = None
             due = [queue for queue, when_ms in self._wakeups.items() if when_ms <= now_ms]

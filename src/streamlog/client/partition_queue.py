@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 BATCH_OVERHEAD_BYTES = HEADER_SIZE + DIRECTORY_SIZE + 4 * 5
 """What a batch takes besides its records: header, directory, and the length of each column."""
 ROW_OVERHEAD_BYTES = 6
-"""What a record takes besides its value, as a rule: the value's length and a small timestamp."""
+"""What a record takes besides its value: at most five bytes for its length, and a small timestamp."""
 KEY_OVERHEAD_BYTES = 3
 
 NEVER = 1 << 62
 """More bytes than there will be."""
 
-_CLOCK_ERROR_S = 5e-7
+_WINDOW_S = 0.001 - 5e-7
+"""A millisecond, less what a clock may be off as a float of seconds."""
 
 
 class PartitionQueue:
@@ -312,8 +313,8 @@ class PartitionQueue:
             stamps.append((len(self.tail), now_ms))
         if self.lingers:
             self.high_s = 0.0  # while the two do not match, nobody is in the window
-            self.low_s = now_ms / 1000
-            self.high_s = (now_ms + 1) / 1000 - _CLOCK_ERROR_S
+            self.low_s = low_s = now_ms / 1000
+            self.high_s = low_s + _WINDOW_S
 
     def _let_in(self) -> bool:
         """Set how many rows may be there before somebody has to look; False when it is full."""
