@@ -26,7 +26,8 @@ def java_hash(text: str) -> int:
 def partition_for_group(group_id: str, partition_count: int) -> int:
     """Return the partition of ``__consumer_offsets`` that holds *group_id*: abs(hash) modulo the count.
 
-    Remembered for the groups in use, since every commit asks. The least 32-bit number has no positive twin in Java; Kafka's ``Utils.abs`` makes it 0.
+    Remembered for the groups in use, since every commit asks. The least 32-bit number has no
+    positive twin in Java; Kafka's ``Utils.abs`` makes it 0.
     Source: Kafka ``GroupMetadataManager.partitionFor``.
 
     >>> partition_for_group("test", 50)
