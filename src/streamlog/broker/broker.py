@@ -363,9 +363,9 @@ class Broker:
         if resources is None or not resources.belongs_to_this_process:
             return
         self._resources = None
+        leave_to_be_closed(resources)  # before the warning, which may be an error
         if self.path is not None:
             warnings.warn(f"unclosed broker in {self.path}", ResourceWarning, source=self)
-        leave_to_be_closed(resources)
 
 
 def _choose_filesystem(path: str | None, filesystem: FileSystem | None) -> FileSystem:

@@ -62,7 +62,9 @@ class Admin:
         the first topic that failed, what `Broker.create_topic` raises (REC-5, REC-11).
         """
         registry = self._use().topic_registry
-        wanted = [NewTopic(topic) if isinstance(topic, str) else topic for topic in topics]
+        wanted = [
+            NewTopic(topic) if isinstance(topic, str) else topic for topic in _several(topics)
+        ]
 
         def create(new: NewTopic) -> TopicDescription:
             return registry.create(
@@ -78,7 +80,7 @@ class Admin:
     def delete_topics(self, topics: Iterable[str]) -> None:
         """Delete topics with all their records. Raises `UnknownTopicOrPartitionError`."""
         broker = self._use()
-        _for_each({name: name for name in topics}, broker.delete_topic)
+        _for_each({name: name for name in _several(topics)}, broker.delete_topic)
 
     def describe_topics(self, topics: Iterable[str] | None = None) -> dict[str, TopicDescription]:
         """Return the descriptions of *topics* by name; None means all that `list_topics` lists.
@@ -86,7 +88,7 @@ class Admin:
         Raises `UnknownTopicOrPartitionError` if one does not exist.
         """
         broker = self._use()
-        names = broker.topics() if topics is None else topics
+        names = broker.topics() if topics is None else _several(topics)
         return _for_each({name: name for name in names}, broker.describe_topic)
 
     def list_topics(self, *, include_internal: bool = False) -> list[str]:
@@ -250,6 +252,13 @@ def _without_repeats(topics: list[NewTopic]) -> list[NewTopic]:
     for name in names:
         if names.count(name) > 1:
             raise InvalidRequestError(f"topic {name!r} is named more than once")
+    return topics
+
+
+def _several(topics: Iterable[T]) -> Iterable[T]:
+    """Return *topics*; a bare string would be taken letter by letter, each for a topic."""
+    if isinstance(topics, str):
+        raise TypeError(f"topics: expected a list of topics, found the str {topics!r}")
     return topics
 
 

@@ -41,7 +41,7 @@ from streamlog.runtime.threads import (
     spawn,
 )
 from streamlog.runtime.timer import Timer
-from streamlog.runtime.token_lock import TokenLock
+from streamlog.runtime.token_lock import TOKEN, TokenLock
 from streamlog.runtime.virtual_clock import VirtualClock
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "Condition",
     "Lock",
     "TokenLock",
+    "TOKEN",
     "RLock",
     "Thread",
     "ThreadLocal",

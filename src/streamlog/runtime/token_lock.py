@@ -6,43 +6,50 @@ from types import TracebackType
 
 from streamlog.runtime.threads import Condition
 
+TOKEN = (None,)
+"""What is in the list of a lock that nobody has."""
+
+_LOST_WAKE_UP_S = 1.0
+
 
 class TokenLock:
     """A lock whose token is the only element of a list: who pops it holds the lock, who appends it lets go.
 
-    ``list.pop`` and ``list.append`` are atomic, and without contention they take 30 ns together where a ``threading.Lock`` takes
-    70 to 200. Under contention a real condition does the waiting. Not re-entrant; threads: any.
+    ``del tokens[0]`` and ``tokens += TOKEN`` are atomic, and without contention they take 30 ns together where a
+    ``threading.Lock`` takes 70 to 200. Under contention a real condition does the waiting. Not re-entrant; threads: any.
 
     Barging is allowed, which is what makes it fast, but not for ever: a thread that was woken and found somebody else faster is
     handed the token at the next release. Without that, a holder that spends its time in system calls (rolling segments, say)
     would take the lock again before a waiter can get the GIL, every time.
 
-    Hot paths inline it, with `take` and `give` kept in attributes of their own::
+    Hot paths inline it::
 
+        tokens = lock.tokens
         try:
-            take()
+            del tokens[0]
         except IndexError:
             lock.wait()
         try:
             ...
         finally:
-            give(None)
+            tokens += TOKEN
             if lock.waiting:
                 lock.wake()
+
+    Statements and not calls, because the interpreter delivers Ctrl-C when a call ends: between ``acquire()`` and the ``try:``
+    behind it an interrupt would keep the lock for ever. (Python 3.10 may deliver it there all the same.)
 
     No wake-up is lost: a waiter counts itself *before* it looks for the token, and who lets go returns the token *before*
     looking for waiters; so one of the two sees the other.
     """
 
-    __slots__ = ("_condition", "_handed_over", "_overtaken", "_tokens", "give", "take", "waiting")
+    __slots__ = ("_condition", "_handed_over", "_overtaken", "tokens", "waiting")
 
     def __init__(self) -> None:
         self._condition = Condition()
-        self._tokens: list[None] = [None]
-        self.take = self._tokens.pop
-        """Take the lock at once; raises IndexError when somebody has it."""
-        self.give = self._tokens.append
-        """Let the lock go; ``give(None)``. Look at `waiting` afterwards."""
+        self.tokens = list(TOKEN)
+        """Empty while somebody has the lock. To take it ``del tokens[0]``, which raises IndexError when it is empty; to let go
+        ``tokens += TOKEN`` on a local name, then look at `waiting`."""
         self.waiting = 0
         """How many threads are in `wait`."""
         # Both under the condition's lock.
@@ -51,40 +58,51 @@ class TokenLock:
 
     def wait(self) -> None:
         """Take the lock, however long that takes."""
-        condition = self._condition
-        with condition:
-            self.waiting += 1
-            woken = False
-            try:
-                while True:
-                    # A newcomer may not take what was handed over: it may well be the one that handed it over.
-                    if woken and self._handed_over:
+        condition, tokens = self._condition, self.tokens
+        taken = False
+        try:
+            with condition:
+                self.waiting += 1
+                woken = False
+                try:
+                    while True:
+                        # A newcomer may not take what was handed over: it may well be the one that handed it over.
+                        if woken and self._handed_over:
+                            taken = True
+                            self._handed_over = False
+                            break
+                        try:
+                            del tokens[0]
+                            taken = True
+                            break
+                        except IndexError:
+                            # Whoever holds it sees us counted, and wakes us later.
+                            self._overtaken |= woken
+                        # The limit is for a holder that Ctrl-C hit between letting go and waking us.
+                        condition.wait(_LOST_WAKE_UP_S)
+                        woken = True
+                    self._overtaken = False
+                except (
+                    BaseException
+                ):  # Ctrl-C: what was meant for us goes to another waiter, or back
+                    if self._handed_over and self.waiting == 1:
                         self._handed_over = False
-                        break
-                    try:
-                        self._tokens.pop()
-                        break
-                    except IndexError:
-                        # Whoever holds it sees us counted, and wakes us later.
-                        self._overtaken |= woken
-                    condition.wait()
-                    woken = True
-                self._overtaken = False
-            except BaseException:  # Ctrl-C: what was meant for us goes to another waiter, or back
-                if self._handed_over and self.waiting == 1:
-                    self._handed_over = False
-                    self._tokens.append(None)
-                condition.notify()
-                raise
-            finally:
-                self.waiting -= 1
+                        tokens += TOKEN
+                    condition.notify()
+                    raise
+                finally:
+                    self.waiting -= 1
+        except BaseException:
+            if taken:
+                self.release()
+            raise
 
     def wake(self) -> None:
         """Wake one thread in `wait`; harmless when there is none."""
         with self._condition:
             if self._overtaken and self.waiting:
                 try:
-                    self._tokens.pop()
+                    del self.tokens[0]
                 except IndexError:
                     pass  # somebody has it already, and will come by here
                 else:
@@ -95,7 +113,7 @@ class TokenLock:
     def acquire(self, blocking: bool = True) -> bool:
         """Take the lock and return True; return False at once when it is held and *blocking* is False."""
         try:
-            self.take()
+            del self.tokens[0]
         except IndexError:
             if not blocking:
                 return False
@@ -104,13 +122,14 @@ class TokenLock:
 
     def release(self) -> None:
         """Let the lock go. Only for who holds it."""
-        self.give(None)
+        tokens = self.tokens
+        tokens += TOKEN
         if self.waiting:
             self.wake()
 
     def locked(self) -> bool:
         """Return whether somebody holds the lock, or is about to."""
-        return not self._tokens
+        return not self.tokens
 
     def __enter__(self) -> None:
         self.acquire()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from streamlog.runtime.signal import Signal
     from streamlog.runtime.timer import Timer
 
-_TIMERS_IN_VAIN = 1_000_000
+_TIMERS_IN_VAIN = 10_000
 
 
 class VirtualClock(Clock):

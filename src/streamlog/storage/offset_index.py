@@ -35,6 +35,8 @@ class OffsetIndex:
 
     def append(self, relative_offset: int, position: int) -> None:
         """Add the entry of a batch behind all batches indexed so far. Caller: the writer of the log."""
+        if len(self._relative_offsets) > len(self._positions):
+            self._relative_offsets.pop()  # half an entry: Ctrl-C came in between
         self._relative_offsets.append(relative_offset)
         self._positions.append(position)
 
@@ -109,9 +111,10 @@ class OffsetIndex:
         return keep * ENTRY_BYTES == len(data)
 
     def _pack(self, start: int) -> bytes:
-        pairs = array("I", bytes(ENTRY_BYTES * (len(self._positions) - start)))
-        pairs[::2] = self._relative_offsets[start:]
-        pairs[1::2] = self._positions[start:]
+        end = len(self._positions)
+        pairs = array("I", bytes(ENTRY_BYTES * (end - start)))
+        pairs[::2] = self._relative_offsets[start:end]
+        pairs[1::2] = self._positions[start:end]
         if sys.byteorder != "little":  # pragma: no cover - the file is little-endian
             pairs.byteswap()
         return pairs.tobytes()

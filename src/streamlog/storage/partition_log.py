@@ -15,7 +15,7 @@ from streamlog.errors import (
 from streamlog.record.columns import single_value_size
 from streamlog.record.layout import HEADER_SIZE, MAX_BATCH_BYTES, aligned, single_middle
 from streamlog.record.pending_batch import PendingBatch
-from streamlog.runtime import FileSystem, Runtime, TokenLock
+from streamlog.runtime import TOKEN, FileSystem, Runtime, TokenLock
 from streamlog.storage.group_commit import GroupCommit
 from streamlog.storage.log_trimming import TrimmableLog
 from streamlog.storage.open_segments import OpenSegments
@@ -78,8 +78,7 @@ class PartitionLog(TrimmableLog):
         self._room = room
         self._jitter = runtime.random.stream(f"segment-jitter-{topic_partition}")
         self.lock = TokenLock()
-        self._take = self.lock.take
-        self._give = self.lock.give
+        self._tokens = self.lock.tokens
         self._config = config
         self._append_refused = ""
         self._closing = False
@@ -186,8 +185,9 @@ class PartitionLog(TrimmableLog):
         """
         size = HEADER_SIZE + len(batch.body)
         max_timestamp_ms = batch.max_timestamp_ms
+        tokens = self._tokens
         try:
-            self._take()
+            del tokens[0]
         except IndexError:
             self.lock.wait()
         try:
@@ -206,15 +206,16 @@ class PartitionLog(TrimmableLog):
             self._after_interruption(size)
             raise
         finally:
-            self._give(None)
+            tokens += TOKEN
             if self.lock.waiting:
                 self.lock.wake()
         return offset
 
     def append_value(self, value: bytes, timestamp_ms: int) -> int:
         """Append one record that has a value and nothing else: what :meth:`append` does, in half the time."""
+        tokens = self._tokens
         try:
-            self._take()
+            del tokens[0]
         except IndexError:
             self.lock.wait()
         try:
@@ -230,7 +231,7 @@ class PartitionLog(TrimmableLog):
             self._after_interruption(len(value) + _SINGLE_OVERHEAD)
             raise
         finally:
-            self._give(None)
+            tokens += TOKEN
             if self.lock.waiting:
                 self.lock.wake()
         return offset
@@ -317,12 +318,20 @@ class PartitionLog(TrimmableLog):
     def _roll(self) -> Segment:
         """Start a new segment. Its file comes first: when that fails the old segment is still the active one."""
         old, new = self._active, self._make_segment(self._next_offset)
-        new.create()
-        self._segments.add(new)
-        self._active = new
-        self._roll_after_ms = _ROLL_NOT_CHOSEN_MS
-        old.seal()
+        try:
+            new.create()
+            self._take_over(old, new)
+        except BaseException:
+            # Interrupted (Ctrl-C) half-way: a file that is there has to be in use, or recovery would miss what comes before it.
+            if self._filesystem.exists(new.path) and not self._filesystem.file_size(new.path):
+                self._take_over(old, new)
+            raise
         return new
+
+    def _take_over(self, old: Segment, new: Segment) -> None:
+        self._segments.add(new)
+        self._activate(new, self._next_offset)
+        old.seal()
 
     def _activate(self, segment: Segment, next_offset: int) -> None:
         self._active = segment
@@ -441,7 +450,7 @@ class PartitionLog(TrimmableLog):
         """Drop every file and take no lock: for the child of a fork. Any use raises *reason* from now on."""
         # New locks: the old ones may be held by threads that only the parent has.
         self.lock = TokenLock()
-        self._take, self._give = self.lock.take, self.lock.give
+        self._tokens = self.lock.tokens
         self._group_commit = GroupCommit(self._sync_segments, lambda: str(self.topic_partition))
         self._closed = reason
         self._segments.abandon()

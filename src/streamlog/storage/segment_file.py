@@ -109,9 +109,15 @@ class SegmentFile:
         return f"<Segment {self.path} offsets {self.base_offset}..{self.next_offset} bytes {self.position}>"
 
     def create(self) -> None:
-        """Make the (empty) file. The name is durable only after the next :meth:`sync`."""
+        """Make the (empty) file. The name is durable only after the next :meth:`sync`. Raises FileExistsError if it holds anything."""
         with self._open_lock:
-            self._file = self._filesystem.open(self.path, create=True, exclusive=True)
+            # An empty one may be there already: a roll was interrupted (Ctrl-C), or ran out of descriptors half-way.
+            file = self._filesystem.open(self.path, create=True)
+            if file.size():
+                raise FileExistsError(
+                    f"{self.path}: expected no file yet, found {file.size()} bytes"
+                )
+            self._file = file
             self._index_loaded = True
         self._open_segments.opened(self)
 

@@ -29,6 +29,8 @@ class TimeIndex:
 
     def maybe_append(self, timestamp_ms: int, relative_offset: int) -> None:
         """Add an entry unless the greatest timestamp is still that of the last one. Caller: the writer of the log."""
+        if len(self._timestamps_ms) > len(self._relative_offsets):
+            self._timestamps_ms.pop()  # half an entry: Ctrl-C came in between
         if not self._timestamps_ms or timestamp_ms > self._timestamps_ms[-1]:
             self._timestamps_ms.append(timestamp_ms)
             self._relative_offsets.append(relative_offset)
@@ -108,9 +110,10 @@ class TimeIndex:
         return keep * ENTRY_BYTES == len(data)
 
     def _pack(self, start: int) -> bytes:
-        pairs = array("q", bytes(ENTRY_BYTES * (len(self._relative_offsets) - start)))
-        pairs[::2] = self._timestamps_ms[start:]
-        pairs[1::2] = self._relative_offsets[start:]
+        end = len(self._relative_offsets)
+        pairs = array("q", bytes(ENTRY_BYTES * (end - start)))
+        pairs[::2] = self._timestamps_ms[start:end]
+        pairs[1::2] = self._relative_offsets[start:end]
         if sys.byteorder != "little":  # pragma: no cover - the file is little-endian
             pairs.byteswap()
         return pairs.tobytes()

@@ -15,7 +15,8 @@ from streamlog.errors import (
 )
 from streamlog.record import build_batch
 from streamlog.record.layout import HEADER_SIZE, MAX_BATCH_BYTES
-from streamlog.storage import PartitionLog
+from streamlog.storage import PartitionLog, RecoveryOutcome
+from streamlog.storage.log_segments import LogSegments
 from streamlog.storage.room import Room
 from streamlog.storage.segment import Segment
 from tests.support.hooked_files import CallLog, HookedFileSystem, hook_of
@@ -550,6 +551,50 @@ def test_an_interrupted_append_is_there_or_not_and_leaves_nothing_behind(
     store.kill_and_open()
     assert not store.recovery.damaged_ranges
     assert store.values() == [*expected, b"short"]
+
+
+@pytest.mark.parametrize("at", ["create", "add", "seal"])
+def test_an_interrupted_roll_is_finished(
+    store: Store, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    # The old segment went on while the file of the new one was there: records behind it could not be read any more, and
+    # recovery took them for damage.
+    values = store.fill(8)
+    owner = LogSegments if at == "add" else Segment
+    original = getattr(owner, at)
+
+    def interrupted(*arguments: Any) -> None:
+        monkeypatch.undo()
+        if at != "add":
+            original(*arguments)
+        raise Interrupted
+
+    monkeypatch.setattr(owner, at, interrupted)
+    with pytest.raises(Interrupted):
+        store.append(b"x" * 200)
+    values += store.fill(4)  # one of them would still have fitted
+    assert store.base_offsets() == [0, 8]
+    check_log(store.log)
+    assert store.values() == values
+    store.kill_and_open()
+    assert store.recovery.outcome is RecoveryOutcome.SCANNED
+    assert store.values() == values
+    check_log(store.log)
+
+
+def test_a_roll_that_finds_no_room_for_its_file_leaves_the_old_segment_in_use() -> None:
+    store, calls = hooked_store()
+    values = store.fill(8)
+    calls.failures["make"] = DiskFullError("no inode left")
+    with pytest.raises(DiskFullError):
+        store.append(b"x" * 200)
+    values += store.fill(1)
+    assert store.base_offsets() == [0]
+    calls.failures.clear()
+    values += store.fill(1)
+    assert store.base_offsets() == [0, 9]
+    assert store.values() == values
+    store.close()
 
 
 # ---- the end
