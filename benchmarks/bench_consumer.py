@@ -11,18 +11,19 @@ from benchmarks.data import NOW_MS, RECORDS_PER_BATCH, TOPIC, VALUE, fill, open_
 from benchmarks.harness import Bench, Contender, at_least, at_most
 from benchmarks.peers import CONFLUENT_READ, LMDB_READ, open_peers
 from streamlog import Consumer, ConsumerRecord, TimestampType, TopicPartition
+from streamlog.client.bulk import BULK_BATCH_BYTES
 
 UNPACK = "bare unpackb"
 CONSTRUCT = "bare ConsumerRecord(...)"
 
-#: What `Producer.send_many` makes of 100-byte values: batches of 256 KiB.
-RECORDS_PER_BULK_BATCH = 2_500
+#: What `Producer.send_many` makes of 100-byte values.
+RECORDS_PER_BULK_BATCH = BULK_BATCH_BYTES // 102
 _PARTITION = TopicPartition(TOPIC, 0)
 
 
 def bench_values(bench: Bench) -> None:
     """poll(...).values() of what send_many wrote, compared with decoding the same columns and nothing else."""
-    records = bench.pick(100_000, 25_000, 5_000)
+    records = bench.pick(80, 20, 4) * RECORDS_PER_BULK_BATCH
     with (
         bench.scratch() as directory,
         open_peers(
@@ -37,7 +38,7 @@ def bench_values(bench: Bench) -> None:
                 floor = _unpack(records, RECORDS_PER_BULK_BATCH, limit)
                 bench.compare(
                     Contender.loop(
-                        f"poll(max_records={limit}).values(), batches of 256 KiB",
+                        f"poll(max_records={limit}).values(), batches of 112 KiB",
                         _read_values(consumer, limit),
                         records,
                     ),
@@ -69,7 +70,7 @@ def bench_values_of_small_batches(bench: Bench) -> None:
 def bench_records(bench: Bench) -> None:
     """A record object for each, compared with calling ConsumerRecord(...) with the same fields at hand."""
     records = bench.pick(50_000, 10_000, 2_000)
-    for per_batch, size in ((RECORDS_PER_BULK_BATCH, "256 KiB"), (RECORDS_PER_BATCH, "16 KiB")):
+    for per_batch, size in ((RECORDS_PER_BULK_BATCH, "112 KiB"), (RECORDS_PER_BATCH, "16 KiB")):
         with bench.scratch() as directory, open_quiet(directory / "data") as broker:
             fill(broker.partition(TOPIC, 0), records, per_batch)
             with closing(_reader(broker)) as consumer:

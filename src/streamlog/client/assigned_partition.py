@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from streamlog.client.record_slice import Part
@@ -70,8 +69,8 @@ class AssignedPartition:
         """How much the next read asks for: more each time, from little after a seek."""
         self.rest: Part | None = None
         """What is left of the batch that is being returned in parts."""
-        self.pending: Iterator[BatchView] = iter(())
-        """The batches after it that were read already."""
+        self.pending: list[BatchView] = []
+        """The batches after it that were read already, the next one last: taking one lets go of it."""
 
     @property
     def is_fetchable(self) -> bool:
@@ -86,7 +85,7 @@ class AssignedPartition:
     def drop_buffer(self) -> None:
         """Forget what was fetched ahead: it is read again from where the last record was taken."""
         self.rest = None
-        self.pending = iter(())
+        self.pending = []
         self.read_ahead = self.taken
         self.read_size_bytes = FIRST_READ_BYTES
 

@@ -221,7 +221,9 @@ class Fetcher:
         """Return what is to be returned of the next batch that has any of it; None when the buffer is
         empty. Batches without move the position (LOG-8).
         """
-        for view in assigned.pending:
+        pending = assigned.pending
+        while pending:
+            view = pending.pop()
             if view.attributes & CONTROL_BIT or view.record_count == 0:
                 assigned.taken = max(assigned.taken, view.next_offset)
                 continue
@@ -266,8 +268,9 @@ class Fetcher:
             return 0
         if not batches:
             return 0
-        assigned.pending = iter(batches)
         assigned.read_ahead = batches[-1].next_offset
+        batches.reverse()
+        assigned.pending = batches
         if assigned.read_size_bytes < _READ_BYTES:
             assigned.read_size_bytes = min(assigned.read_size_bytes * _READ_GROWTH, _READ_BYTES)
         read_bytes = len(batches[0].body)
