@@ -13,7 +13,6 @@ from time import perf_counter
 from benchmarks.data import (
     NOW_MS,
     RECORDS_PER_BATCH,
-    RECORDS_PER_BIG_BATCH,
     TOPIC,
     VALUE,
     answer,
@@ -110,7 +109,7 @@ def bench_reopen(bench: Bench) -> None:
     with bench.scratch() as directory:
         for name, records in (("few", few), ("many", many)):
             with open_quiet(directory / name) as broker:
-                fill(broker.partition(TOPIC, 0), records, RECORDS_PER_BIG_BATCH)
+                fill(broker.partition(TOPIC, 0), records)
         small = Contender("reopen 10 thousand records", lambda: _reopen(directory / "few", few))
         large = Contender(f"reopen {many:,} records", lambda: _reopen(directory / "many", many))
         disk = atomic_replace(directory / "file")

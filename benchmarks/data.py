@@ -18,9 +18,8 @@ TOPIC = "bench"
 VALUE = b"x" * 100
 #: Timestamps do not matter here, except that retention must leave them alone.
 NOW_MS = 1_700_000_000_000
-#: Records of 100 bytes in a batch of the producer's default ``batch_size`` of 16 KiB, and in the largest batch a topic takes.
+#: Records of 100 bytes in a batch of the producer's default ``batch_size`` of 16 KiB.
 RECORDS_PER_BATCH = 156
-RECORDS_PER_BIG_BATCH = 10_000
 
 #: No retention, and no sync but the one that is measured.
 QUIET = {"retention_ms": -1, "flush_ms": -1}
