@@ -180,9 +180,8 @@ class Sender:
         else:
             self._count_failure(batch, error)
         batch.finish(base_offset, error)
-        if (
-            batch.reserved_bytes
-        ):  # before the queue counts as settled: who flushed finds all of it free
+        # Before the queue counts as settled: who flushed finds all of it free.
+        if batch.reserved_bytes:
             self._pool.give_back(batch.reserved_bytes)
         with queue.lock:
             sealed = queue.sealed
@@ -220,16 +219,13 @@ class Sender:
                 if self._unclaimed_error is None:
                     self._unclaimed_error = error
 
-    def abort(self, queue: PartitionQueue, error: StreamlogError, *, only_retries: bool) -> None:
+    def abort(self, queue: PartitionQueue, error: StreamlogError) -> None:
         """Fail what is sealed in *queue*, except a batch that is being appended at this moment; that
-        one will not be tried again. With *only_retries*, only if the first one waits for its retry:
-        otherwise a thread is about to append it.
+        one will not be tried again.
         """
         self._aborted = error
         with queue.lock:
             sealed = queue.sealed
-            if only_retries and not (sealed and sealed[0].retry_at_ms is not None):
-                return
             kept = [sealed.popleft()] if queue.draining and sealed else []
             aborted = list(sealed)
             sealed.clear()
