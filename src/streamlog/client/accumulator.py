@@ -347,11 +347,14 @@ class RecordAccumulator:
         if timer is not None:
             timer.cancel()
 
-    def abort(self, error: StreamlogError) -> None:
-        """Fail everything that waits here, except a batch that is being appended right now."""
+    def abort(self, error: StreamlogError, *, only_retries: bool) -> None:
+        """Fail everything that waits here, or only what waits to be tried again; but not a batch that
+        is being appended right now. Nothing is tried again from now on.
+        """
         for queue in self.queues():
-            self.seal(queue)
-            self._sender.abort(queue, error)
+            if not only_retries:
+                self.seal(queue)
+            self._sender.abort(queue, error, only_retries=only_retries)
 
     def forked(self, error: StreamlogError) -> None:
         """Refuse everything, in the child of a fork: the locks may be held by threads not here."""

@@ -319,14 +319,17 @@ class Producer:
             timeout_ms = 0
         self._routes.close()
         self._accumulator.refuse(self._refusal)
+        everything_went = False
         try:
             if timeout_ms != 0:
-                self._flush(timeout_ms)
+                everything_went = self._flush(timeout_ms)
         finally:
+            # A record whose send was under way meanwhile goes on by itself, in its own thread.
             self._accumulator.abort(
                 ClosedError(
                     f"producer {self._config.client_id!r} was closed before this was appended"
-                )
+                ),
+                only_retries=everything_went,
             )
             self._accumulator.stop()
             self._broker.unregister_client(self)
