@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from sortedcontainers import SortedDict
 
 from streamlog.runtime import Lock
@@ -23,14 +25,28 @@ class LogSegments:
         return len(self._by_base_offset)
 
     def add(self, segment: Segment) -> None:
-        """Add *segment* under its base offset."""
+        """Add *segment* under its base offset; nothing happens when it is there."""
         with self._lock:
-            self._by_base_offset[segment.base_offset] = segment
+            try:
+                self._by_base_offset[segment.base_offset] = segment
+            except BaseException:
+                self._restore()
+                raise
 
     def remove(self, segment: Segment) -> None:
         """Forget *segment*; its file is the caller's business."""
         with self._lock:
-            self._by_base_offset.pop(segment.base_offset, None)
+            try:
+                self._by_base_offset.pop(segment.base_offset, None)
+            except BaseException:
+                self._restore()
+                raise
+
+    def _restore(self) -> None:
+        """Ctrl-C in the middle of a change leaves a sorted map whose keys are not those of its dict: sort them again."""
+        by_base_offset = cast("dict[int, Segment]", self._by_base_offset)
+        segments = list(dict.values(by_base_offset))
+        self._by_base_offset = SortedDict({segment.base_offset: segment for segment in segments})
 
     def floor(self, offset: int) -> Segment | None:
         """Return the segment that would hold *offset*, or None before the first one. Cost: O(log segments)."""

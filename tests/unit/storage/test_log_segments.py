@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sortedcontainers import SortedDict, SortedList
 
 from streamlog.runtime import MemoryFileSystem, TokenLock
 from streamlog.storage.log_segments import LogSegments
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.segment import Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def segment(base_offset: int) -> Segment:
@@ -73,3 +80,39 @@ def test_abandoning_takes_no_lock() -> None:
     segments.add(segment(0))
     with segments._lock:
         segments.abandon()
+
+
+@pytest.mark.parametrize("change", ["add", "remove"])
+def test_an_interrupted_change_leaves_a_map_that_works(
+    monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    # The sorted keys and the dict of the container disagreed: the next change found a segment twice.
+    class Interrupted(BaseException):
+        pass
+
+    segments, new = LogSegments(), segment(5)
+    for base_offset in (0, 9):
+        segments.add(segment(base_offset))
+    if change == "remove":
+        segments.add(new)
+
+    presses = [Interrupted]
+
+    def interrupted(original: Callable[..., None]) -> Callable[..., None]:
+        def call(self: SortedList, key: int) -> None:
+            original(self, key)
+            if presses:
+                raise presses.pop()
+
+        return call
+
+    for name in ("add", "remove"):
+        monkeypatch.setattr(SortedList, name, interrupted(getattr(SortedList, name)))
+    # The container took the methods of its list when it was made.
+    segments._by_base_offset = SortedDict(segments._by_base_offset)
+    with pytest.raises(Interrupted):
+        getattr(segments, change)(new)
+    getattr(segments, change)(new)
+    assert [s.base_offset for s in segments.in_order()] == (
+        [0, 5, 9] if change == "add" else [0, 9]
+    )
