@@ -23,11 +23,8 @@ class ConsumerInterceptors:
     def __init__(self, interceptors: Sequence[Any]) -> None:
         self._consuming = _methods(interceptors, "on_consume")
         self._committing = _methods(interceptors, "on_commit")
-
-    @property
-    def is_consuming(self) -> bool:
+        self.is_consuming = bool(self._consuming)
         """Whether `on_consume` would do anything."""
-        return bool(self._consuming)
 
     def on_consume(self, records: ConsumerRecords) -> ConsumerRecords:
         """Return what poll returns in place of *records*, each seeing what the one before returned.

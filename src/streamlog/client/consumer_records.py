@@ -22,30 +22,31 @@ class ConsumerRecords:
     of a batch at a time. Immutable; threads: one at a time. Source: Kafka ``ConsumerRecords``.
     """
 
-    __slots__ = ("_count", "_groups")
+    __slots__ = ("_groups",)
 
     def __init__(self, groups: Sequence[tuple[TopicPartition, Sequence[Part]]] = ()) -> None:
         # A partition may come twice, but never without records.
         self._groups = groups
-        self._count = -1
 
     def __len__(self) -> int:
-        count = self._count
-        if count < 0:
-            count = sum([part.record_count for _, parts in self._groups for part in parts])
-            self._count = count
-        return count
+        return sum([part.record_count for _, parts in self._groups for part in parts])
 
     def __bool__(self) -> bool:
         return bool(self._groups)
 
     def __iter__(self) -> Iterator[ConsumerRecord]:
-        pieces = [
-            records_of(topic_partition, part)
-            for topic_partition, parts in self._groups
-            for part in parts
-        ]
-        return pieces[0] if len(pieces) == 1 else chain.from_iterable(pieces)
+        groups = self._groups
+        if len(groups) == 1:
+            topic_partition, parts = groups[0]
+            if len(parts) == 1:
+                return records_of(topic_partition, parts[0])
+        return chain.from_iterable(
+            [
+                records_of(topic_partition, part)
+                for topic_partition, parts in groups
+                for part in parts
+            ]
+        )
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{tp}: {len(self.records(tp))}" for tp in self.partitions)

@@ -229,10 +229,12 @@ def records_of(topic_partition: TopicPartition, part: Part) -> Iterator[Consumer
     """Return an iterator that makes the records of *part* as it goes."""
     if isinstance(part, RecordSlice):
         return part.records(topic_partition)
+    if part.record_count == 1:
+        value = part.plain_value
+        if value is not None:
+            return iter((_plain_record(topic_partition, part, value),))
     values = part.values()
     if part.has_values_only:
-        if part.record_count == 1:
-            return iter((_single_record(topic_partition, part, values[0]),))
         return _records(
             topic_partition,
             part,
@@ -258,13 +260,13 @@ def records_of(topic_partition: TopicPartition, part: Part) -> Iterator[Consumer
     )
 
 
-def _single_record(
-    topic_partition: TopicPartition, view: BatchView, value: bytes | None
-) -> ConsumerRecord:
+def _plain_record(topic_partition: TopicPartition, view: BatchView, value: bytes) -> ConsumerRecord:
     """Make the one record of a batch that has nothing but its value: no columns are worth it."""
+    topic, number = topic_partition
     return _make_record(
         (
-            *topic_partition,
+            topic,
+            number,
             view.base_offset,
             view.common_timestamp_ms,
             view.timestamp_type,
@@ -273,7 +275,7 @@ def _single_record(
             (),
             view.leader_epoch,
             -1,
-            -1 if value is None else len(value),
+            len(value),
         )
     )
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from streamlog.errors import CorruptRecordError, RecordDecodeError
 from streamlog.record.checksum import crc32c
-from streamlog.record.columns import ColumnReader, Headers, body_has_values_only, decode_values
+from streamlog.record.columns import (
+    ColumnReader,
+    Headers,
+    body_has_values_only,
+    decode_values,
+    plain_value,
+)
 from streamlog.record.layout import (
     COLUMNS_ENCODING,
     COMPRESSION_MASK,
@@ -28,6 +34,7 @@ class BatchView:
 
     __slots__ = (
         "_columns",
+        "_is_plain",
         "attributes",
         "base_offset",
         "body",
@@ -48,6 +55,8 @@ class BatchView:
         self.record_count: int = header[10]
         self.attributes: int = header[7]
         self.leader_epoch: int = header[6]
+        # Columns as they are: nothing newer, nothing to decompress.
+        self._is_plain: bool = header[8] == COLUMNS_ENCODING and not header[7] & COMPRESSION_MASK
         self._columns: ColumnReader | None = None
 
     @property
@@ -122,7 +131,7 @@ class BatchView:
     def columns(self) -> ColumnReader:
         """The decoder of the body; made on first use. Raises RecordDecodeError for a body it cannot read."""
         if self._columns is None:
-            if self.body_encoding != COLUMNS_ENCODING or self.attributes & COMPRESSION_MASK:
+            if not self._is_plain:
                 raise RecordDecodeError(
                     f"batch at offset {self.base_offset}: expected body encoding {COLUMNS_ENCODING} without compression, "
                     f"found encoding {self.body_encoding} with codec {self.attributes & COMPRESSION_MASK}: "
@@ -133,14 +142,24 @@ class BatchView:
 
     def values(self) -> list[bytes | None]:
         """Return the values in offset order; None is a null value (tombstone). Decodes the values column alone."""
-        if self.header[8] == COLUMNS_ENCODING and not self.attributes & COMPRESSION_MASK:
+        if self._is_plain:
             return decode_values(self.body, self.record_count)
         return self.columns.values()
 
     @property
+    def plain_value(self) -> bytes | None:
+        """The value, if this is one record with a value of up to 255 bytes and nothing else; None for every other batch.
+
+        Most batches are like that where each send is a batch of its own, and this is all it takes to read one.
+        """
+        if self.record_count == 1 and self._is_plain:
+            return plain_value(self.body)
+        return None
+
+    @property
     def has_values_only(self) -> bool:
         """Whether no record has a key, headers, or a timestamp of its own: most batches of one record."""
-        return body_has_values_only(self.body) and not self.attributes & COMPRESSION_MASK
+        return self._is_plain and body_has_values_only(self.body)
 
     def keys(self) -> list[bytes | None] | None:
         """Return the keys in offset order, or None when every key of the batch is null."""

@@ -79,6 +79,14 @@ def encode_single_value(value: bytes) -> bytes:
     return encode_columns([value], None, None, None)
 
 
+def plain_value(body: bytes) -> bytes | None:
+    """Return the value when *body* is what `encode_single_value` makes of one of up to 255 bytes; None for any other body."""
+    size = len(body) - 15
+    if 0 <= size < 256 and body[:15] == SINGLE_VALUE_PREFIXES[size]:
+        return body[15:]
+    return None
+
+
 def decode_values(body: bytes, record_count: int) -> list[bytes | None]:
     """Return the values of an uncompressed body: `ColumnReader.values` without the reader, for the hot path."""
     try:
@@ -86,7 +94,7 @@ def decode_values(body: bytes, record_count: int) -> list[bytes | None]:
         values_end = DIRECTORY_SIZE + values_size
         if values_end + keys_size + timestamps_size <= len(body):
             if record_count == 1 and body[12:14] == _SINGLE_BIN_8 and body[14] + 3 == values_size:
-                # As encode_single_value() packs it: all there is to decode where each send is a batch.
+                # As for plain_value(), with whatever other columns there are.
                 return [body[15:values_end]]
             column = msgpack.unpackb(
                 memoryview(body)[DIRECTORY_SIZE:values_end],

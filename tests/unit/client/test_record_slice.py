@@ -13,7 +13,8 @@ from streamlog.client.record_slice import (
     split_part,
 )
 from streamlog.errors import RecordDecodeError
-from streamlog.record import BatchView, split_batches
+from streamlog.record import BatchView, build_batch, split_batches
+from streamlog.record.layout import KAFKA_V2_ENCODING
 from streamlog.record.serialization import resolve_deserializer
 from streamlog.runtime import VirtualClock
 from streamlog.structs import ConsumerRecord, TimestampType, TopicPartition
@@ -186,3 +187,26 @@ def test_records_are_named_after_the_partition_they_were_read_from(topic: Broker
     part = RecordSlice(stored(topic), 1, 2, 2)
     named = records_of(TopicPartition("x", 9), part)
     assert [(r.topic, r.partition, r.offset) for r in named] == [("x", 9, 1)]
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"x" * 255, b"x" * 256, b"x" * 70_000, None])
+@pytest.mark.parametrize("key", [None, b"", b"k"])
+def test_single_record_is_the_same_by_the_shortest_way(
+    topic: Broker, value: bytes | None, key: bytes | None
+) -> None:
+    append(topic, [value], keys=[key])
+    view = stored(topic)
+    assert records(view) == records(as_slice(view))
+    assert view.values() == [value]
+    is_plain = key is None and value is not None and len(value) < 256
+    assert view.plain_value == (value if is_plain else None)
+
+
+def test_body_of_a_newer_encoding_is_not_taken_for_a_plain_one(topic: Broker) -> None:
+    batch = build_batch([b"x"], NOW_MS)
+    batch.body_encoding = KAFKA_V2_ENCODING
+    topic.partition("t", 0).append(batch)
+    view = stored(topic)
+    assert (view.plain_value, view.has_values_only) == (None, False)
+    with pytest.raises(RecordDecodeError, match="written by a newer version"):
+        records(view)
