@@ -219,17 +219,20 @@ class Sender:
                 if self._unclaimed_error is None:
                     self._unclaimed_error = error
 
-    def abort(self, queue: PartitionQueue, error: StreamlogError) -> None:
+    def abort(self, queue: PartitionQueue, error: StreamlogError, *, only_retries: bool) -> None:
         """Fail what is sealed in *queue*, except a batch that is being appended at this moment; that
-        one will not be tried again.
+        one will not be tried again. With *only_retries*, only if the first one waits for its retry:
+        otherwise a thread is about to append it.
         """
         self._aborted = error
         with queue.lock:
             sealed = queue.sealed
-            kept = [sealed.popleft()] if queue.draining and sealed else []
-            aborted = list(sealed)
-            sealed.clear()
-            sealed.extend(kept)
+            aborted: list[ProducerBatch] = []
+            if not only_retries or (sealed and sealed[0].retry_at_ms is not None):
+                kept = [sealed.popleft()] if queue.draining and sealed else []
+                aborted = list(sealed)
+                sealed.clear()
+                sealed.extend(kept)
         for batch in aborted:
             self._finish(batch, -1, error)
         if queue.settling:
