@@ -110,6 +110,9 @@ class HookedFileSystem(FileSystem):
         self.hook("is_network", path)
         return self.inner.is_network(path)
 
+    def boot_id(self) -> str:
+        return self.inner.boot_id()
+
     def prefault(self, mapping: Mapping, start: int, end: int) -> None:
         self.inner.prefault(mapping, start, end)
 

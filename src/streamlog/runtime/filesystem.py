@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from streamlog.runtime import host
+
 if TYPE_CHECKING:
     from streamlog.runtime.mapping import Mapping, Words
 
@@ -210,6 +212,14 @@ class FileSystem(ABC):
     @abstractmethod
     def is_network(self, path: str) -> bool:
         """Return whether *path* is on a network file system, as far as can be told."""
+
+    def boot_id(self) -> str:
+        """Return a name that changes whenever bytes may have been lost that nobody synced.
+
+        Two equal names prove that the system did not go down in between; "" proves nothing. The
+        name of the machine's boot, unless the file system has power cuts of its own.
+        """
+        return host.boot_id()
 
     @abstractmethod
     def prefault(self, mapping: Mapping, start: int, end: int) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from streamlog.errors import StorageError
 from streamlog.runtime import mounts, system_calls
+from streamlog.runtime.atomic_write import replace_file
 from streamlog.runtime.disk_errors import raise_translated
 from streamlog.runtime.filesystem import TEMPORARY_SUFFIX, File, FileSystem
 from streamlog.runtime.mapping import prefault_pages, view_as_words
@@ -130,20 +131,7 @@ class OsFileSystem(FileSystem):
 
     def write_atomically(self, path: str, data: bytes) -> None:
         temporary, file = self._open_temporary(path)
-        try:
-            try:
-                file.write_at(0, data)
-                file.sync()  # before the name: a power cut may keep the rename and lose the bytes
-            finally:
-                file.close()
-            self.rename(temporary, path)
-        except BaseException:
-            try:
-                os.unlink(temporary)
-            except OSError:
-                pass  # the first error matters; the next start removes the file by its suffix
-            raise
-        self.sync_dir(os.path.dirname(path) or ".")
+        replace_file(self, path, data, temporary, file)
 
     def _open_temporary(self, path: str) -> tuple[str, File]:
         while True:

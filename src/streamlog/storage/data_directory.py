@@ -134,7 +134,8 @@ class DataDirectory:
             self.manifest = read_checkpoint(filesystem, join(self.path, META_NAME), META_NAME)
             self._read_state()
         report, state = self.recovery_report, self._state
-        self._was_clean, self._power_failed = state.is_clean, state.power_may_have_failed
+        self._was_clean = state.is_clean
+        self._power_failed = state.power_may_have_failed(filesystem.boot_id())
         state.generation += 1
         state.is_clean, state.is_recovered = False, not self._power_failed
         report.generation, report.clean = state.generation, self._was_clean

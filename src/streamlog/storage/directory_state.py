@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from streamlog.errors import CorruptLogError, UnsupportedFormatError
-from streamlog.runtime import FileSystem, boot_id
+from streamlog.runtime import FileSystem
 from streamlog.storage.checkpoint_file import read_checkpoint, write_checkpoint
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
 
@@ -31,10 +31,9 @@ class DirectoryState:
     #: A packed `PartitionCheckpoint` for each log, by its key.
     checkpoints: dict[str, list[int]] = attrs.Factory(dict)
 
-    @property
-    def power_may_have_failed(self) -> bool:
-        """Whether pages may have been lost since: not closed, and the machine was restarted, or may have been."""
-        same_boot = self.boot_id == boot_id() != ""
+    def power_may_have_failed(self, boot_id: str) -> bool:
+        """Whether pages may have been lost by the boot *boot_id*: not closed, and the machine was restarted, or may have been."""
+        same_boot = self.boot_id == boot_id != ""
         return not self.is_clean and not (same_boot and self.is_recovered)
 
     def write(self, filesystem: FileSystem, path: str) -> None:
@@ -42,7 +41,7 @@ class DirectoryState:
         content = {
             "state": _CLEAN if self.is_clean else _DIRTY,
             "generation": self.generation,
-            "boot_id": boot_id(),
+            "boot_id": filesystem.boot_id(),
             "recovered": self.is_recovered,
             "logs": self.checkpoints,
         }

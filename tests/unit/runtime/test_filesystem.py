@@ -18,6 +18,7 @@ from streamlog.runtime import (
     FileSystem,
     MemoryFileSystem,
     OsFileSystem,
+    boot_id,
 )
 from tests.support.os_errors import raises_errno
 
@@ -536,3 +537,8 @@ def test_any_program_does_the_same_on_disk_and_in_memory(steps: list[tuple[objec
         for step in steps:
             on_disk = perform(OsFileSystem(), root, step)
             assert perform(memory, "/root", step) == on_disk, step
+
+
+def test_the_boot_is_the_machines_and_stays_the_same(disk: Disk) -> None:
+    assert disk.filesystem.boot_id() == boot_id()
+    assert disk.filesystem.boot_id() == disk.filesystem.boot_id()

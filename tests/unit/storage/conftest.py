@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamlog.runtime import MemoryFileSystem, OsFileSystem
-from streamlog.storage import directory_state
+from streamlog.runtime import MemoryFileSystem, OsFileSystem, host
 from tests.support.storage import Disk, Store
 
 if TYPE_CHECKING:
@@ -48,6 +47,6 @@ def reboot(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def restart() -> None:
         name = f"boot {next(boots)}"
-        monkeypatch.setattr(directory_state, "boot_id", lambda: name)
+        monkeypatch.setattr(host, "boot_id", lambda: name)
 
     return restart

@@ -300,7 +300,7 @@ def test_a_state_of_the_wrong_shape_is_done_without(
 def test_an_unknown_boot_counts_as_another_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamlog.storage.directory_state.boot_id", lambda: "")
+    monkeypatch.setattr("streamlog.runtime.host.boot_id", lambda: "")
     store.kill_and_open()
     store.kill_and_open()
     assert store.directory.recovery_report.power_may_have_failed
