@@ -9,6 +9,14 @@ Everything public is here; helpers for tests are in `streamlog.testing`. Start w
 """
 
 from streamlog.broker.broker import Broker
+from streamlog.broker.group import GroupState
+from streamlog.broker.group_description import (
+    ConsumerGroupDescription,
+    ConsumerGroupListing,
+    GroupOffset,
+    MemberDescription,
+)
+from streamlog.broker.group_member import MemberState
 from streamlog.client.admin import Admin
 from streamlog.client.config_entry import (
     AlterConfigOp,
@@ -25,6 +33,7 @@ from streamlog.client.offset_spec import ListedOffset, OffsetSpec
 from streamlog.client.producer import Producer
 from streamlog.client.rebalance_listener import RebalanceListener
 from streamlog.client.record_future import RecordFuture, RunFuture
+from streamlog.client.reset_to import ResetTo
 from streamlog.config import BrokerConfig, ConsumerConfig, ProducerConfig, TopicConfig
 from streamlog.errors import (
     AlreadyOpenError,
@@ -43,6 +52,7 @@ from streamlog.errors import (
     ForkedError,
     GroupIdNotFoundError,
     GroupNotEmptyError,
+    GroupSubscribedToTopicError,
     IllegalGenerationError,
     IllegalStateError,
     InvalidConfigurationError,
@@ -125,10 +135,17 @@ __all__ = [
     "ConfigResource",
     "ConfigResourceType",
     "ConfigSource",
+    "ConsumerGroupDescription",
+    "ConsumerGroupListing",
+    "GroupOffset",
+    "GroupState",
     "ListedOffset",
+    "MemberDescription",
+    "MemberState",
     "NewTopic",
     "OffsetSpec",
     "OpType",
+    "ResetTo",
     # configuration
     "BrokerConfig",
     "ConsumerConfig",
@@ -191,6 +208,7 @@ __all__ = [
     "InvalidGroupIdError",
     "GroupIdNotFoundError",
     "GroupNotEmptyError",
+    "GroupSubscribedToTopicError",
     "CoordinatorNotAvailableError",
     "CommitFailedError",
     "RetriableCommitFailedError",

@@ -415,6 +415,14 @@ class GroupNotEmptyError(StreamlogError):
     code = 68
 
 
+class GroupSubscribedToTopicError(StreamlogError):
+    """Offsets of a topic cannot be deleted while members of the group read it. Not retriable: close
+    them, or unsubscribe, first.
+    """
+
+    code = 86
+
+
 class CoordinatorNotAvailableError(RetriableError):
     """The group's coordinator is starting, moving or closing. Retriable: after a pause."""
 

@@ -12,6 +12,7 @@ from streamlog.broker.group_records import (
     CurrentAssignment,
     GroupEpoch,
     GroupRecord,
+    GroupTombstone,
     MemberChanged,
     MemberLeft,
     OffsetCommit,
@@ -68,6 +69,11 @@ class Group:
         settled = all(self.is_settled(member) for member in self.members.values())
         return GroupState.STABLE if settled else GroupState.RECONCILING
 
+    @property
+    def exists(self) -> bool:
+        """Whether anything is remembered of the group: one nobody ever used looks like one deleted."""
+        return bool(self.members or self.offsets or self.epoch)
+
     def is_settled(self, member: GroupMember) -> bool:
         """Return whether *member* holds its target of the present epoch."""
         return member.current.epoch == self.epoch and member.current.state is MemberState.STABLE
@@ -84,6 +90,8 @@ class Group:
             self.offsets.pop(record.topic_partition, None)
         elif isinstance(record, GroupEpoch):
             self.epoch = record.epoch
+        elif isinstance(record, GroupTombstone):
+            self.epoch = 0
         elif isinstance(record, CurrentAssignment):
             member = self.members[record.member_id]
             self._replace(attrs.evolve(member, current=record.current))

@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING
 from weakref import ref
 
 from streamlog.broker.group import Group
+from streamlog.broker.group_administration import (
+    check_exists,
+    describe_group,
+    handle_delete_group,
+    handle_delete_offsets,
+    list_group,
+)
+from streamlog.broker.group_description import ConsumerGroupDescription, ConsumerGroupListing
 from streamlog.broker.group_membership import (
     JOIN_EPOCH,
     Heartbeat,
@@ -21,7 +29,11 @@ from streamlog.broker.group_records import GroupRecord, StoredRecord
 from streamlog.broker.java_hash import partition_for_group
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC, encode_record, read_records
 from streamlog.broker.topics_snapshot import TopicFacts, TopicsSnapshot
-from streamlog.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from streamlog.errors import (
+    StreamlogError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+)
 from streamlog.record import build_batch
 from streamlog.runtime.threads import Lock
 from streamlog.structs import OffsetAndMetadata, TopicPartition
@@ -41,7 +53,8 @@ class GroupCoordinator:
     """All consumer groups of one broker. Made by the broker; used by consumers and the admin client.
 
     * membership: `heartbeat`, `leave`
-    * offsets: `commit_offsets`, `fetch_offsets`
+    * offsets: `commit_offsets`, `fetch_offsets`, `fetch_all_offsets`
+    * from outside: `list_groups`, `describe`, `delete`, `delete_offsets`
 
     A request is handled under one lock: a handler looks at the group and says what changes; what must
     last is appended to ``__consumer_offsets``; then everything is applied. When the append fails
@@ -123,24 +136,67 @@ class GroupCoordinator:
     ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """Return the committed offset of each of *partitions*, None where there is none (CON-9)."""
         wanted = list(partitions)
-        topic_ids: dict[str, str] = {}
-        for name in {topic_partition.topic for topic_partition in wanted}:
-            try:
-                topic_ids[name] = self._broker.topic(name).topic_id
-            except UnknownTopicOrPartitionError:
-                pass  # nothing is committed for a topic that does not exist
+        topic_ids = self._existing_topic_ids(wanted)
         with self._lock:
-            home = self._home(group_id)
-            if home is None:
-                return dict.fromkeys(wanted)
-            return look_up_offsets(self._load(group_id, home), wanted, topic_ids)
+            return look_up_offsets(self._find(group_id), wanted, topic_ids)
+
+    def fetch_all_offsets(self, group_id: str) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Return every committed offset of the group, sorted by partition; nothing of deleted topics."""
+        with self._lock:
+            return self._all_offsets(self._find(group_id))
 
     def check_committer(self, group_id: str, member_id: str, member_epoch: int) -> None:
         """Raise what `commit_offsets` would raise for this member, committing nothing."""
         with self._lock:
-            home = self._home(group_id)
-            group = Group(group_id) if home is None else self._load(group_id, home)
-            check_committer(group, member_id, member_epoch)
+            check_committer(self._find(group_id), member_id, member_epoch)
+
+    # ---- from outside
+
+    def list_groups(self) -> list[ConsumerGroupListing]:
+        """Return every group that has members, offsets or a past, by name."""
+        with self._lock:
+            try:
+                topic = self._broker.topic(OFFSETS_TOPIC)
+            except UnknownTopicOrPartitionError:
+                return []
+            for home in topic.partitions:
+                self._load_home(home)
+            groups = sorted(self._groups.items())
+            return [list_group(group) for _, group in groups if group.exists]
+
+    def describe(self, group_id: str) -> ConsumerGroupDescription:
+        """Return the group with its members, offsets and lag. Raises `GroupIdNotFoundError`."""
+        with self._lock:
+            group = self._find(group_id)
+            check_exists(group)
+            committed = self._all_offsets(group)
+            bounds = {}
+            for topic_partition in {*committed, *group.owners}:
+                try:
+                    partition = self._broker.partition(*topic_partition)
+                    bounds[topic_partition] = partition.log_start_offset, partition.high_watermark
+                except StreamlogError:
+                    continue  # deleted meanwhile, or damaged: there is no lag to tell
+            return describe_group(group, committed, bounds)
+
+    def delete(self, group_id: str) -> None:
+        """Forget the group and its offsets. Raises `GroupIdNotFoundError`, `GroupNotEmptyError`."""
+        with self._lock:
+            group = self._find(group_id)
+            records = handle_delete_group(group)
+            self._apply(group, self._home_or_create(group_id), records)
+            del self._groups[group_id]
+
+    def delete_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> None:
+        """Forget the group's offsets of *partitions*, all or none. Raises `GroupIdNotFoundError`,
+        `GroupSubscribedToTopicError`.
+        """
+        with self._lock:
+            group = self._find(group_id)
+            records = handle_delete_offsets(group, partitions)
+            self._apply(group, self._home_or_create(group_id), records)
+
+    # ---- the end
 
     def close(self) -> None:
         """Stop watching members. The broker closes its clients first, so there should be none."""
@@ -173,8 +229,20 @@ class GroupCoordinator:
             pass
         return _home_in(self._broker.topic(OFFSETS_TOPIC), group_id)
 
+    def _find(self, group_id: str) -> Group:
+        """Return the group for a look; nothing is created for one that nobody ever used."""
+        home = self._home(group_id)
+        return Group(group_id) if home is None else self._load(group_id, home)
+
     def _load(self, group_id: str, home: Partition) -> Group:
         """Return the group, after replaying the partition it lives in if this is its first use."""
+        self._load_home(home)
+        found = self._groups.get(group_id)
+        if found is None:
+            found = self._groups[group_id] = Group(group_id)
+        return found
+
+    def _load_home(self, home: Partition) -> None:
         if home.number not in self._loaded:
             # Into the open only when all of it could be read: half a replay would forget commits.
             loaded: dict[str, Group] = {}
@@ -185,10 +253,6 @@ class GroupCoordinator:
                 group.replay(record)
             self._groups.update(loaded)
             self._loaded.add(home.number)
-        found = self._groups.get(group_id)
-        if found is None:
-            found = self._groups[group_id] = Group(group_id)
-        return found
 
     def _apply(self, group: Group, home: Partition, records: list[GroupRecord]) -> None:
         """Store what must last of *records*, as one batch, then apply all of them."""
@@ -220,6 +284,21 @@ class GroupCoordinator:
             else:
                 self._snapshot = epoch, TopicsSnapshot(facts)
         return self._snapshot[1]
+
+    def _all_offsets(self, group: Group) -> dict[TopicPartition, OffsetAndMetadata]:
+        wanted = sorted(group.offsets)
+        found = look_up_offsets(group, wanted, self._existing_topic_ids(wanted))
+        return {tp: position for tp, position in found.items() if position is not None}
+
+    def _existing_topic_ids(self, partitions: Iterable[TopicPartition]) -> dict[str, str]:
+        """Return the ids of those topics that exist: nothing is committed for the others."""
+        topic_ids: dict[str, str] = {}
+        for name in {topic_partition.topic for topic_partition in partitions}:
+            try:
+                topic_ids[name] = self._broker.topic(name).topic_id
+            except UnknownTopicOrPartitionError:
+                pass
+        return topic_ids
 
     def _topic_ids(self, partitions: Iterable[TopicPartition]) -> dict[str, str]:
         topic_ids: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """What can happen to a group, as values: handlers return them, `Group.replay` applies them.
 
-`OffsetCommit`, `OffsetTombstone` and `GroupEpoch` outlive the process and are written to
-``__consumer_offsets`` (see `offsets_topic`). The others describe members, which end with the
+`OffsetCommit`, `OffsetTombstone`, `GroupEpoch` and `GroupTombstone` outlive the process and are written
+to ``__consumer_offsets`` (see `offsets_topic`). The others describe members, which end with the
 process they live in, and are applied without being written.
 
 Source: Kafka ``GroupCoordinatorRecordHelpers``.
@@ -47,6 +47,12 @@ class GroupEpoch(NamedTuple):
     epoch: int
 
 
+class GroupTombstone(NamedTuple):
+    """The group is deleted; one of its name starts again at epoch 0."""
+
+    group_id: str
+
+
 class MemberChanged(NamedTuple):
     """A member joined or changed what it wants; replaces the member of the same id."""
 
@@ -85,6 +91,6 @@ class CurrentAssignment(NamedTuple):
     current: MemberAssignment
 
 
-StoredRecord = OffsetCommit | OffsetTombstone | GroupEpoch
+StoredRecord = OffsetCommit | OffsetTombstone | GroupEpoch | GroupTombstone
 MemberRecord = MemberChanged | MemberLeft | TopicsSeen | TargetAssignment | CurrentAssignment
 GroupRecord = StoredRecord | MemberRecord

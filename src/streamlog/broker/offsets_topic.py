@@ -33,7 +33,13 @@ from typing import Any
 
 import msgpack
 
-from streamlog.broker.group_records import GroupEpoch, OffsetCommit, OffsetTombstone, StoredRecord
+from streamlog.broker.group_records import (
+    GroupEpoch,
+    GroupTombstone,
+    OffsetCommit,
+    OffsetTombstone,
+    StoredRecord,
+)
 from streamlog.broker.partition import Partition
 from streamlog.errors import (
     CorruptLogError,
@@ -80,7 +86,10 @@ def encode_record(record: StoredRecord) -> tuple[bytes, bytes | None]:
     if isinstance(record, OffsetTombstone):
         topic, partition = record.topic_partition
         return _pack((OFFSET_COMMIT_KEY, record.group_id, topic, partition)), None
-    return _pack((GROUP_EPOCH_KEY, record.group_id)), _pack((VALUE_VERSION, record.epoch))
+    key = _pack((GROUP_EPOCH_KEY, record.group_id))
+    if isinstance(record, GroupTombstone):
+        return key, None
+    return key, _pack((VALUE_VERSION, record.epoch))
 
 
 def decode_record(key: bytes | None, value: bytes | None) -> StoredRecord | None:
@@ -104,9 +113,9 @@ def decode_record(key: bytes | None, value: bytes | None) -> StoredRecord | None
         )
     if fields[:1] == [GROUP_EPOCH_KEY]:
         _, group_id = _typed(fields, (int, str))
-        # Deleting a group is what writes a null value; its epoch starts again.
-        epoch = 0 if value is None else _versioned(_unpack(value), (int, int))[1]
-        return GroupEpoch(group_id, epoch)
+        if value is None:
+            return GroupTombstone(group_id)
+        return GroupEpoch(group_id, _versioned(_unpack(value), (int, int))[1])
     if fields and type(fields[0]) is int:
         return None
     raise ValueError(f"expected a key that starts with its kind, found {fields!r:.100}")

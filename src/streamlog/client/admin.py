@@ -1,4 +1,4 @@
-"""Topics seen from outside: created, described, changed, deleted."""
+"""Topics and groups seen from outside: created, described, changed, deleted."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, TypeVar
 from streamlog.broker.broker import Broker
 from streamlog.client.config_entry import ConfigResource, ConfigResourceType
 from streamlog.client.config_operations import altered_topic_configs, broker_entries, topic_entries
+from streamlog.client.group_administration import alter_offsets, reset_offsets
 from streamlog.client.new_topic import NewTopic
 from streamlog.client.offset_spec import ListedOffset, OffsetSpec
+from streamlog.client.partition_arguments import to_partitions
 from streamlog.errors import ClosedError, InvalidRequestError, StreamlogError
-from streamlog.structs import Isolation, TopicDescription, TopicPartition
+from streamlog.structs import Isolation, OffsetAndMetadata, TopicDescription, TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
+    from streamlog.broker.group import GroupState
+    from streamlog.broker.group_description import ConsumerGroupDescription, ConsumerGroupListing
     from streamlog.broker.partition import Partition
     from streamlog.client.config_entry import AlterConfigOp, ConfigEntry
+    from streamlog.client.reset_to import ResetTo
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -31,6 +36,9 @@ class Admin:
       `create_partitions`
     * records: `list_offsets`, `delete_records`
     * configuration: `describe_configs`, `incremental_alter_configs`
+    * groups: `list_consumer_groups`, `describe_consumer_groups`, `delete_consumer_groups`
+    * their offsets: `list_consumer_group_offsets`, `alter_consumer_group_offsets`,
+      `reset_consumer_group_offsets`, `delete_consumer_group_offsets`
 
     Every call acts at once and returns plain values where Kafka returns futures. A call about several
     topics or partitions treats each on its own, in the order given, whatever happens to the others;
@@ -192,6 +200,88 @@ class Admin:
         wanted = [(_resource(name), list(operations)) for name, operations in changes.items()]
         _for_each({resource: (resource, ops) for resource, ops in wanted}, alter)
 
+    # ---- groups
+
+    def list_consumer_groups(
+        self, *, states: Iterable[GroupState] | None = None
+    ) -> list[ConsumerGroupListing]:
+        """Return every group by name, also those that have nothing but offsets; only those in one of
+        *states* when given. Reads all of ``__consumer_offsets`` at the first call (KIP-518).
+        """
+        groups = self._use().group_coordinator.list_groups()
+        if states is None:
+            return groups
+        wanted = set(states)
+        return [group for group in groups if group.state in wanted]
+
+    def describe_consumer_groups(
+        self, group_ids: Iterable[str]
+    ) -> dict[str, ConsumerGroupDescription]:
+        """Return the groups with members, assignments, offsets and lag, by name.
+
+        Raises `GroupIdNotFoundError` (KIP-1043).
+        """
+        coordinator = self._use().group_coordinator
+        return _for_each({name: name for name in _several(group_ids)}, coordinator.describe)
+
+    def delete_consumer_groups(self, group_ids: Iterable[str]) -> None:
+        """Delete groups and all they committed. Raises `GroupNotEmptyError` for one with members,
+        `GroupIdNotFoundError` (GRP-12).
+        """
+        coordinator = self._use().group_coordinator
+        _for_each({name: name for name in _several(group_ids)}, coordinator.delete)
+
+    def list_consumer_group_offsets(
+        self, group_id: str, partitions: Iterable[TopicPartition] | None = None
+    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        """Return what the group committed: of *partitions*, None for nothing, or all there is.
+
+        An unknown group has committed nothing, as in Kafka.
+        """
+        coordinator = self._use().group_coordinator
+        if partitions is None:
+            return dict(coordinator.fetch_all_offsets(group_id))
+        return coordinator.fetch_offsets(group_id, to_partitions(partitions))
+
+    def alter_consumer_group_offsets(
+        self, group_id: str, offsets: Mapping[TopicPartition, OffsetAndMetadata | int]
+    ) -> None:
+        """Commit *offsets* for a group without members, all or none; creates the group.
+
+        Raises `UnknownMemberIdError` while it has members (CON-12), `UnknownTopicOrPartitionError`,
+        `OffsetMetadataTooLargeError`.
+        """
+        alter_offsets(self._use(), group_id, offsets)
+
+    def reset_consumer_group_offsets(
+        self,
+        group_id: str,
+        to: ResetTo,
+        partitions: Iterable[TopicPartition | str] | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Let a group without members go on elsewhere; return where, sorted by partition.
+
+        *partitions* holds partitions, or topics by name; None means every topic that the group
+        committed anything of. *dry_run* changes nothing. All or none. Raises `GroupNotEmptyError`,
+        `GroupIdNotFoundError` for an unknown group without *partitions*,
+        `UnknownTopicOrPartitionError`, and what *to* says. Source: ``kafka-consumer-groups
+        --reset-offsets``; CLI-3.
+        """
+        return reset_offsets(self._use(), group_id, to, partitions, dry_run=dry_run)
+
+    def delete_consumer_group_offsets(
+        self, group_id: str, partitions: Iterable[TopicPartition]
+    ) -> None:
+        """Forget what the group committed of *partitions*, all or none (KIP-496).
+
+        Raises `GroupSubscribedToTopicError` while a member wants one of the topics,
+        `GroupIdNotFoundError`.
+        """
+        coordinator = self._use().group_coordinator
+        coordinator.delete_offsets(group_id, to_partitions(partitions))
+
     # ---- end
 
     def close(self) -> None:
@@ -255,11 +345,11 @@ def _without_repeats(topics: list[NewTopic]) -> list[NewTopic]:
     return topics
 
 
-def _several(topics: Iterable[T]) -> Iterable[T]:
-    """Return *topics*; a bare string would be taken letter by letter, each for a topic."""
-    if isinstance(topics, str):
-        raise TypeError(f"topics: expected a list of topics, found the str {topics!r}")
-    return topics
+def _several(names: Iterable[T]) -> Iterable[T]:
+    """Return *names*; a bare string would be taken letter by letter, each for a name."""
+    if isinstance(names, str):
+        raise TypeError(f"expected a list of names, found the str {names!r}")
+    return names
 
 
 def _for_each(items: Mapping[K, T], action: Callable[[T], V]) -> dict[K, V]:

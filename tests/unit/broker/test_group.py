@@ -12,6 +12,7 @@ from streamlog.broker.group_member import (
 from streamlog.broker.group_records import (
     CurrentAssignment,
     GroupEpoch,
+    GroupTombstone,
     MemberChanged,
     MemberLeft,
     OffsetCommit,
@@ -59,6 +60,16 @@ def test_tombstone_forgets_a_commit_and_one_too_many_does_no_harm(group: Group) 
     for _ in range(2):
         group.replay(OffsetTombstone("g", TopicPartition("t", 0)))
     assert group.offsets == {}
+
+
+def test_group_exists_while_anything_is_remembered_of_it(group: Group) -> None:
+    assert not group.exists
+    group.replay(GroupEpoch("g", 4))
+    assert group.exists
+    group.replay(GroupTombstone("g"))
+    assert (group.exists, group.epoch) == (False, 0)
+    group.replay(OffsetCommit("g", TopicPartition("t", 0), 5, None, "", 0, "id"))
+    assert group.exists
 
 
 def test_owners_follow_what_members_claim(group: Group) -> None:

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlog.broker.broker import Broker
-from streamlog.broker.group_records import GroupEpoch, OffsetCommit, OffsetTombstone, StoredRecord
+from streamlog.broker.group_records import (
+    GroupEpoch,
+    GroupTombstone,
+    OffsetCommit,
+    OffsetTombstone,
+    StoredRecord,
+)
 from streamlog.broker.offsets_topic import (
     OFFSETS_TOPIC,
     decode_record,
@@ -39,6 +45,7 @@ stored_records = (
     )
     | st.builds(OffsetTombstone, texts, partitions)
     | st.builds(GroupEpoch, texts, st.integers(0, 2**31 - 1))
+    | st.builds(GroupTombstone, texts)
 )
 
 
@@ -57,6 +64,7 @@ def test_layout_is_the_documented_one() -> None:
     assert value is not None
     assert msgpack.unpackb(value) == [1, 9]
     assert encode_record(OffsetTombstone("g", ORDERS))[1] is None
+    assert encode_record(GroupTombstone("g")) == (key, None)
 
 
 def test_key_of_a_kind_from_a_newer_version_is_not_known() -> None:
