@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any
 
@@ -209,3 +210,25 @@ def test_a_sync_meets_a_topic_that_was_just_deleted_without_an_error(
         broker.sync()
         assert broker.topics() == ["first"]
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("linger_ms", [0, 5, 60_000])
+def test_a_broker_dropped_with_its_clients_lets_go_of_its_directory(
+    data_dir: str, linger_ms: float
+) -> None:
+    """The producer heard of new topics by a reference from the maintenance thread."""
+
+    def use_and_forget() -> None:
+        broker = Broker(data_dir)
+        producer = Producer(broker, linger_ms=linger_ms)
+        producer.writer("t")(b"v")
+        producer.send("t", b"v")
+        consumer = Consumer(broker, "t", group_id="g")
+        consumer.poll()
+        broker.create_topic("another")
+
+    use_and_forget()
+    with pytest.warns(ResourceWarning, match=f"unclosed broker in {data_dir}"):
+        gc.collect()
+    with Broker(data_dir) as again:
+        assert again.topics() == ["another", "t"]

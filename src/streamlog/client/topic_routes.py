@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakMethod
 
 from streamlog.broker.topic_name import is_internal
 from streamlog.client.partitioner import (
@@ -63,7 +64,7 @@ class TopicRoutes:
         """By topic, the queue for records that have a value and nothing else."""
         self.keyed: dict[str, dict[bytes, PartitionQueue]] = {}
         """By topic and key, the queue for records that have key and value and nothing else."""
-        self._listener = _Listener(self._forget)
+        self._listener = _Listener(WeakMethod(self._forget))
         broker.add_topic_listener(self._listener)
 
     def route(self, name: str) -> TopicRoute:
@@ -154,14 +155,20 @@ class TopicRoutes:
 
 
 class _Listener(Signal):
-    """A signal that acts when it is set instead of waking somebody."""
+    """A signal that acts when it is set instead of waking somebody.
+
+    The topics hold it, and the broker's maintenance thread holds the topics. So it holds the producer
+    weakly: a broker and a producer that the program has dropped must not keep the directory locked.
+    """
 
     __slots__ = ("_act",)
 
-    def __init__(self, act: Callable[[], None]) -> None:
+    def __init__(self, act: WeakMethod[Callable[[], None]]) -> None:
         super().__init__()
         self._act = act
 
     def set(self) -> None:
         """Topics changed."""
-        self._act()
+        act = self._act()
+        if act is not None:
+            act()
