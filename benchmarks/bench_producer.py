@@ -62,7 +62,7 @@ class _Setting:
             open_peers(bench, self.directory, *peers, value=VALUE, count=count)
         )
         broker = stack.enter_context(open_quiet(self.directory / "data", partitions=partitions))
-        self.producer = stack.enter_context(Producer(broker, config))
+        self.producer = stack.enter_context(Producer(broker, config=config))
 
     def contender(self, name: str, body: Callable[[int], object]) -> Contender:
         """*body* sends; what it leaves open is flushed unmeasured."""

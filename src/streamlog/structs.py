@@ -51,7 +51,7 @@ class Durability(str, Enum):
     """What a record survives, from the moment its future is done."""
 
     NONE = "none"
-    """Nothing is promised: sent with ``acks=0``, nobody waited for the append."""
+    """Nothing is promised: sent with ``acks=0``, where nobody waited for the append; or failed."""
     PROCESS = "process"
     """The end of this process, ``kill -9`` included: the bytes are in the operating system's cache.
     """
@@ -127,7 +127,11 @@ def _header_tuple(headers: Iterable[Header]) -> tuple[Header, ...]:
 
 
 def _not_negative(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and value < 0:
+    if value is None and attribute.default is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{attribute.name} must be an int, found {value!r:.80}")
+    if value < 0:
         raise ValueError(f"{attribute.name} must be 0 or greater, found {value}")
 
 
@@ -138,18 +142,21 @@ class ProducerRecord:
 
     ``partition`` None lets the partitioner choose, ``timestamp_ms`` None means the time of
     ``send``; a negative one of either raises ValueError (REC-2). Headers are copied into a tuple
-    (REC-3).
+    (REC-3). All but topic and value are given by name: Java's constructors have the key before the
+    value, which would silently be taken for one another.
     """
 
     topic: str
     value: Any = None
-    key: Any = None
-    headers: tuple[Header, ...] = attrs.field(default=(), converter=_header_tuple)
-    partition: int | None = attrs.field(default=None, validator=_not_negative)
-    timestamp_ms: int | None = attrs.field(default=None, validator=_not_negative)
+    key: Any = attrs.field(default=None, kw_only=True)
+    headers: tuple[Header, ...] = attrs.field(default=(), converter=_header_tuple, kw_only=True)
+    partition: int | None = attrs.field(default=None, validator=_not_negative, kw_only=True)
+    timestamp_ms: int | None = attrs.field(default=None, validator=_not_negative, kw_only=True)
 
 
 def _text_or_empty(text: str | None) -> str:
+    if text is not None and not isinstance(text, str):
+        raise TypeError(f"metadata must be a str, found {text!r:.80}")
     return "" if text is None else text
 
 

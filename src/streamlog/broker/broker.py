@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from streamlog.broker import open_brokers
@@ -33,7 +34,7 @@ from streamlog.storage.data_directory import DataDirectory
 from streamlog.structs import Durability
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from types import TracebackType
 
     from streamlog.broker.partition import Partition
@@ -95,6 +96,8 @@ class Broker:
         config: Mapping[str, object] | None = None,
         **broker_config: object,
     ) -> None:
+        if path is not None:
+            _check_path(path)
         self.config: BrokerConfig = BrokerConfig.from_options(config, **broker_config)
         """The configuration in force."""
         self.path: str | None = None if path is None else path_string(path)
@@ -366,6 +369,18 @@ class Broker:
         leave_to_be_closed(resources)  # before the warning, which may be an error
         if self.path is not None:
             warnings.warn(f"unclosed broker in {self.path}", ResourceWarning, source=self)
+
+
+def _check_path(path: object) -> None:
+    if isinstance(path, Mapping):
+        raise TypeError(
+            f"Broker: expected a directory as the path, found a {type(path).__name__}: give a"
+            " configuration as config={...}"
+        )
+    if path in ("", ":memory:"):
+        raise InvalidConfigurationError(
+            f"path: expected a directory, found {path!r}; Broker() lives in memory"
+        )
 
 
 def _choose_filesystem(path: str | None, filesystem: FileSystem | None) -> FileSystem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from streamlog.broker.broker import Broker
+from streamlog.client.argument_checks import check_broker
 from streamlog.client.config_entry import ConfigResource, ConfigResourceType
 from streamlog.client.config_operations import altered_topic_configs, broker_entries, topic_entries
 from streamlog.client.group_administration import alter_offsets, reset_offsets
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
+    from streamlog.broker.broker import Broker
     from streamlog.broker.group import GroupState
     from streamlog.broker.group_description import ConsumerGroupDescription, ConsumerGroupListing
     from streamlog.broker.partition import Partition
@@ -44,6 +45,7 @@ class Admin:
     topics or partitions treats each on its own, in the order given, whatever happens to the others;
     if any fails, the first error is raised at the end, and its notes (PEP 678) name the other ones.
 
+    >>> from streamlog import Broker
     >>> with Broker() as broker, Admin(broker) as admin:
     ...     created = admin.create_topics(["orders", NewTopic("payments", partitions=3)])
     ...     admin.list_topics()
@@ -53,11 +55,12 @@ class Admin:
     """
 
     def __init__(self, broker: Broker) -> None:
-        if not isinstance(broker, Broker):
-            raise TypeError(f"expected a Broker, found {type(broker).__name__}")
-        broker.check_open()
+        check_broker("Admin", broker)
         self._broker = broker
         self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Admin of {self._broker!r}{', closed' if self._closed else ''}>"
 
     # ---- topics
 

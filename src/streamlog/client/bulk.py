@@ -332,7 +332,7 @@ def _blob(topic: str, name: str, index: int, value: Any) -> bytes | None:
     """Return an element of a column as bytes or None; the error names its index."""
     if type(value) is bytes:
         return value
-    return check_bytes(value, topic, f"{name}[{index}]")
+    return check_bytes(value, topic, name.removesuffix("s"), where=f"{name}[{index}]")
 
 
 def _each(
@@ -344,7 +344,7 @@ def _each(
         try:
             done.append(serialize(value))
         except SerializationError as error:
-            raise SerializationError(f"topic {topic!r}: {name}[{index}]: {error}") from error
+            raise SerializationError(f"{name}[{index}]: {error}") from error
     return done
 
 

@@ -151,6 +151,11 @@ def to_offsets(offsets: Mapping[TopicPartition, Any]) -> Offsets:
 
     Raises ValueError for a negative one, TypeError for keys and values of other types.
     """
+    if not isinstance(offsets, Mapping):
+        raise TypeError(
+            "offsets: expected a mapping from TopicPartition to OffsetAndMetadata or int, found"
+            f" {type(offsets).__name__}"
+        )
     converted: Offsets = {}
     for name, position in offsets.items():
         topic_partition = to_partition(name)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING
 
 from streamlog.broker.member_session import MemberSession
-from streamlog.client.commits import CommitCallback, OffsetCommitter, require_group, to_offsets
+from streamlog.client.argument_checks import check_broker, check_timeout
+from streamlog.client.commits import OffsetCommitter, require_group
+from streamlog.client.consumer_commits import CommitCalls
 from streamlog.client.consumer_interceptors import ConsumerInterceptors
 from streamlog.client.consumer_positions import PositionCalls
 from streamlog.client.consumer_records import EMPTY, ConsumerRecords
 from streamlog.client.fetcher import Fetcher
 from streamlog.client.membership import Membership
 from streamlog.client.offset_reset import OffsetReset
-from streamlog.client.partition_arguments import from_arguments, to_partitions
+from streamlog.client.partition_arguments import some_from_arguments, to_partitions
 from streamlog.client.poll_loop import PollLoop
 from streamlog.client.positions import PositionFinder
 from streamlog.client.rebalance_listener import as_listener
@@ -28,7 +30,6 @@ from streamlog.runtime import Signal, on_fork_in_child
 from streamlog.structs import (
     ConsumerGroupMetadata,
     ConsumerRecord,
-    OffsetAndMetadata,
     TopicPartition,
 )
 
@@ -39,7 +40,7 @@ CLOSE_TIMEOUT_MS = 30_000
 _BROKER_PATIENCE_S = 5.0
 
 
-class Consumer(PositionCalls):
+class Consumer(PositionCalls, CommitCalls):
     """Reads records from a broker in this process.
 
     >>> from streamlog import Broker, Consumer, Producer
@@ -74,6 +75,13 @@ class Consumer(PositionCalls):
         config: Mapping[str, object] | None = None,
         **consumer_config: object,
     ) -> None:
+        check_broker("Consumer", broker)
+        for topic in topics:
+            if isinstance(topic, Mapping):
+                raise TypeError(
+                    "Consumer: expected topic names after the broker, found a"
+                    f" {type(topic).__name__}: give a configuration as config={{...}}"
+                )
         settings = ConsumerConfig.from_options(config, **consumer_config)
         self.config: ConsumerConfig = settings
         """The configuration in force."""
@@ -129,8 +137,15 @@ class Consumer(PositionCalls):
         on_fork_in_child(self)
 
     def __repr__(self) -> str:
-        group = f"group {self._group_id!r}" if self._group_id is not None else "no group"
-        return f"<Consumer of {group}, {len(self._subscription.assigned)} partition(s)>"
+        if self._guard.refusal is not None:
+            return f"<{self._name}, closed>"
+        return f"<{self._name}, {len(self._subscription.assigned)} partition(s)>"
+
+    @property
+    def _name(self) -> str:
+        return "Consumer of " + (
+            "no group" if self._group_id is None else f"group {self._group_id!r}"
+        )
 
     # ---- what to read
 
@@ -231,8 +246,12 @@ class Consumer(PositionCalls):
             limit = self._limit
             if max_records is not None:
                 limit = _positive(max_records)
-            if timeout_ms < 0:
-                raise ValueError(f"poll: expected a timeout of 0 ms or more, found {timeout_ms}")
+            try:
+                is_wrong = not timeout_ms >= 0
+            except TypeError:
+                is_wrong = True
+            if is_wrong:
+                check_timeout("poll", timeout_ms)
             self._iteration = None
             groups = self._loop.poll(timeout_ms, limit)
             if not groups:
@@ -267,17 +286,19 @@ class Consumer(PositionCalls):
         """Return nothing from *partitions* until `resume`; they stay assigned (CON-7).
 
         Forgotten when the group takes a partition away. Raises `IllegalStateError` for one that is
-        not assigned.
+        not assigned, TypeError when none is named: all of them are ``consumer.assignment()``.
         """
         with self._guard:
-            for assigned in [self._subscription.require(one) for one in from_arguments(partitions)]:
+            chosen = some_from_arguments("pause", partitions)
+            for assigned in [self._subscription.require(one) for one in chosen]:
                 assigned.paused = True
                 assigned.rewind()
 
     def resume(self, *partitions: TopicPartition | Iterable[TopicPartition]) -> None:
-        """Undo `pause`. Raises `IllegalStateError` for a partition that is not assigned."""
+        """Undo `pause`. Raises as that does; all of them are ``consumer.paused()``."""
         with self._guard:
-            for assigned in [self._subscription.require(one) for one in from_arguments(partitions)]:
+            chosen = some_from_arguments("resume", partitions)
+            for assigned in [self._subscription.require(one) for one in chosen]:
                 assigned.paused = False
             self._fetcher.look_again()
 
@@ -292,80 +313,6 @@ class Consumer(PositionCalls):
         The waiting calls are `poll`, iteration, and `position` of a partition that does not exist.
         """
         self._loop.interrupt(WakeupError("consumer.wakeup() was called"))
-
-    # ---- what was read
-
-    def commit(
-        self,
-        offsets: Mapping[TopicPartition, OffsetAndMetadata | int] | None = None,
-        *,
-        timeout_ms: float | None = None,
-    ) -> None:
-        """Commit *offsets*, or the positions of all assigned partitions, for the group.
-
-        An offset is the *next* one to read (CON-9). It survives the end of the process once this
-        returns. Callbacks of earlier `commit_async` run first. A temporary failure, such as a full
-        disk, is tried again for *timeout_ms* (None: ``default_api_timeout_ms``) (CON-10).
-
-        Raises `InvalidGroupIdError` without a ``group_id``; `CommitFailedError` when the group
-        evicted this consumer, or someone outside commits while it has members (CON-11, CON-12);
-        `OffsetMetadataTooLargeError`, `UnknownTopicOrPartitionError`, `StreamlogTimeoutError`.
-        """
-        with self._guard:
-            committer = self._require_committer("commit")
-            chosen = self._loop.consumed() if offsets is None else to_offsets(offsets)
-            committer.commit(chosen, self._timeout(timeout_ms))
-            self._loop.mark_committed(chosen)
-
-    def commit_async(
-        self,
-        offsets: Mapping[TopicPartition, OffsetAndMetadata | int] | None = None,
-        callback: CommitCallback | None = None,
-    ) -> None:
-        """Commit as `commit` does, without trying again, and without raising what went wrong.
-
-        *callback* gets the offsets and the exception or None, from a later `poll`, `commit` or
-        `close`, in the order of the calls; a temporary failure as `RetriableCommitFailedError`.
-        """
-        with self._guard:
-            committer = self._require_committer("commit_async")
-            chosen = self._loop.consumed() if offsets is None else to_offsets(offsets)
-            if committer.commit_async(chosen, callback):
-                self._loop.mark_committed(chosen)
-
-    @overload
-    def committed(self, partitions: TopicPartition) -> OffsetAndMetadata | None: ...
-
-    @overload
-    def committed(
-        self, partitions: Iterable[TopicPartition]
-    ) -> dict[TopicPartition, OffsetAndMetadata | None]: ...
-
-    def committed(self, partitions: Any) -> Any:
-        """Return what the group committed last for a partition, None for nothing.
-
-        Several partitions give a dict with all of them (CON-15). Whoever committed it, assigned or
-        not. Raises `InvalidGroupIdError` without a ``group_id``.
-        """
-        with self._guard:
-            require_group(self._group_id, "committed")
-            found = self._committed_offsets(to_partitions(partitions))
-            return found[partitions] if isinstance(partitions, TopicPartition) else found
-
-    def _committed_offsets(
-        self, partitions: Iterable[TopicPartition]
-    ) -> dict[TopicPartition, OffsetAndMetadata | None]:
-        if self._group_id is None:
-            return {}
-        return self._broker.group_coordinator.fetch_offsets(self._group_id, partitions)
-
-    @property
-    def clamped_offsets(self) -> dict[TopicPartition, int]:
-        """Committed offsets that were above the log end when reading began, because the log was cut.
-
-        Reading went on at the log end, with a warning in the log. Empty in the normal course.
-        """
-        return dict(self._positions.clamped)
 
     # ---- the group
 
@@ -394,6 +341,7 @@ class Consumer(PositionCalls):
         *timeout_ms* bounds how long a commit is tried again. Closing again changes nothing. Raises
         the first error on the way; the consumer is closed and out of the group all the same.
         """
+        check_timeout("close", timeout_ms)
         guard = self._guard
         if guard.refusal is not None:
             return
@@ -417,7 +365,7 @@ class Consumer(PositionCalls):
                 if self._committer is not None:
                     self._committer.run_callbacks()
         finally:
-            self._guard.refusal = ClosedError(f"{self!r} is closed")
+            self._guard.refusal = ClosedError(f"{self._name} is closed")
             self._subscription.unsubscribe()
             self._iteration = None
             self._broker.remove_topic_listener(self._signal)
@@ -438,17 +386,9 @@ class Consumer(PositionCalls):
     # ---- how it is done
 
     def _leave(self, timeout_ms: float | None = None) -> None:
-        self._loop.commit_before_revocation(self._timeout(timeout_ms))
+        self._loop.commit_before_revocation(self._timeout("close", timeout_ms))
         if self._membership is not None and self._subscription.is_by_group:
             self._membership.leave()
-
-    def _require_committer(self, call: str) -> OffsetCommitter:
-        require_group(self._group_id, call)
-        assert self._committer is not None
-        return self._committer
-
-    def _timeout(self, timeout_ms: float | None) -> float:
-        return self.config.default_api_timeout_ms if timeout_ms is None else timeout_ms
 
     def _refuse_in_callback(self, call: str) -> None:
         if self._membership is not None and self._membership.is_in_callback:
@@ -470,7 +410,7 @@ class Consumer(PositionCalls):
     def _forked(self) -> None:
         self._guard.forked(
             ForkedError(
-                f"{self!r} was made before a fork and belongs to the parent process: make one in the "
+                f"the {self._name} was made before a fork and belongs to the parent process: make one in the "
                 "process that uses it"
             )
         )
@@ -490,6 +430,8 @@ class _BrokerClient:
 
 
 def _positive(max_records: int) -> int:
+    if isinstance(max_records, bool) or not isinstance(max_records, int):
+        raise TypeError(f"poll: max_records: expected an int or None, found {max_records!r:.80}")
     if max_records < 1:
-        raise ValueError(f"poll: expected max_records of 1 or more, found {max_records}")
+        raise ValueError(f"poll: max_records: expected 1 or more, found {max_records}")
     return max_records

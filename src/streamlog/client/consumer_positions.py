@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from streamlog.client.argument_checks import check_timeout
 from streamlog.client.assigned_partition import EARLIEST, LATEST
 from streamlog.client.partition_arguments import from_arguments, to_partition, to_partitions
 from streamlog.structs import OffsetAndMetadata, OffsetAndTimestamp, TopicPartition
@@ -44,13 +45,14 @@ class PositionCalls:
             assigned = self._subscription.require(to_partition(partition))
             if timeout_ms is None:
                 timeout_ms = self.config.default_api_timeout_ms
+            check_timeout("position", timeout_ms)
             return self._loop.position(assigned, timeout_ms)
 
     def seek(self, partition: TopicPartition, offset: int | OffsetAndMetadata) -> None:
         """Go on at *offset* of an assigned partition; what was buffered of it is dropped.
 
         Lazy: an offset outside the log is noticed by the next `poll` (CON-6). Raises
-        `IllegalStateError` unless assigned, ValueError below 0.
+        `IllegalStateError` unless assigned, ValueError below 0, TypeError for what is no int.
         """
         with self._guard:
             assigned = self._subscription.require(to_partition(partition))

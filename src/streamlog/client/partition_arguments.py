@@ -39,3 +39,13 @@ def from_arguments(arguments: tuple[object, ...]) -> list[TopicPartition]:
             raise TypeError(f"expected partitions, found {only!r}")
         return to_partitions(only)
     return to_partitions(arguments)
+
+
+def some_from_arguments(call: str, arguments: tuple[object, ...]) -> list[TopicPartition]:
+    """Return the partitions as `from_arguments` does; raise TypeError for a call without any argument.
+
+    An empty list may be given: whoever computes one means it.
+    """
+    if not arguments:
+        raise TypeError(f"{call}: expected partitions, or a list of them, found no argument")
+    return from_arguments(arguments)

@@ -161,7 +161,10 @@ class PartitionQueue:
         """What `append_value` is while nothing waits here."""
         self.single_count = 0
         self.single_bytes = 0
-        """What `append_value` appended."""
+        """What `append_value` appended. Counted without a lock, by whichever threads append: between the
+        load and the store of ``+=`` there is neither a call nor a jump back, and nowhere else does the
+        interpreter give another thread its turn. A test races threads to see it.
+        """
         self.batch_count = self.batch_records = self.batch_bytes = 0
         """What was appended by the batch."""
         self.switch_at_bytes = NEVER

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from streamlog.client.accumulator import RecordAccumulator
+from streamlog.client.argument_checks import check_broker, check_callback, check_timeout
 from streamlog.client.buffer_pool import BufferPool
 from streamlog.client.bulk import BulkPath
 from streamlog.client.interceptors import ProducerInterceptors
+from streamlog.client.keyword_guard import keywords_after_guard, refuse_positional
 from streamlog.client.producer_metrics import ProducerMetrics
 from streamlog.client.record_future import AppendedRecordFuture, RecordFuture
 from streamlog.client.record_path import RecordPath
@@ -56,7 +58,7 @@ class Producer:
     With ``linger_ms=0``, the default, `send` appends the record before it returns, in the caller's
     thread: from then on it can be read and survives ``kill -9``. With ``linger_ms`` above 0 records
     are collected into batches of up to ``batch_size`` bytes, and a batch goes when it is full or
-    ``linger_ms`` old; several times faster, and a record is safe when its future is done. Either way
+    ``linger_ms`` old; faster, and a record is safe when its future is done. Either way
     the records of one thread to one partition keep their order, retries included.
 
     Configuration keys are `ProducerConfig`'s, as keyword arguments or in the mapping *config*
@@ -89,9 +91,11 @@ class Producer:
     def __init__(
         self,
         broker: Broker,
+        *,
         config: Mapping[str, object] | None = None,
         **producer_config: object,
     ) -> None:
+        check_broker("Producer", broker)
         self._config = config_ = ProducerConfig.from_options(config, **producer_config)
         self._broker = broker
         self._refusal: StreamlogError | None = None
@@ -128,10 +132,30 @@ class Producer:
 
     # ---- records
 
+    @overload
+    def send(
+        self,
+        topic: str,
+        value: Any = None,
+        *,
+        key: Any = None,
+        headers: Iterable[Header] = (),
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        on_delivery: DeliveryCallback | None = None,
+    ) -> RecordFuture: ...
+
+    @overload
+    def send(
+        self, topic: ProducerRecord, *, on_delivery: DeliveryCallback | None = None
+    ) -> RecordFuture: ...
+
+    @keywords_after_guard
     def send(
         self,
         topic: str | ProducerRecord,
         value: Any = None,
+        _keywords_follow: object = ...,
         key: Any = None,
         headers: Iterable[Header] = (),
         partition: int | None = None,
@@ -145,10 +169,11 @@ class Producer:
         (PRD-11). *timestamp_ms* None means now. *on_delivery* is called as ``(metadata, error)`` when
         the record was appended, error None, or failed for good, metadata then with offset -1; in
         order per partition, by whichever thread appended the batch, with no lock held. A
-        `ProducerRecord` may stand for *topic* and all else.
+        `ProducerRecord` may stand for *topic* and all else but *on_delivery*.
 
         Raises SerializationError for what is not bytes and has no serializer, ValueError for a
-        negative partition or timestamp (REC-2), ClosedError, ForkedError. Everything else comes by the
+        negative partition or timestamp (REC-2), TypeError for other wrong arguments and for more than
+        topic and value by position, ClosedError, ForkedError. Everything else comes by the
         future and *on_delivery*: unknown topic, too large, no room or time left, refused by the
         partition (PRD-4).
 
@@ -157,6 +182,7 @@ class Producer:
         """
         if (
             type(value) is bytes
+            and _keywords_follow is ...
             and partition is None
             and timestamp_ms is None
             and on_delivery is None
@@ -213,6 +239,8 @@ class Producer:
                     queue.route.single_produced(queue)
                 return appended
             return self._path.send_plain(queue, value, key)
+        if _keywords_follow is not ...:
+            refuse_positional("send", _keywords_follow)
         return self._path.send(topic, value, key, headers, partition, timestamp_ms, on_delivery)
 
     def send_many(
@@ -254,6 +282,7 @@ class Producer:
         ``write`` may be called from any thread.
         """
         self._check_usable()
+        check_callback("writer", "on_delivery", on_delivery)
         factory = WriterFactory(
             self._config,
             self._broker.runtime.clock,
@@ -274,6 +303,8 @@ class Producer:
         for itself (PRD-9); the first error of a record that a writer took and that failed since the
         last flush. Errors of `send` come by its futures.
         """
+        if timeout_ms is not None:
+            check_timeout("flush", timeout_ms)
         if self._sender.is_calling_back():
             raise IllegalStateError("flush inside a callback would wait for that callback")
         self._check_usable()
@@ -308,8 +339,8 @@ class Producer:
         it fails at once (PRD-9). Raises as `flush` does for records of a writer, after all is closed.
         Closing again changes nothing. Inside a callback it acts as with 0.
         """
-        if timeout_ms is not None and timeout_ms < 0:
-            raise ValueError(f"close: timeout_ms: expected 0 or more, found {timeout_ms}")
+        if timeout_ms is not None:
+            check_timeout("close", timeout_ms)
         with self._close_lock:
             if self._refusal is not None:
                 return

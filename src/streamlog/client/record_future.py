@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamlog.errors import StreamlogTimeoutError
 from streamlog.runtime import Lock
-from streamlog.structs import RecordMetadata
+from streamlog.structs import Durability, RecordMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,10 @@ class RecordFuture:
 
     * wait: `result`, `exception`; look: `done`
     * be told: `add_done_callback`
+
+    It is no subclass of that, which costs too much for one in each record: ``asyncio.wrap_future`` and
+    ``concurrent.futures.wait`` do not take it. In a coroutine ``await asyncio.to_thread(future.result)``
+    waits for it.
 
     It is done once the record was appended (and synced, where the topic asks for that), or failed for
     good; with ``linger_ms=0`` as a rule before ``send`` returns. Dropping it changes nothing. Records
@@ -66,8 +70,9 @@ class RecordFuture:
         """Call ``fn(future)`` once done, at once if it is already; callbacks of one partition run in
         the order in which its batches were appended, with no lock held.
 
-        What *fn* raises is logged and ignored.
+        What *fn* raises is logged and ignored. Raises TypeError when it cannot be called.
         """
+        _check_callable(fn)
         if self.done() or not self._owner.queue.add_done_callback(self, fn):
             call_back(fn, self)
 
@@ -95,7 +100,7 @@ class RecordFuture:
     def placeholder(self) -> RecordMetadata:
         """Return the metadata of a record that failed: its partition, and -1 for the rest. Internal."""
         queue = self._owner.queue
-        return RecordMetadata(queue.topic, queue.number, -1, -1)
+        return RecordMetadata(queue.topic, queue.number, -1, -1, durability=Durability.NONE)
 
     def _settled(self, timeout: float | None) -> ProducerBatch:
         """Return the batch once it is done. A split moves the future to another batch meanwhile."""
@@ -171,7 +176,7 @@ class FailedRecordFuture(RecordFuture):
 
     def placeholder(self) -> RecordMetadata:
         """Return the topic, the partition if one was given, and -1 for the rest."""
-        return RecordMetadata(self._topic, self._number, -1, -1)
+        return RecordMetadata(self._topic, self._number, -1, -1, durability=Durability.NONE)
 
 
 class RunFuture(RecordFuture):
@@ -205,13 +210,13 @@ class RunFuture(RecordFuture):
     def result(self, timeout: float | None = None) -> RecordMetadata:
         """Return the metadata of the last record of the run; wait as a record's future does.
 
-        A run of no records gives partition and offset -1.
+        A run of no records gives partition and offset -1, and promises nothing (`Durability.NONE`).
         """
         error = self.exception(timeout)
         if error is not None:
             raise _to_raise(error)
         if not self._parts:
-            return RecordMetadata(self._topic, -1, -1, -1)
+            return RecordMetadata(self._topic, -1, -1, -1, durability=Durability.NONE)
         last: RecordFuture = self._slot
         return last.result()
 
@@ -249,6 +254,7 @@ class RunFuture(RecordFuture):
 
     def add_done_callback(self, fn: Callable[[RecordFuture], object]) -> None:
         """Call ``fn(future)`` once the whole run is done, at once if it is already."""
+        _check_callable(fn)
         parts = list(self._parts)
         waiting = [len(parts)]
         lock = Lock()
@@ -276,6 +282,11 @@ def call_back(fn: Callable[[RecordFuture], object], future: RecordFuture) -> Non
         fn(future)
     except Exception:
         _logger.exception("Done callback %r failed", fn)
+
+
+def _check_callable(fn: object) -> None:
+    if not callable(fn):
+        raise TypeError(f"add_done_callback: expected a callable, found {type(fn).__name__}")
 
 
 def _to_raise(error: BaseException) -> BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streamlog.client.argument_checks import check_callback
 from streamlog.client.partition_queue import (
     BATCH_OVERHEAD_BYTES,
     KEY_OVERHEAD_BYTES,
@@ -101,7 +102,10 @@ class RecordPath:
         self.check_usable()
         if isinstance(topic, ProducerRecord):
             if (value, key, partition, timestamp_ms) != (None, None, None, None) or headers:
-                raise TypeError("send: with a ProducerRecord, give on_delivery and nothing else")
+                raise TypeError(
+                    "send: with a ProducerRecord, give on_delivery=... and nothing else: the rest is"
+                    " in the record"
+                )
             record = topic
             topic, value, key = record.topic, record.value, record.key
             headers, partition, timestamp_ms = record.headers, record.partition, record.timestamp_ms
@@ -110,11 +114,18 @@ class RecordPath:
             check_partition(topic, partition)
         if timestamp_ms is not None:
             check_timestamp(topic, timestamp_ms)
+        if on_delivery is not None:
+            check_callback("send", "on_delivery", on_delivery)
         if not self._interceptors:
             return self._send(topic, value, key, headers, partition, timestamp_ms, on_delivery)
         record = self._interceptors.on_send(
             ProducerRecord(
-                topic, value, key, checked_headers(topic, headers), partition, timestamp_ms
+                topic,
+                value,
+                key=key,
+                headers=checked_headers(topic, headers),
+                partition=partition,
+                timestamp_ms=timestamp_ms,
             )
         )
         return self._send(

@@ -119,12 +119,18 @@ def resolve_deserializer(spec: Any, topic: str = "", part: str = "value") -> Des
 
 
 def check_bytes(
-    data: Any, topic: str = "", part: str = "value", source: str | None = None
+    data: Any,
+    topic: str = "",
+    part: str = "value",
+    source: str | None = None,
+    *,
+    where: str | None = None,
 ) -> bytes | None:
     """Return *data* as bytes; None stays None, a bytearray or memoryview is copied (REC-1).
 
     Anything else raises SerializationError that names the topic and the type found. *source* names
-    the serializer that gave *data*; without one, it is what the caller sent.
+    the serializer that gave *data*; without one, it is what the caller sent. *where* says which of
+    several it was.
     """
     if data is None or type(data) is bytes:
         return data
@@ -133,8 +139,8 @@ def check_bytes(
     found = type(data).__name__
     if source is None:
         raise SerializationError(
-            f"topic {topic!r}: {part}: expected bytes or None, since no {part}_serializer is set;"
-            f" found {found}"
+            f"topic {topic!r}: {where or part}: expected bytes or None, since no {part}_serializer is"
+            f" set; found {found}"
         )
     raise SerializationError(
         f"topic {topic!r}: {part}: expected bytes or None from {source}, found {found}"

@@ -288,7 +288,9 @@ def test_bad_change_is_refused_as_a_whole(
 
 
 def test_admin_takes_a_broker_and_nothing_else() -> None:
-    with pytest.raises(TypeError, match="expected a Broker, found str"):
+    with pytest.raises(
+        TypeError, match="Admin: expected a Broker as the first argument, found str"
+    ):
         Admin("localhost:9092")  # type: ignore[arg-type]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
+import attrs
 import pytest
 
 from streamlog.broker.broker import Broker
@@ -158,7 +159,7 @@ def test_rec_3_headers_are_copied_when_sent(broker: Broker, make: Make) -> None:
 
 
 def test_a_producer_record_stands_for_all_arguments(broker: Broker, producer: Producer) -> None:
-    record = ProducerRecord("t", b"v", b"k", [("h", b"1")], partition=0, timestamp_ms=5)
+    record = ProducerRecord("t", b"v", key=b"k", headers=[("h", b"1")], partition=0, timestamp_ms=5)
     deliveries = Deliveries()
     producer.send(record, on_delivery=deliveries)
     producer.flush()
@@ -330,10 +331,10 @@ def test_a_topic_that_is_not_a_string_raises(producer: Producer, topic: Any) -> 
 
 def test_configuration_is_checked(broker: Broker) -> None:
     with pytest.raises(InvalidConfigurationError, match="linger_ms"):
-        Producer(broker, {"linger.mss": 5})
+        Producer(broker, config={"linger.mss": 5})
     with pytest.raises(InvalidConfigurationError, match="partitioner"):
         Producer(broker, partitioner="nearest")
-    Producer(broker, {"linger.ms": "5"}).close()
+    Producer(broker, config={"linger.ms": "5"}).close()
 
 
 # ---- other errors: by the future and the callback (PRD-4)
@@ -976,7 +977,7 @@ class Tagging:
         self.log = log
 
     def on_send(self, record: ProducerRecord) -> ProducerRecord:
-        return ProducerRecord(record.topic, record.value + self.tag, record.key, record.headers)
+        return attrs.evolve(record, value=record.value + self.tag)
 
     def on_acknowledgement(self, metadata: RecordMetadata, error: BaseException | None) -> None:
         self.log.append((self.tag, metadata.offset, error))

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import sys
+from threading import Barrier, Thread
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from streamlog.broker.broker import Broker
 from streamlog.client.buffer_pool import BufferPool
+from streamlog.client.producer import Producer
 from streamlog.client.producer_metrics import ProducerMetrics
 from streamlog.runtime import VirtualClock
 
@@ -43,3 +49,30 @@ def test_batches_and_single_records_add_up(clock: VirtualClock) -> None:
         "buffer_total_bytes": 50,
         "waiting_threads": 0,
     }
+
+
+@pytest.mark.parametrize("with_key", [False, True])
+def test_racing_threads_lose_no_record_from_the_count(with_key: bool) -> None:
+    """The plain way of `send` counts without a lock."""
+    records, threads = 3_000, 4
+    arguments: Any = {"key": b"k"} if with_key else {}
+    barrier = Barrier(threads)
+    interval = sys.getswitchinterval()
+    with Broker() as broker, Producer(broker) as producer:
+
+        def work() -> None:
+            barrier.wait()
+            for _ in range(records):
+                producer.send("t", b"value", **arguments)
+
+        workers = [Thread(target=work) for _ in range(threads)]
+        sys.setswitchinterval(1e-6)
+        try:
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+        finally:
+            sys.setswitchinterval(interval)
+        metrics = producer.metrics()
+    assert metrics["record_send_total"] == metrics["request_total"] == records * threads

@@ -177,7 +177,7 @@ def test_interceptors_see_each_record(broker: Broker, make: Make) -> None:
 
     class Upper:
         def on_send(self, record: ProducerRecord) -> ProducerRecord:
-            return ProducerRecord(record.topic, record.value.upper(), record.key)
+            return ProducerRecord(record.topic, record.value.upper(), key=record.key)
 
     producer = make(interceptors=[Upper()])
     producer.writer("t")(b"abc", b"k")

@@ -1,0 +1,39 @@
+"""Checks of arguments that several calls of producers and consumers share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamlog.broker.broker import Broker
+
+
+def check_broker(client: str, broker: object) -> None:
+    """Raise TypeError unless *broker* is a Broker, ClosedError or ForkedError when it is of no use."""
+    if not isinstance(broker, Broker):
+        raise TypeError(
+            f"{client}: expected a Broker as the first argument, found"
+            f" {type(broker).__name__}: there is no server to connect to; open one by"
+            f" Broker('directory')"
+        )
+    broker.check_open()
+
+
+def check_timeout(call: str, timeout_ms: Any) -> None:
+    """Raise TypeError unless *timeout_ms* is a number, ValueError when it is negative or not a number.
+
+    None, for calls that take it, is looked at by the caller.
+    """
+    if isinstance(timeout_ms, bool) or not isinstance(timeout_ms, (int, float)):
+        raise TypeError(
+            f"{call}: timeout_ms: expected a number of milliseconds, found {timeout_ms!r:.80}"
+        )
+    if not timeout_ms >= 0:
+        raise ValueError(f"{call}: timeout_ms: expected 0 or more, found {timeout_ms}")
+
+
+def check_callback(call: str, name: str, callback: Any) -> None:
+    """Raise TypeError unless *callback* can be called, or is None."""
+    if callback is not None and not callable(callback):
+        raise TypeError(
+            f"{call}: {name}: expected a callable or None, found {type(callback).__name__}"
+        )
