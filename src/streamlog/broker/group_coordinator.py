@@ -76,18 +76,24 @@ class GroupCoordinator:
 
     # ---- membership
 
+    def new_member_id(self, group_id: str, client_id: str) -> str:
+        """Return a name to join with. A join that is repeated under the same name, because the answer
+        did not arrive, makes no second member.
+        """
+        with self._lock:
+            uuid = self._broker.runtime.random.uuid(f"member of {group_id}")
+        return f"{client_id or 'consumer-' + group_id}-{uuid}"
+
     def heartbeat(self, request: Heartbeat) -> HeartbeatResponse:
         """Join the group, or report and learn the assignment; never blocks (NGP-1).
 
-        An empty member id is replaced by a new one. Raises `UnknownMemberIdError` and
+        Raises `UnknownMemberIdError` and
         `FencedMemberEpochError` (join again), `DiskFullError` when the group's epoch could not be
         stored (nothing changed).
         """
         with self._lock:
             home = self._home_or_create(request.group_id)
             group = self._load(request.group_id, home)
-            if request.member_id == "":
-                request = request._replace(member_id=self._new_member_id(group, request.client_id))
             before = group.members.get(request.member_id)
             epoch = group.epoch
             response, records = handle_heartbeat(group, request, self._topics())
@@ -309,10 +315,6 @@ class GroupCoordinator:
         return topic_ids
 
     # ---- members
-
-    def _new_member_id(self, group: Group, client_id: str) -> str:
-        uuid = self._broker.runtime.random.uuid(f"member of {group.group_id}")
-        return f"{client_id or 'consumer-' + group.group_id}-{uuid}"
 
     def _remove(self, group_id: str, member_id: str) -> None:
         timer = self._timers.pop((group_id, member_id), None)

@@ -41,7 +41,7 @@ class Heartbeat(NamedTuple):
 
     group_id: str
     member_id: str
-    """The id given when it joined; empty when it never did."""
+    """The name it joins with, and keeps; see `GroupCoordinator.new_member_id`."""
     member_epoch: int
     """The epoch of the last response, `JOIN_EPOCH` to join or to join again."""
     client_id: str

@@ -6,7 +6,7 @@ from streamlog.runtime import Signal
 
 
 class MemberSession:
-    """What a member looks at on each poll instead of calling the coordinator.
+    """What a member looks at on each poll instead of calling the coordinator; another one for each join.
 
     The member writes ``last_poll_ms`` and reads ``news``; the coordinator does the reverse. Each of
     the two is a single attribute store, so neither side needs a lock. Threads: any.
@@ -24,6 +24,12 @@ class MemberSession:
         a waiting one. The eviction timer compares it with ``max_poll_interval_ms`` (CON-14).
         """
         self.max_poll_interval_ms = max_poll_interval_ms
+
+    def renewed(self) -> MemberSession:
+        """Return a session for the next join. Who still watches this one watches a member that is silent
+        from now on.
+        """
+        return MemberSession(self.signal, self.max_poll_interval_ms, self.last_poll_ms)
 
     def notify(self) -> None:
         """Tell the member that a heartbeat would change something. The coordinator holds its lock."""

@@ -52,8 +52,11 @@ class Membership:
         self.before_revocation: Callable[[], None] = _nothing
         """Called while the partitions to be revoked are still assigned: auto-commit (CON-8)."""
         self.session = session
+        """Another one after each join: see `_prepare_to_join`."""
         self.member_id = ""
-        """Given by the coordinator; empty for a consumer that is no member."""
+        """Empty for a consumer that is no member."""
+        self._joins_as = ""
+        """The member id of the next join, once chosen: the answer to a join may get lost."""
         self.epoch = NO_EPOCH
         """The member epoch, which users know as the generation."""
         self.news_seen = session.news
@@ -74,15 +77,18 @@ class Membership:
 
     def _heartbeat(self) -> bool:
         """Send one heartbeat and carry out the answer; return whether another has to follow."""
-        subscription, session = self._subscription, self.session
+        subscription = self._subscription
         is_joining = self.member_id == ""
+        if is_joining:
+            self._prepare_to_join()
+        session = self.session
         owned = frozenset(subscription.assigned)
         news = session.news
         try:
             response = self._coordinator.heartbeat(
                 Heartbeat(
                     self._group_id,
-                    self.member_id,
+                    self._joins_as if is_joining else self.member_id,
                     JOIN_EPOCH if is_joining else self.epoch,
                     self._client_id,
                     subscription.request,
@@ -92,7 +98,9 @@ class Membership:
             )
         except (UnknownMemberIdError, FencedMemberEpochError) as error:
             _log.warning("Joining the group again: %s", error)
+            still_known_as = self.member_id if isinstance(error, FencedMemberEpochError) else ""
             self._lose(owned)
+            self._joins_as = still_known_as
             return True
         self.member_id, self.epoch = response.member_id, response.member_epoch
         self.news_seen = news
@@ -107,12 +115,26 @@ class Membership:
             self._call("on_partitions_assigned", added)
         return False
 
+    def _prepare_to_join(self) -> None:
+        """Take a new session, and a name unless a join under that name may have been carried out.
+
+        Ctrl-C can come between a join and its answer. Repeated under the same name it replaces the
+        member that nobody answers for; and whatever still watches the old session, such as a timer that
+        is just running, will not see it alive.
+        """
+        self.session = self.session.renewed()
+        if self._joins_as == "":
+            self._joins_as = self._coordinator.new_member_id(self._group_id, self._client_id)
+
     def leave(self) -> None:
         """Give up everything and leave; nothing happens for a consumer that is no member.
 
         Raises as `update` does, after having left.
         """
         if self.member_id == "":
+            if self._joins_as != "":  # the answer to a join may have been lost
+                self._coordinator.leave(self._group_id, self._joins_as)
+                self._forget()
             return
         owned = frozenset(self._subscription.assigned)
         try:
@@ -148,7 +170,7 @@ class Membership:
             ) from error
 
     def _forget(self) -> None:
-        self.member_id = ""
+        self.member_id = self._joins_as = ""
         self.epoch = NO_EPOCH
 
     def _call(self, method: str, partitions: Collection[TopicPartition]) -> None:

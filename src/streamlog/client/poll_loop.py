@@ -61,7 +61,6 @@ class PollLoop:
         self._fetcher = fetcher
         self._positions = positions
         self._membership = membership
-        self._session = None if membership is None else membership.session
         self._committer = committer
         self._completed: Sized = () if committer is None else committer.completed
         self._topics = broker.topic_registry
@@ -118,12 +117,12 @@ class PollLoop:
 
     def _wait(self, now_ms: float, timeout_ms: float | None, limit: int) -> list[Group]:
         deadline_ms = _NEVER if timeout_ms is None else now_ms + timeout_ms
-        session = self._session
+        membership = self._membership
         try:
             while True:
-                if session is not None:
+                if membership is not None:
                     # Waiting is not the silence that max_poll_interval_ms is about (CON-14).
-                    session.last_poll_ms = _NEVER
+                    membership.session.last_poll_ms = _NEVER
                 until_ms = min(deadline_ms, self._fetcher.due_ms)
                 if self._next_auto_commit_ms < until_ms and self._uncommitted():
                     until_ms = self._next_auto_commit_ms
@@ -137,8 +136,8 @@ class PollLoop:
                 if groups or now_ms >= deadline_ms:
                     return groups
         finally:
-            if session is not None:
-                session.last_poll_ms = self._monotonic_ms()
+            if membership is not None:
+                membership.session.last_poll_ms = self._monotonic_ms()
 
     def _has_work(self) -> bool:
         membership = self._membership

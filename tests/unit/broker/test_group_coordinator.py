@@ -63,8 +63,10 @@ class Member:
         self.owned: frozenset[TopicPartition] = frozenset()
 
     def heartbeat(self) -> None:
+        coordinator = self.broker.group_coordinator
+        self.member_id = self.member_id or coordinator.new_member_id(self.group, self.client_id)
         while True:
-            response = self.broker.group_coordinator.heartbeat(
+            response = coordinator.heartbeat(
                 Heartbeat(
                     self.group,
                     self.member_id,

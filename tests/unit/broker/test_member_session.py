@@ -11,3 +11,13 @@ def test_news_are_counted_and_raise_the_signal() -> None:
     session.notify()
     session.notify()
     assert (session.news, signal.is_set()) == (2, True)
+
+
+def test_a_renewed_session_shares_the_signal_and_nothing_that_comes_later() -> None:
+    session = MemberSession(Signal(), 300_000, 5.0)
+    session.notify()
+    renewed = session.renewed()
+    assert renewed.signal is session.signal
+    assert (renewed.news, renewed.max_poll_interval_ms, renewed.last_poll_ms) == (0, 300_000, 5.0)
+    renewed.last_poll_ms = 6.0
+    assert session.last_poll_ms == 5.0

@@ -345,7 +345,7 @@ def test_con_2_second_thread_is_refused_and_the_first_goes_on() -> None:
         with Consumer(broker, "t", group_id="g", **EARLIEST) as consumer:
             consumer.poll()
             polled = in_thread(lambda: consumer.poll(20_000))
-            while consumer._loop._session.last_poll_ms != float("inf"):  # type: ignore[union-attr]
+            while consumer._membership.session.last_poll_ms != float("inf"):  # type: ignore[union-attr]
                 pass  # until it waits
             for call in (
                 consumer.poll,

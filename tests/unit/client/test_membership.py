@@ -408,3 +408,95 @@ def test_dropped_and_recreated_topic_is_assigned_anew(topic: Broker, team: Team)
     values = fill(topic, 1, T1)
     assert a.poll().values() == values
     assert a.assignment() == {T0, T1}
+
+
+# ---- an answer that does not arrive
+
+
+@pytest.fixture
+def lose_answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Consumer, int], None]:
+    """Let Ctrl-C come between the next heartbeats of a consumer and their answers."""
+
+    def lose(consumer: Consumer, count: int) -> None:
+        membership = consumer._membership
+        assert membership is not None
+        coordinator = membership._coordinator
+
+        class Interrupted:
+            left = count
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(coordinator, name)
+
+            def heartbeat(self, request: Any) -> Any:
+                response = coordinator.heartbeat(request)
+                if self.left:
+                    self.left -= 1
+                    raise KeyboardInterrupt
+                return response
+
+        monkeypatch.setattr(membership, "_coordinator", Interrupted())
+
+    return lose
+
+
+def test_a_join_whose_answer_was_lost_makes_no_second_member(
+    topic: Broker, team: Team, lose_answers: Callable[[Consumer, int], None]
+) -> None:
+    """The first one would share its signs of life and keep its partitions for ever."""
+    a = team.join("a")
+    lose_answers(a, 2)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            a.poll()
+    assert (numbers(a), a.group_metadata().member_id) == ([], "")
+    a.poll()
+    assert numbers(a) == [0, 1, 2, 3]
+    assert team.told("a") == [("assigned", [0, 1, 2, 3])]
+
+
+def test_a_consumer_closed_after_the_answer_to_its_join_was_lost_holds_nothing(
+    topic: Broker, team: Team, lose_answers: Callable[[Consumer, int], None]
+) -> None:
+    a, b = team.join("a"), team.join("b")
+    lose_answers(a, 1)
+    with pytest.raises(KeyboardInterrupt):
+        a.poll()
+    a.close()
+    b.poll()
+    assert numbers(b) == [0, 1, 2, 3]
+
+
+def test_ngp_4_a_member_fenced_after_lost_answers_replaces_itself(
+    topic: Broker, team: Team, lose_answers: Callable[[Consumer, int], None]
+) -> None:
+    a = team.join("a")
+    a.poll()
+    member_id = a.group_metadata().member_id
+    lose_answers(a, 2)
+    for total in (5, 6):
+        topic.create_partitions("t", total)
+        with pytest.raises(KeyboardInterrupt):
+            a.poll()
+    team.told("a")
+    a.poll()
+    assert team.told("a") == [("lost", [0, 1, 2, 3]), ("assigned", [0, 1, 2, 3, 4, 5])]
+    assert a.group_metadata().member_id == member_id
+
+
+def test_each_join_has_a_session_of_its_own(topic: Broker, team: Team, clock: VirtualClock) -> None:
+    """Two watches of one session would each keep the other's member alive."""
+    a = team.join("a")
+    membership = a._membership
+    assert membership is not None
+    a.poll()
+    first = membership.session
+    clock.advance(300_000)
+    a.poll(timeout_ms=10)
+    assert team.told("a") == [
+        ("assigned", [0, 1, 2, 3]),
+        ("lost", [0, 1, 2, 3]),
+        ("assigned", [0, 1, 2, 3]),
+    ]
+    assert membership.session is not first
+    assert first.last_poll_ms <= membership.session.last_poll_ms == clock.monotonic_ms()
