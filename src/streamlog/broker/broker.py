@@ -346,20 +346,28 @@ class Broker:
             raise ClosedError(f"broker {self.path or 'in memory'} is closed")
         return resources
 
-    def _forked(self) -> None:
-        """Refuse all use in the child of a fork. Locks may be held by threads that are not here."""
-        forked = ForkedError(
-            f"broker {self.path or 'in memory'} was opened before a fork and belongs to the parent "
-            "process: open it in the process that uses it"
-        )
+    def abandon(self, reason: StreamlogError) -> None:
+        """Raise *reason* from all use from now on, and touch no file: what is on disk stays as it is.
+
+        Internal: for the child of a fork, where locks may be held by threads that are not here, and
+        for `streamlog.testing`, where processes die and disks lose their power.
+        """
         self._lock = RLock()
         self._close_lock = RLock()
-        self._refusal = forked
+        self._refusal = reason
         self._clients = []
         resources, self._resources = self._resources, None
-        self._topics.forget(forked)
+        self._topics.forget(reason)
         if resources is not None:
-            resources.directory.abandon(forked)
+            resources.directory.abandon(reason)
+
+    def _forked(self) -> None:
+        self.abandon(
+            ForkedError(
+                f"broker {self.path or 'in memory'} was opened before a fork and belongs to the "
+                "parent process: open it in the process that uses it"
+            )
+        )
 
     def __del__(self) -> None:
         resources = self._resources

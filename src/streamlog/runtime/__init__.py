@@ -6,7 +6,7 @@ replaces a `Runtime` controls everything that could make two runs differ.
 * time: `Clock` (`SystemClock`, `VirtualClock`), `Scheduler`, `Timer`, `Signal`
 * threads: `Lock`, `RLock`, `Condition`, `ThreadLocal`, `get_ident`, `spawn`, `on_fork_in_child`
 * files: `FileSystem` (`OsFileSystem`, `MemoryFileSystem`), `File`, `Mapping`, `DirectoryLock`, paths
-* chance: `RandomSource`
+* chance: `RandomSource` and its streams, `Chance`
 * the machine: `boot_id`, `pid`, `fd_limit`
 """
 
@@ -24,7 +24,7 @@ from streamlog.runtime.mapping import Mapping, Words
 from streamlog.runtime.memory_filesystem import MemoryFileSystem
 from streamlog.runtime.os_filesystem import OsFileSystem
 from streamlog.runtime.paths import StrPath, base_name, join_path, parent_path, path_string
-from streamlog.runtime.randomness import RandomSource
+from streamlog.runtime.randomness import Chance, RandomSource
 from streamlog.runtime.runtime import Runtime
 from streamlog.runtime.scheduler import Scheduler
 from streamlog.runtime.signal import Signal
@@ -82,6 +82,7 @@ __all__ = [
     "parent_path",
     "path_string",
     # chance
+    "Chance",
     "RandomSource",
     # the machine
     "boot_id",

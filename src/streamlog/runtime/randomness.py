@@ -8,6 +8,9 @@ import os
 from random import Random
 from uuid import UUID
 
+Chance = Random
+"""What `RandomSource.stream` gives out, for layers that may not import `random`."""
+
 
 class RandomSource:
     """Gives out random generators that all follow from one seed.

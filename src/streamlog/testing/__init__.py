@@ -1,8 +1,22 @@
 """Helpers for tests of programs that use streamlog. Nothing in the library imports this.
 
 Give them to a broker: ``Broker(clock=VirtualClock())``, ``Broker("data", filesystem=MemoryFileSystem())``.
+
+* `VirtualClock`: waiting takes no time, timers run in order, nothing depends on the machine
+* `MemoryFileSystem`: a disk in memory, as full as you like
+* `CrashLab`: a broker that is killed, or whose power is cut, at any moment or at every one; on a
+  `CrashFileSystem`, which knows what would be lost
 """
 
 from streamlog.runtime import MemoryFileSystem, VirtualClock
+from streamlog.testing.crash_filesystem import CrashFileSystem
+from streamlog.testing.crash_lab import CrashFailureError, CrashLab, CrashReport
 
-__all__ = ["MemoryFileSystem", "VirtualClock"]
+__all__ = [
+    "CrashFailureError",
+    "CrashFileSystem",
+    "CrashLab",
+    "CrashReport",
+    "MemoryFileSystem",
+    "VirtualClock",
+]
