@@ -72,7 +72,7 @@ coverage: $(DEV_STAMP) ## run the tests and show the branches that none of them 
 	$(BIN)/python -m coverage report
 
 .PHONY: kills
-kills: $(DEV_STAMP) ## kill -9 a writing process N times (N=50, KILL_ARGS=...) and check that nothing acknowledged is lost
+kills: $(DEV_STAMP) ## let N working processes die, at any moment and each in its way (N=50, KILL_ARGS="--mode groups --seed 7"); nothing promised is lost
 	$(BIN)/python tests/crash/kill_loop.py $(N) $(KILL_ARGS)
 
 .PHONY: bench

@@ -1,124 +1,369 @@
-"""The process that gets killed: produces through the public API and reports every acknowledgement through a pipe.
+"""What a child does until it dies: uses the public API and reports through a pipe what was promised to it.
 
-A line of the report is ``topic partition offset crc length`` for each acknowledged record, written with one ``write`` after the
-acknowledgement, so that whatever the parent reads was acknowledged. Values carry their own name, ``<run>-<thread>-<number>``, padded
-to awkward lengths, so that the parent can tell records apart without any state of its own.
-
-``python -m tests.crash.child DATA REPORT_FD RUN SEED MODE``; never ends by itself.
+The lines: ``phase NAME``; ``ack TOPIC PARTITION OFFSET CRC`` for each acknowledged record (offset -1: of a kind that is not told);
+``create NAME PARTITIONS``, ``created NAME``, ``grow NAME PARTITIONS``, ``grown NAME``, ``delete NAME``, ``deleted NAME``;
+``generation NUMBER`` of the group's member; ``read TOPIC PARTITION OFFSET`` of each record that the group has dealt with, and
+``commit TOPIC PARTITION OFFSET`` after a commit that returned; ``seam CALL``, the last word of one that dies there; ``synced``.
 """
 
 from __future__ import annotations
 
-import os
+import itertools
 import random
-import sys
 import threading
 import zlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from streamlog import Broker, Producer
+from streamlog import Broker, Consumer, Producer, RecordMetadata
+from tests.crash.forked import Reporter
+from tests.crash.records import PLAIN, headers_for, key_for, timestamp_for, value_for
+
+if TYPE_CHECKING:
+    from streamlog.runtime import FileSystem
+    from tests.crash.plan import Plan
 
 TOPICS = {"plain": 1, "keyed": 3}
-MODES = ("direct", "linger", "many", "synced", "threads", "retention", "reopen")
 
-#: Small enough for a roll every few dozen records, large enough for a batch of the linger mode.
+#: Small enough for a roll every few dozen records, large enough for a batch of the linger workload.
 SEGMENT_BYTES = 20_000
 
+RUNS_PER_KILL = 1_000
+"""A child that closes and opens again counts its rounds as runs of their own."""
 
-def value_for(run: int, thread: int, number: int) -> bytes:
-    """Return the value of one record: its name, then padding whose length depends on it."""
-    name = b"%d-%d-%d|" % (run, thread, number)
-    return name + b"." * (zlib.crc32(name) % 300)
+AGAIN = "again"
+"""A topic that is created and deleted again and again."""
+
+_FLUSH = {"none": (-1, None), "interval": (7, None), "ack": (7, 1)}
+
+_SCRIPT_RECORDS = 12
 
 
-def open_broker(path: str, mode: str) -> Broker:
-    """Open the broker with topics that roll often."""
-    broker = Broker(path, log_retention_check_interval_ms=5, log_initial_task_delay_ms=1)
-    configs: dict[str, object] = {
-        "segment_bytes": SEGMENT_BYTES,
-        "flush_ms": 7,
-        "file_delete_delay_ms": 1,
-    }
-    for topic, partitions in TOPICS.items():
-        if topic not in broker.topics():
-            broker.create_topic(topic, partitions=partitions, configs=configs)
-        broker.alter_topic_configs(
+class Work:
+    """One child's work on one open broker."""
+
+    def __init__(self, broker: Broker, plan: Plan, round_number: int, report: Reporter) -> None:
+        self.broker = broker
+        self.plan = plan
+        self.run = plan.run * RUNS_PER_KILL + round_number
+        self.report = report
+        self.round_number = round_number
+        self._counters: dict[int, Iterator[int]] = {}
+
+    # ---- producing
+
+    def ack(self, done: RecordMetadata, value: bytes) -> None:
+        """Report that *value* was acknowledged."""
+        self.report("ack", done.topic, done.partition, done.offset, zlib.crc32(value))
+
+    def send(self, producer: Producer, topic: str, value: bytes) -> RecordMetadata:
+        """Send the record of that value and return its acknowledgement."""
+        return producer.send(
             topic,
-            {
-                "flush_messages": 1 if mode == "synced" else None,
-                # Retention by size keeps some segments behind the ones that go.
-                "retention_bytes": 3 * SEGMENT_BYTES if mode == "retention" else -1,
-            },
-        )
+            value,
+            key=key_for(value),
+            headers=headers_for(value),
+            timestamp_ms=timestamp_for(value),
+        ).result(timeout=30)
+
+    def direct(self, thread: int, rng: random.Random) -> None:
+        """Wait for each record by itself."""
+        with Producer(self.broker) as producer:
+            for number in self.numbers(thread):
+                topic = rng.choice(list(TOPICS))
+                if number % 3:
+                    value = value_for(self.run, thread, number)
+                    self.ack(self.send(producer, topic, value), value)
+                else:
+                    value = value_for(self.run, thread + PLAIN, number)
+                    self.ack(producer.send(topic, value).result(timeout=30), value)
+
+    def linger(self, thread: int, rng: random.Random) -> None:
+        """Send a handful, wait for all of it."""
+        with Producer(self.broker, linger_ms=2) as producer:
+            numbers = self.numbers(thread)
+            while batch := list(itertools.islice(numbers, rng.randrange(1, 40))):
+                topic = rng.choice(list(TOPICS))
+                values = [value_for(self.run, thread, number) for number in batch]
+                futures = [
+                    producer.send(
+                        topic,
+                        value,
+                        key=key_for(value),
+                        headers=headers_for(value),
+                        timestamp_ms=timestamp_for(value),
+                    )
+                    for value in values
+                ]
+                for value, future in zip(values, futures, strict=True):
+                    self.ack(future.result(timeout=30), value)
+
+    def many(self, thread: int, rng: random.Random) -> None:
+        """Send runs of many records at once; some of plain ones."""
+        with Producer(self.broker) as producer:
+            numbers = self.numbers(thread)
+            while batch := list(itertools.islice(numbers, rng.randrange(1, 60))):
+                topic = rng.choice(list(TOPICS))
+                partition = rng.randrange(TOPICS[topic])
+                is_plain = rng.random() < 0.5
+                name = thread + PLAIN if is_plain else thread
+                values = [
+                    value
+                    for number in batch
+                    if is_plain or not headers_for(value_for(self.run, name, number))
+                    for value in [value_for(self.run, name, number)]
+                ]
+                if not values:
+                    continue
+                future = producer.send_many(
+                    topic,
+                    values,
+                    partition=partition,
+                    keys=None if is_plain else [key_for(value) for value in values],
+                    timestamps_ms=None if is_plain else [timestamp_for(value) for value in values],
+                )
+                future.result(timeout=30)
+                # Between its batches those of other threads may stand: where each record went is not told.
+                for value in values:
+                    self.report("ack", topic, partition, -1, zlib.crc32(value))
+
+    def writer(self, thread: int, rng: random.Random) -> None:
+        """Write without futures: with linger_ms=0 a record is kill-proof when ``write`` returns.
+
+        Unless the file cannot be mapped for want of memory: then it waits, and only ``flush`` tells.
+        """
+        with Producer(self.broker) as producer:
+            topic = rng.choice(list(TOPICS))
+            partition = rng.randrange(TOPICS[topic])
+            write = producer.writer(topic, partition)
+            for number in self.numbers(thread):
+                value = value_for(self.run, thread + PLAIN, number)
+                write(value)
+                if self.plan.death == "memory":
+                    producer.flush()
+                self.report("ack", topic, partition, -1, zlib.crc32(value))
+
+    def numbers(self, thread: int) -> Iterator[int]:
+        """Return the numbers of the records to send: without end, unless it is the close that matters.
+
+        A thread that begins again, after an error that was to be expected, goes on where it was: no name is given twice.
+        """
+        counter = self._counters.setdefault(thread, itertools.count())
+        if self.plan.workload == "reopen":
+            return itertools.islice(counter, 200 // self.plan.threads)
+        return counter
+
+    # ---- topics
+
+    def create(self, name: str, partitions: int) -> None:
+        """Create a topic."""
+        self.report("create", name, partitions)
+        self.broker.create_topic(name, partitions=partitions, configs=configs_of(self.plan))
+        self.report("created", name)
+
+    def grow(self, name: str, partitions: int) -> None:
+        """Give the topic more partitions."""
+        self.report("grow", name, partitions)
+        self.broker.create_partitions(name, partitions)
+        self.report("grown", name)
+
+    def delete(self, name: str) -> None:
+        """Delete the topic."""
+        self.report("delete", name)
+        self.broker.delete_topic(name)
+        self.report("deleted", name)
+
+    def change_topics(self, thread: int, rng: random.Random) -> None:
+        """Create, grow, fill and delete topics, one name of them again and again."""
+        for name in self.broker.topics():
+            if name not in TOPICS:
+                self.delete(name)
+        with Producer(self.broker) as producer:
+            numbers = self.numbers(thread)
+            for number in numbers:
+                name = AGAIN if rng.random() < 0.5 else f"new-{self.run}-{number}"
+                partitions = rng.randrange(1, 4)
+                self.create(name, partitions)
+                for _ in range(rng.randrange(10)):
+                    value = value_for(self.run, thread, next(numbers))
+                    self.ack(self.send(producer, name, value), value)
+                if rng.random() < 0.3:
+                    self.grow(name, partitions + 1)
+                if name == AGAIN or rng.random() < 0.5:
+                    self.delete(name)
+
+    # ---- groups
+
+    def consume(self, limit: int | None = None, *, auto_commit: bool = False) -> None:
+        """Read as a member of the group, deal with each record, then commit it."""
+        with Consumer(
+            self.broker,
+            *TOPICS,
+            group_id="g",
+            auto_offset_reset="earliest",
+            max_poll_records=5,
+            enable_auto_commit=auto_commit,
+            auto_commit_interval_ms=1,
+        ) as consumer:
+            for polls in itertools.count():
+                if limit is not None and polls >= limit:
+                    return
+                records = consumer.poll(0 if limit is not None else 20)
+                if not polls:
+                    self.report("generation", consumer.group_metadata().generation_id)
+                for record in records:
+                    self.report("read", record.topic, record.partition, record.offset)
+                if records and not auto_commit:
+                    consumer.commit()
+                    for partition in records.partitions:
+                        offset = records.records(partition)[-1].offset + 1
+                        self.report("commit", partition.topic, partition.partition, offset)
+
+    # ---- everything
+
+    def script(self) -> None:
+        """Do a little of everything, always the same, so that each call of it can be the last in some run."""
+        rng = self.plan.random("script")
+        with Producer(self.broker) as producer:
+            if AGAIN in self.broker.topics():
+                self.delete(AGAIN)
+            self.create(AGAIN, 2)
+            for number in itertools.islice(self.numbers(0), _SCRIPT_RECORDS):
+                value = value_for(self.run, 0, number)
+                self.ack(self.send(producer, AGAIN if number % 4 == 0 else "keyed", value), value)
+            self.grow(AGAIN, 3)
+            self.broker.sync()
+            self.report("synced")
+            for topic in TOPICS:
+                for partition in range(TOPICS[topic]):
+                    self.broker.partition(topic, partition).log.roll()
+            self.consume(3)
+            numbers = itertools.islice(self.numbers(PLAIN), rng.randrange(40))
+            values = [value_for(self.run, PLAIN, number) for number in numbers]
+            if values:
+                producer.send_many("plain", values, partition=0).result(timeout=30)
+                for value in values:
+                    self.report("ack", "plain", 0, -1, zlib.crc32(value))
+            self.broker.run_maintenance()
+        self.delete(AGAIN)
+
+
+def configs_of(plan: Plan) -> dict[str, object]:
+    """Return the configuration of this run's topics: they roll often."""
+    flush_ms, flush_messages = _FLUSH[plan.flush]
+    return {
+        "segment_bytes": SEGMENT_BYTES,
+        "file_delete_delay_ms": 1,
+        "flush_ms": flush_ms,
+        "flush_messages": flush_messages,
+        "retention_ms": -1,
+        # Retention by size keeps some segments behind the ones that go.
+        "retention_bytes": 3 * SEGMENT_BYTES if plan.workload == "retention" else -1,
+    }
+
+
+def open_broker(path: str, plan: Plan, report: Reporter, filesystem: FileSystem | None) -> Broker:
+    """Open the broker with the topics of every run in it."""
+    broker = Broker(
+        path,
+        filesystem=filesystem,
+        seed=plan.seed,
+        log_retention_check_interval_ms=5,
+        log_initial_task_delay_ms=1,
+        offsets_topic_num_partitions=2,
+    )
+    for topic, partitions in TOPICS.items():
+        if topic in broker.topics():
+            broker.alter_topic_configs(topic, configs_of(plan))
+        else:
+            report("create", topic, partitions)
+            broker.create_topic(topic, partitions=partitions, configs=configs_of(plan))
+            report("created", topic)
     return broker
 
 
-class Reporter:
-    """Writes acknowledgements to the pipe, each line in one piece."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def acknowledged(self, topic: str, partition: int, offset: int, values: list[bytes]) -> None:
-        """Report that *values* were acknowledged at *offset* and following."""
-        for index, value in enumerate(values):
-            line = f"{topic} {partition} {offset + index} {zlib.crc32(value)} {len(value)}\n"
-            os.write(self._descriptor, line.encode())
-
-
-def produce(
-    broker: Broker, reporter: Reporter, run: int, thread: int, seed: int, mode: str
+def run_plan(
+    path: str,
+    plan: Plan,
+    report: Reporter,
+    *,
+    filesystem: FileSystem | None = None,
+    when_open: Callable[[], None] = lambda: None,
+    forgives: Callable[[BaseException], bool] = lambda error: False,
 ) -> None:
-    """Produce until killed (or, in reopen mode, a few hundred records)."""
-    rng = random.Random(f"{seed}/{run}/{thread}")
-    linger_ms = 2 if mode == "linger" else 0
-    number = 0
-    with Producer(broker, linger_ms=linger_ms) as producer:
-        while mode != "reopen" or number < 200:
-            topic = rng.choice(list(TOPICS))
-            key = b"key-%d" % rng.randrange(20) if topic == "keyed" else None
-            if mode == "many":
-                values = [value_for(run, thread, number + i) for i in range(rng.randrange(1, 60))]
-                number += len(values)
-                partition = rng.randrange(TOPICS[topic])
-                # One thread, one partition: the run is contiguous, however many batches it took.
-                last = producer.send_many(topic, values, partition=partition).result(timeout=30)
-                reporter.acknowledged(topic, partition, last.offset - len(values) + 1, values)
-                continue
-            if mode == "linger":
-                batch = []
-                for _ in range(rng.randrange(1, 40)):
-                    value = value_for(run, thread, number)
-                    number += 1
-                    batch.append((value, producer.send(topic, value, key=key)))
-                for value, future in batch:
-                    done = future.result(timeout=30)
-                    reporter.acknowledged(topic, done.partition, done.offset, [value])
-                continue
-            value = value_for(run, thread, number)
-            number += 1
-            done = producer.send(topic, value, key=key).result(timeout=30)
-            reporter.acknowledged(topic, done.partition, done.offset, [value])
+    """Work until killed; only a script that is to die at a call that it does not make comes to its end.
+
+    *when_open* is called each time the broker is open; errors that *forgives* says are expected only interrupt the work.
+    """
+    for round_number in itertools.count():
+        report("phase", "opening")
+        try:
+            _run_round(path, plan, round_number, report, filesystem, when_open, forgives)
+        except Exception as error:
+            if not forgives(error):
+                raise
+        if plan.workload == "script" and plan.death == "seam":
+            return
 
 
-def main() -> None:
-    """Run until killed."""
-    path, descriptor, run, seed, mode = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
-    reporter = Reporter(descriptor)
-    while True:
-        broker = open_broker(path, mode)
-        os.write(descriptor, b"open\n")
-        count = 6 if mode == "threads" else 1
-        threads = [
-            threading.Thread(target=produce, args=(broker, reporter, run, number, seed, mode))
-            for number in range(count)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+def _run_round(
+    path: str,
+    plan: Plan,
+    round_number: int,
+    report: Reporter,
+    filesystem: FileSystem | None,
+    when_open: Callable[[], None],
+    forgives: Callable[[BaseException], bool],
+) -> None:
+    broker = open_broker(path, plan, report, filesystem)
+    try:
+        report("phase", "running")
+        when_open()
+        work = Work(broker, plan, round_number, report)
+        _run_threads(_jobs(work), report, forgives)
+        report("phase", "closing")
+    finally:
         broker.close()
-        run += 1_000_000  # reopen mode: the values of the next round are others
 
 
-if __name__ == "__main__":
-    main()
+def _jobs(work: Work) -> list[Callable[[], None]]:
+    """Return what each thread of this workload does."""
+    plan = work.plan
+    if plan.workload == "script":
+        return [work.script]
+
+    def job(does: Callable[[int, random.Random], None], thread: int) -> Callable[[], None]:
+        return lambda: does(thread, plan.random(work.round_number, thread))
+
+    produce = {"linger": work.linger, "many": work.many, "writer": work.writer}
+    jobs = [job(produce.get(plan.workload, work.direct), thread) for thread in range(plan.threads)]
+    if plan.workload == "topics":
+        jobs[0] = job(work.change_topics, 0)
+    if plan.workload == "groups":
+        auto_commit = bool(plan.run % 2)
+        members = 1 if plan.threads == 1 else 2
+        jobs += [lambda: work.consume(auto_commit=auto_commit)] * members
+    return jobs
+
+
+def _run_threads(
+    jobs: list[Callable[[], None]], report: Reporter, forgives: Callable[[BaseException], bool]
+) -> None:
+    def guarded(job: Callable[[], None]) -> None:
+        while True:
+            try:
+                job()
+            except BaseException as error:
+                if not forgives(error):
+                    report.failed()
+            else:
+                return
+
+    if len(jobs) == 1:
+        guarded(jobs[0])
+        return
+    threads = [threading.Thread(target=guarded, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -1,11 +1,11 @@
-"""Kill a producing process with SIGKILL, again and again in one directory, and check what is left each time.
+"""Kill a working process, again and again in one directory, and check what is left each time.
 
-``python tests/crash/kill_loop.py [KILLS] [--seed SEED] [--mode MODE]``
+``python tests/crash/kill_loop.py [KILLS] [--seed SEED] [--mode WORKLOAD] [--flush FLUSH] [--threads N] [--death DEATH]``
 
-After each kill the directory is opened in this process and read whole. Every record that was acknowledged in any run so far must
-be there: same bytes, same offset, once. (Records that were sent and not acknowledged may be there; they must be whole, and in
-their place.) Then the next run continues in the same directory, for some generations; now and then the verifying open is
-itself done by a child that is killed.
+After each death the directory is opened in a fresh process and read whole. Every record that was acknowledged in any run so far
+must be there: same bytes, same offset, once. (Records that were sent and not acknowledged may be there; they must be whole.) What
+was there once stays there for good. Topics that were created exist, deleted ones do not, commits that returned hold, and a group
+never skips a record. Then the next run continues in the same directory, for some generations.
 """
 
 from __future__ import annotations
@@ -13,191 +13,269 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import select
+import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
+import threading
 import time
-import zlib
-from collections import Counter
+from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:  # run as a script
     sys.path.insert(0, str(ROOT))
 
-from streamlog import Broker, Consumer, TopicPartition  # noqa: E402
-from tests.crash.child import MODES, TOPICS, value_for  # noqa: E402
+from tests.crash.child import run_plan  # noqa: E402
+from tests.crash.forked import FAILED_STATUS, Child, Reporter  # noqa: E402
+from tests.crash.ledger import KINDS, Broken, Ledger  # noqa: E402
+from tests.crash.plan import DEATHS, FLUSHES, THREADS, WORKLOADS, Plan, make_plan  # noqa: E402
+from tests.crash.seam_files import SeamFileSystem  # noqa: E402
+from tests.crash.verification import verify  # noqa: E402
 
-#: Kills in one directory before the next one starts from nothing.
+#: Deaths in one directory before the next one starts from nothing.
 GENERATIONS = 50
 
-#: The longest that a child lives once it is open; most live much shorter.
-LONGEST_MS = 150
+#: A child that does not come to life, or not to its end, within this time hangs.
+TIMEOUT_S = 60.0
 
-#: A child that does not come to life within this time is a hang.
-START_TIMEOUT_S = 60.0
+#: How many places to die at the script has, about.
+SCRIPT_CALLS = 110
 
-Acknowledged = dict[tuple[str, int], dict[int, tuple[int, int]]]
-
-
-class Lost(AssertionError):
-    """What was promised is not there."""
+_EXIT_STATUS = 3
 
 
-def run_child(path: str, run: int, seed: int, mode: str, rng: random.Random) -> list[str]:
-    """Let a child produce and kill it; return the lines that it reported."""
-    read_end, write_end = os.pipe()
-    command = [
-        sys.executable,
-        "-m",
-        "tests.crash.child",
-        path,
-        str(write_end),
-        str(run),
-        str(seed),
-        mode,
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, pass_fds=(write_end,), stderr=subprocess.PIPE)
-    os.close(write_end)
-    # Some children die while they open (recovery), which takes about as long as the interpreter takes to start.
-    dies_early = rng.random() < 0.15
-    deadline = time.monotonic() + (rng.uniform(0.05, 0.4) if dies_early else START_TIMEOUT_S)
-    data, kill_at = b"", deadline
-    while (left_s := kill_at - time.monotonic()) > 0:
-        if not select.select([read_end], [], [], left_s)[0]:
-            break
-        chunk = os.read(read_end, 1 << 16)
-        if not chunk:
-            break  # it ended by itself
-        if not data and not dies_early:
-            # Exponential: many die within the first appends, some after many rolls.
-            kill_at = time.monotonic() + min(rng.expovariate(1000 / 40), LONGEST_MS / 1000)
-        data += chunk
-    opened = bool(data)
-    if process.poll() is None:
-        process.send_signal(signal.SIGKILL)
-    _, errors = process.communicate()
-    while chunk := os.read(read_end, 1 << 16):  # what the pipe still held
-        data += chunk
-    os.close(read_end)
-    if process.returncode != -signal.SIGKILL:
-        raise Lost(f"the child ended by itself ({process.returncode}):\n{errors.decode()[-4000:]}")
-    if not opened and not dies_early:
-        raise Lost(f"the child did not open its broker within {START_TIMEOUT_S} s")
-    return data.decode().split("\n")[:-1]  # an unfinished line was not acknowledged
+class Dying:
+    """The child's side of its death."""
 
+    def __init__(self, plan: Plan, report: Reporter) -> None:
+        self._plan = plan
+        self._report = report
+        self._count = 0
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
 
-def note(lines: list[str], acknowledged: Acknowledged, counts: Counter[str]) -> None:
-    """Add the reported lines to what was acknowledged so far."""
-    for line in lines:
-        if line == "open":
-            counts["opens by a child"] += 1
-            continue
-        topic, partition, offset, crc, length = line.split()
-        of_partition = acknowledged.setdefault((topic, int(partition)), {})
-        if int(offset) in of_partition:
-            raise Lost(f"{topic}-{partition}: offset {offset} was acknowledged twice")
-        of_partition[int(offset)] = int(crc), int(length)
-        counts["records acknowledged"] += 1
+    def at_seam(self, call: str, path: str) -> None:
+        """Die instead of the changing call whose turn it is."""
+        with self._lock:
+            if self._count == self._plan.kill_at:
+                self._report("seam", call)
+                os.kill(os.getpid(), signal.SIGKILL)
+            self._count += 1
 
+    def when_open(self) -> None:
+        """Let the end come in a while, from another thread; once is enough."""
+        end = {"exit": self._exit, "abort": os.abort, "segv": _touch_nothing, "memory": self._hoard}
+        death = end.get(self._plan.death)
+        if death is not None and self._timer is None:
+            self._timer = threading.Timer(self._plan.life_ms / 1000, death)
+            self._timer.daemon = True
+            self._timer.start()
 
-def verify(
-    path: str, acknowledged: Acknowledged, counts: Counter[str], *, had_retention: bool
-) -> None:
-    """Open the directory and compare every record with what was acknowledged. Raises Lost."""
-    with Broker(path) as broker:
-        report = broker.recovery_report
-        counts["bytes cut off"] += sum(partition.cut_bytes for partition in report.partitions)
-        if report.damaged_partitions:
-            raise Lost(f"recovery reports damage: {report}")
-        for topic in [topic for topic in TOPICS if topic in broker.topics()]:
-            for partition in range(TOPICS[topic]):
-                expected = acknowledged.get((topic, partition), {})
-                start = _verify_partition(
-                    broker, TopicPartition(topic, partition), expected, counts
-                )
-                if start and not had_retention:
-                    raise Lost(
-                        f"{topic}-{partition}: expected the log to start at 0, found {start}"
-                    )
+    def _exit(self) -> None:
+        os._exit(_EXIT_STATUS)
 
-
-def _verify_partition(
-    broker: Broker,
-    topic_partition: TopicPartition,
-    expected: dict[int, tuple[int, int]],
-    counts: Counter[str],
-) -> int:
-    """Compare one partition and return where its log starts."""
-    found: dict[int, bytes] = {}
-    with Consumer(broker, auto_offset_reset="earliest") as consumer:
-        consumer.assign([topic_partition])
-        start = consumer.beginning_offsets([topic_partition])[topic_partition]
-        end = consumer.end_offsets([topic_partition])[topic_partition]
-        while records := consumer.poll(0, max_records=100_000):
-            found.update((record.offset, record.value) for record in records)
-    if sorted(found) != list(range(start, end)):
-        raise Lost(
-            f"{topic_partition}: expected offsets {start} to {end - 1}, found {len(found)} of them"
-        )
-    names = Counter(found.values())
-    for value, times in names.items():
-        run, thread, number = map(int, value.split(b"|")[0].split(b"-"))
-        if value != value_for(run, thread, number):
-            raise Lost(f"{topic_partition}: found a value that nobody sent: {value[:80]!r}")
-        if times > 1:
-            raise Lost(f"{topic_partition}: found {value[:80]!r} {times} times")
-    for offset, (crc, length) in expected.items():
-        if offset < start:
-            continue  # retention took it
-        value = found.get(offset)
-        if value is None:
-            raise Lost(
-                f"{topic_partition}: acknowledged offset {offset} is lost (log ends at {end})"
-            )
-        if (zlib.crc32(value), len(value)) != (crc, length):
-            raise Lost(
-                f"{topic_partition}: offset {offset} holds other bytes than were acknowledged"
-            )
-    counts["records verified"] += len(found)
-    counts["records not acknowledged but there"] += len(found) - sum(o >= start for o in expected)
-    return start
-
-
-def kill_loop(kills: int, seed: int, modes: tuple[str, ...] = MODES) -> Counter[str]:
-    """Kill *kills* children and return what was counted. Raises Lost, naming seed and mode, on the first broken promise."""
-    counts: Counter[str] = Counter()
-    directory = ""
-    acknowledged: Acknowledged = {}
-    had_retention = False
-    try:
-        for run in range(kills):
-            rng = random.Random(f"{seed}/{run}")
-            mode = modes[run % len(modes)]
-            if run % GENERATIONS == 0:
-                if directory:
-                    shutil.rmtree(directory)
-                directory = tempfile.mkdtemp(prefix="streamlog-kills-")
-                acknowledged, had_retention = {}, False
-            had_retention |= mode == "retention"
-            path = f"{directory}/data"
+    def _hoard(self) -> None:
+        """Take all memory, so that everybody else gets MemoryError for a while, then exit."""
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        ends_at = time.monotonic() + 0.03
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize(),) * 2)
+        hoard: list[object] = []
+        for size in (1 << 20, 1 << 14, 1 << 9, 64):
             try:
-                note(run_child(path, run, seed, mode, rng), acknowledged, counts)
-                verify(path, acknowledged, counts, had_retention=had_retention)
-            except Lost as error:
-                kept, directory = directory, ""  # not removed: somebody will want to look at it
-                raise Lost(
-                    f"seed {seed}, kill {run}, mode {mode}, directory {kept}: {error}"
-                ) from error
-            counts["kills"] += 1
-            counts[f"kills in mode {mode}"] += 1
-    finally:
-        if directory:
-            shutil.rmtree(directory)
-    return counts
+                while True:
+                    hoard.append(bytes(size))
+            except MemoryError:
+                pass
+        while time.monotonic() < ends_at:
+            del hoard[-1000:]  # a little comes free again, for somebody
+            time.sleep(0.001)
+        os._exit(_EXIT_STATUS)
+
+
+def _touch_nothing() -> None:
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+def _forgives(plan: Plan, error: BaseException) -> bool:
+    """Return whether *error* is how a want of memory shows: what was interrupted by it was not acknowledged."""
+    return plan.death == "memory" and isinstance(error, Exception)
+
+
+def _run_child(path: str, plan: Plan, report: Reporter) -> None:
+    if plan.death == "memory":
+        # The interpreter has a lot to say when it has no memory, and so has the log.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    dying = Dying(plan, report)
+    run_plan(
+        path,
+        plan,
+        report,
+        filesystem=SeamFileSystem(dying.at_seam) if plan.death == "seam" else None,
+        when_open=dying.when_open,
+        forgives=partial(_forgives, plan),
+    )
+
+
+def run_and_kill(path: str, plan: Plan, ledger: Ledger) -> bool:
+    """Let a child work until its death; return whether it died (a script may have come to its end)."""
+    child = Child(partial(_run_child, path, plan))
+    started = time.monotonic()
+    hangs_at = started + TIMEOUT_S
+    by_clock = plan.death in ("kill", "pause")
+    kill_at = started + plan.life_ms / 1000 if plan.dies_early else hangs_at
+    is_open = plan.dies_early
+    failure: Broken | None = None
+    while lines := child.read_lines(kill_at):
+        failure = failure or _note(ledger, lines)
+        if not is_open and "phase running" in lines and by_clock:
+            is_open, kill_at = True, time.monotonic() + plan.life_ms / 1000
+    hangs = time.monotonic() >= hangs_at
+    if plan.death == "pause":
+        _pause(child, plan, ledger)
+    code, lines = child.end()
+    failure = failure or _note(ledger, lines)
+    if failure is not None:
+        raise failure
+    if hangs:
+        raise Broken("wrong", f"the child hangs in phase {ledger.phase!r}")
+    _check_end(plan, code)
+    return code != 0
+
+
+def _note(ledger: Ledger, lines: list[str]) -> Broken | None:
+    try:
+        ledger.note(lines)
+    except Broken as error:
+        return error
+    return None
+
+
+def _pause(child: Child, plan: Plan, ledger: Ledger) -> None:
+    """Stop the child, and let it go on for another while in some runs: the kill comes out of a stop in the others."""
+    rng = plan.random("pause")
+    child.signal(signal.SIGSTOP)
+    if rng.random() < 0.5:
+        child.signal(signal.SIGCONT)
+        until = time.monotonic() + plan.life_ms / 1000
+        while lines := child.read_lines(until):
+            ledger.note(lines)
+
+
+def _check_end(plan: Plan, code: int) -> None:
+    expected = {
+        "kill": {-signal.SIGKILL},
+        "pause": {-signal.SIGKILL},
+        "seam": {-signal.SIGKILL, 0} if plan.workload == "script" else {-signal.SIGKILL},
+        "exit": {_EXIT_STATUS},
+        "abort": {-signal.SIGABRT},
+        "segv": {-signal.SIGSEGV},
+        # The interpreter itself may give up when it has no memory for what it cannot do without.
+        "memory": {_EXIT_STATUS, -signal.SIGABRT, -signal.SIGSEGV, 1},
+    }[plan.death]
+    if code not in expected:
+        what = "raised" if code == FAILED_STATUS else f"ended with {code}"
+        raise Broken("wrong", f"the child {what}, expected one of {sorted(expected)}")
+
+
+class Loop:
+    """Directories, one after the other, and what came of them."""
+
+    def __init__(self, seed: int, chosen: dict[str, object]) -> None:
+        self._seed = seed
+        self._chosen = chosen
+        self._directory = ""
+        self._ledger = Ledger()
+        self._generation = 0
+        self._script_position = random.Random(seed).randrange(SCRIPT_CALLS)
+        #: Row of the table -> what was counted.
+        self.rows: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.total: Counter[str] = Counter()
+        self.failures: list[str] = []
+
+    def __enter__(self) -> Loop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._forget_directory()
+
+    def _forget_directory(self) -> None:
+        if self._directory:
+            shutil.rmtree(self._directory)
+        self._directory = ""
+
+    def kill(self, run: int) -> None:
+        """Do one run."""
+        if not self._directory or self._generation == GENERATIONS:
+            self._forget_directory()
+            self._directory = tempfile.mkdtemp(prefix="streamlog-kills-")
+            self._ledger, self._generation = Ledger(), 0
+        self._generation += 1
+        plan = make_plan(run, self._seed, self._script_position, **self._chosen)
+        died, kind = True, ""
+        self._ledger.counts.clear()
+        try:
+            died = self._run(plan)
+        except Broken as error:
+            kind = error.kind
+            # Not removed: somebody will want to look at it.
+            kept, self._directory = self._directory, ""
+            self.failures.append(
+                f"seed {self._seed}, kill {run}, {plan}, directory {kept}: {error}"
+            )
+            print(f"  {self.failures[-1]}", flush=True)
+        if plan.workload == "script" and plan.death == "seam":
+            self.total["furthest call of the script"] = max(
+                self.total["furthest call of the script"], self._script_position
+            )
+            self._script_position = self._script_position + 1 if died else 0
+        self._count(plan, died, kind)
+
+    def _run(self, plan: Plan) -> bool:
+        ledger = self._ledger
+        ledger.begin(plan.run, had_retention=plan.workload == "retention")
+        died = run_and_kill(f"{self._directory}/data", plan, ledger)
+        if Path(self._directory, "data").exists():
+            verify(
+                f"{self._directory}/data",
+                ledger,
+                dies_first=plan.random("verify").random() < 0.3,
+            )
+        return died
+
+    def _count(self, plan: Plan, died: bool, kind: str) -> None:
+        ledger = self._ledger
+        where = ledger.phase or "starting"
+        rows = [
+            f"workload {plan.workload}",
+            f"death {plan.death}",
+            f"flush {plan.flush}",
+            f"threads {plan.threads}",
+            f"while {where}",
+        ]
+        if ledger.died_at:
+            rows.append(f"before {ledger.died_at}")
+        counted = Counter({"kills": int(died), "acked": ledger.counts["acked"]})
+        if kind:
+            counted[kind] = 1
+        for row in rows:
+            self.rows[row].update(counted)
+        self.total.update(counted)
+        self.total.update({k: n for k, n in ledger.counts.items() if k != "acked"})
+
+    def print_table(self) -> None:
+        """Print what was counted, by workload, death, flush mode, number of threads, and moment."""
+        columns = ("kills", "acked", *KINDS)
+        print(f"{'':<22}" + "".join(f"{column:>12}" for column in columns))
+        for row in [*sorted(self.rows), "all"]:
+            counts = self.rows.get(row, self.total)
+            print(f"{row:<22}" + "".join(f"{counts[column]:>12,}" for column in columns))
+        for name in sorted(self.total.keys() - set(columns)):
+            print(f"{self.total[name]:>14,}  {name}")
 
 
 def main() -> int:
@@ -205,18 +283,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("kills", nargs="?", type=int, default=50)
     parser.add_argument("--seed", type=int, default=None, help="default: chosen and printed")
-    parser.add_argument("--mode", choices=MODES, default=None, help="default: all in turn")
-    arguments = parser.parse_args()
-    seed = arguments.seed if arguments.seed is not None else random.randrange(1 << 31)
+    parser.add_argument("--mode", dest="workload", choices=sorted(set(WORKLOADS)), default=None)
+    parser.add_argument("--flush", choices=FLUSHES, default=None)
+    parser.add_argument("--threads", type=int, choices=THREADS, default=None)
+    parser.add_argument("--death", choices=DEATHS, default=None)
+    arguments = vars(parser.parse_args())
+    kills, seed = arguments.pop("kills"), arguments.pop("seed")
+    seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
     print(f"seed {seed}", flush=True)
     started = time.monotonic()
-    counts = kill_loop(arguments.kills, seed, (arguments.mode,) if arguments.mode else MODES)
-    for name, count in sorted(counts.items()):
-        print(f"{count:>12,}  {name}")
-    print(
-        f"0 acknowledged records lost, 0 doubled, 0 directories that do not open; {time.monotonic() - started:.0f} s"
-    )
-    return 0
+    with Loop(seed, arguments) as loop:
+        run = 0
+        while loop.total["kills"] < kills:
+            loop.kill(run)
+            run += 1
+    loop.print_table()
+    print(f"seed {seed}, {len(loop.failures)} broken promises, {time.monotonic() - started:.0f} s")
+    if loop.failures:
+        print(f'again: make kills N={kills} KILL_ARGS="--seed {seed}"')
+    return bool(loop.failures)
 
 
 if __name__ == "__main__":
