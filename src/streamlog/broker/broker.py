@@ -37,9 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+    from typing_extensions import Unpack
+
     from streamlog.broker.partition import Partition
     from streamlog.broker.topic import Topic
     from streamlog.config import TopicConfig
+    from streamlog.config.options import BrokerOptions
     from streamlog.runtime import Clock, FileSystem, Scheduler, Signal, StrPath
     from streamlog.storage.recovery_report import RecoveryReport
     from streamlog.structs import TopicDescription
@@ -94,7 +97,7 @@ class Broker:
         filesystem: FileSystem | None = None,
         seed: int | None = None,
         config: Mapping[str, object] | None = None,
-        **broker_config: object,
+        **broker_config: Unpack[BrokerOptions],
     ) -> None:
         if path is not None:
             _check_path(path)

@@ -34,7 +34,10 @@ from streamlog.structs import (
 )
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from streamlog.broker.broker import Broker
+    from streamlog.config.options import ConsumerOptions
 
 CLOSE_TIMEOUT_MS = 30_000
 _BROKER_PATIENCE_S = 5.0
@@ -73,7 +76,7 @@ class Consumer(PositionCalls, CommitCalls):
         broker: Broker,
         *topics: str,
         config: Mapping[str, object] | None = None,
-        **consumer_config: object,
+        **consumer_config: Unpack[ConsumerOptions],
     ) -> None:
         check_broker("Consumer", broker)
         for topic in topics:

@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
+    from typing_extensions import Unpack
+
     from streamlog.broker.broker import Broker
     from streamlog.client.producer_batch import DeliveryCallback
     from streamlog.client.record_future import RunFuture
     from streamlog.client.writer import Writer
+    from streamlog.config.options import ProducerOptions
     from streamlog.structs import Header, ProducerRecord
 
 _logger = logging.getLogger("streamlog")
@@ -93,7 +96,7 @@ class Producer:
         broker: Broker,
         *,
         config: Mapping[str, object] | None = None,
-        **producer_config: object,
+        **producer_config: Unpack[ProducerOptions],
     ) -> None:
         check_broker("Producer", broker)
         self._config = config_ = ProducerConfig.from_options(config, **producer_config)

@@ -128,9 +128,6 @@ class ConsumerConfig(Config):
     exclude_internal_topics: bool = option(
         boolean(), True, "A pattern subscription leaves out topics such as `__consumer_offsets`."
     )
-    metadata_max_age_ms: int = option(
-        integer(0), 300_000, "How often a pattern is matched again; new topics are noticed at once."
-    )
     group_protocol: str = option(
         choice(("consumer",), refused={"classic": NOT_YET}),
         "consumer",

@@ -71,7 +71,7 @@ def number(minimum: float, maximum: float = math.inf) -> Kind:
         return value
 
     bounds = _bounds(minimum, maximum)
-    return Kind(f"number {bounds}", f"a number {bounds}", parse)
+    return Kind(f"number {bounds}", f"a finite number {bounds}", parse)
 
 
 def _bounds(minimum: float, maximum: float) -> str:

@@ -79,7 +79,10 @@ class ProducerConfig(Config):
         " `request_timeout_ms`; the default is raised to that.",
     )
     request_timeout_ms: int = option(
-        integer(0, INT_MAX), 30_000, "How long one attempt waits for its acknowledgement."
+        integer(0, INT_MAX),
+        30_000,
+        "How long one attempt may take. An append is a call that nobody waits for beyond its return, so"
+        " this has no effect but the least `delivery_timeout_ms` there may be.",
     )
     retries: int = option(
         integer(0, INT_MAX),
@@ -93,7 +96,10 @@ class ProducerConfig(Config):
         integer(0), 1000, "The longest pause between retries; also the first, when that is longer."
     )
     max_in_flight_requests_per_connection: int = option(
-        integer(1, INT_MAX), 5, "How many batches may be on their way to one broker at once."
+        integer(1, INT_MAX),
+        5,
+        "How many batches may be on their way at once. Kept whatever it is: of each partition only"
+        " one ever is, in every producer, so that retries cannot reorder.",
     )
     partitioner: Any = option(
         plugin("a partitioner", PARTITIONER_NAMES, "partition"),

@@ -16,7 +16,8 @@ _NO_COMPRESSION = "compression is not supported yet"
 _NO_TIERS = "tiered storage is not supported yet"
 _NO_CLUSTER = "one broker has no peers; replication is not supported yet"
 NO_TRANSACTIONS = "transactions and idempotence are not supported yet"
-_NO_METRICS_PUSH = "ask metrics() instead; nothing is pushed"
+_NO_METRICS_PUSH = "nothing is pushed: ask a producer or consumer by its metrics()"
+_NO_OLD_METADATA = "the broker in this process tells of every change of topics at once"
 _NO_QUOTA = "there are no quotas"
 _IN_PROCESS_MEMBERSHIP = "membership is checked in process; see max_poll_interval_ms"
 _GROUP_PROTOCOL = "groups follow KIP-848 in process; classic group settings do not apply"
@@ -55,10 +56,7 @@ UNSUPPORTED_PRODUCER_KEYS = unsupported_keys(
             "compression_zstd_level",
         ),
         NO_TRANSACTIONS: ("transaction_timeout_ms", "transaction_two_phase_commit_enable"),
-        "metadata is read from the broker at each use": (
-            "metadata_max_age_ms",
-            "metadata_max_idle_ms",
-        ),
+        _NO_OLD_METADATA: ("metadata_max_age_ms", "metadata_max_idle_ms"),
         "no partition can be slower to reach than another": (
             "partitioner_availability_timeout_ms",
         ),
@@ -79,6 +77,7 @@ UNSUPPORTED_CONSUMER_KEYS = unsupported_keys(
             "retry_backoff_ms",
             "retry_backoff_max_ms",
         ),
+        _NO_OLD_METADATA: ("metadata_max_age_ms",),
         "all replicas are in this process": ("client_rack",),
         "choose with partition_assignment_strategy": ("group_remote_assignor",),
         "share groups are not supported yet": (

@@ -69,7 +69,6 @@ CASES = {
         ("sticky", "", [], ["range", "cooperative-sticky"], "uniform", None, 5, "Range"),
     ),
     "exclude_internal_topics": boolean(True),
-    "metadata_max_age_ms": integer(300_000, 0),
     "group_protocol": choice("consumer", (), "classic"),
 }
 
@@ -125,5 +124,7 @@ def test_a_refused_value_that_kafka_knows_says_why() -> None:
         ConsumerConfig(group_instance_id="host-1")
     with pytest.raises(InvalidConfigurationError, match="see max_poll_interval_ms"):
         ConsumerConfig.from_options({"session.timeout.ms": 45_000})
+    with pytest.raises(InvalidConfigurationError, match="tells of every change of topics at once"):
+        ConsumerConfig.from_options({"metadata.max.age.ms": 300_000})
     with pytest.raises(InvalidConfigurationError, match="pass the Broker"):
         ConsumerConfig.from_options(bootstrap_servers="localhost:9092")
