@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import NoReturn
 
 from streamlog.errors import ClosedError, DiskFullError
@@ -36,6 +37,18 @@ def disk_full(path: str, attempt: str, number: int) -> DiskFullError:
     error.filename = path
     error.strerror = f"No room to {attempt}"  # what str() shows, between number and filename
     return error
+
+
+def injected_error(number: int, path: str | None = None, target: str | None = None) -> OSError:
+    """Return the error that the system raises under *number*, for tests that make calls fail.
+
+    *path* and *target* are the names that were in the call; None where it was given a descriptor.
+    """
+    if path is None:
+        return OSError(number, os.strerror(number))
+    if target is None:
+        return OSError(number, os.strerror(number), path)
+    return OSError(number, os.strerror(number), path, None, target)
 
 
 def closed(path: str) -> ClosedError:

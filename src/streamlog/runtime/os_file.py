@@ -135,7 +135,10 @@ class OsFile(File):
     def __del__(self) -> None:
         # Python does not know that the number stands for something to be given back.
         if getattr(self, "_fd", CLOSED_FD) != CLOSED_FD:
-            os.close(self._fd)
+            try:
+                os.close(self._fd)
+            except OSError:
+                pass  # the descriptor is gone all the same, and nobody is there to be told
 
     def __repr__(self) -> str:
         return f"<OsFile {self.path}{' closed' if self._fd == CLOSED_FD else ''}>"

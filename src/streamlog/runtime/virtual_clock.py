@@ -30,7 +30,7 @@ class VirtualClock(Clock):
     in which they are due. Meant for one thread, which makes every run the same.
 
     * look: `now`, ``monotonic_ms()`` (the same), ``time_ms()``
-    * move: `advance`, `advance_to`, `run_due`
+    * move: `advance`, `advance_to`, `run_due`; `elapse` for a call that takes its time
     * break: `set_wall_ms` makes the wall clock jump while timers go on undisturbed
 
     Timers may wait, advance the clock and add timers themselves. With several real threads nothing
@@ -87,6 +87,16 @@ class VirtualClock(Clock):
             count += 1
         self._move_to(when_ms)
         return count
+
+    def elapse(self, ms: float) -> None:
+        """Let *ms* milliseconds pass and run nothing: the one thread was busy, with a slow disk say.
+
+        What falls due on the way runs late, when somebody waits or moves the clock next. May be called
+        with locks held that timers want. Raises ValueError for a negative number.
+        """
+        if ms < 0:
+            raise ValueError(f"Time cannot be advanced by {ms} ms")
+        self._move_to(self._now_ms + ms)
 
     def run_due(self) -> int:
         """Run what is due now, for all schedulers, and let no time pass; return how many ran."""

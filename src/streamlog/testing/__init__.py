@@ -4,6 +4,7 @@ Give them to a broker: ``Broker(clock=VirtualClock())``, ``Broker("data", filesy
 
 * `VirtualClock`: waiting takes no time, timers run in order, nothing depends on the machine
 * `MemoryFileSystem`: a disk in memory, as full as you like
+* `FaultyFileSystem`: breaks any other one, call by call, as a `FaultPlan` says
 * `CrashLab`: a broker that is killed, or whose power is cut, at any moment or at every one; on a
   `CrashFileSystem`, which knows what would be lost
 """
@@ -11,12 +12,19 @@ Give them to a broker: ``Broker(clock=VirtualClock())``, ``Broker("data", filesy
 from streamlog.runtime import MemoryFileSystem, VirtualClock
 from streamlog.testing.crash_filesystem import CrashFileSystem
 from streamlog.testing.crash_lab import CrashFailureError, CrashLab, CrashReport
+from streamlog.testing.fault_plan import FILE_SYSTEM_CALLS, Fault, FaultPlan, Injection
+from streamlog.testing.faulty_filesystem import FaultyFileSystem
 
 __all__ = [
+    "FILE_SYSTEM_CALLS",
     "CrashFailureError",
     "CrashFileSystem",
     "CrashLab",
     "CrashReport",
+    "Fault",
+    "FaultPlan",
+    "FaultyFileSystem",
+    "Injection",
     "MemoryFileSystem",
     "VirtualClock",
 ]

@@ -76,6 +76,28 @@ def test_error_of_close_is_translated(file: OsFile, monkeypatch: pytest.MonkeyPa
     file.close()
 
 
+def test_error_of_closing_a_dropped_file_reaches_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be printed as an exception that was ignored, and fail this very test."""
+    file = OsFileSystem().open(str(tmp_path / "b"), create=True)
+    assert isinstance(file, OsFile)
+    fd, close = file._fd, os.close
+    failed = []
+
+    def close_and_fail(closed: int) -> None:
+        close(closed)
+        if closed == fd:
+            failed.append(closed)
+            raise OSError(errno.EIO, "injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close_and_fail)
+        del file
+        gc.collect()
+    assert failed == [fd]
+
+
 def test_failed_allocation_that_extended_the_file_is_undone(
     file: OsFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:

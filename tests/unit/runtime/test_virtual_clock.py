@@ -55,6 +55,18 @@ def test_time_does_not_go_back() -> None:
     assert clock.now == 1000
 
 
+def test_time_that_elapses_in_a_slow_call_runs_nothing_and_timers_run_late() -> None:
+    clock = VirtualClock(1000)
+    ran: list[float] = []
+    clock.new_scheduler("s").call_later(10, lambda: ran.append(clock.now))
+    clock.elapse(25)
+    assert (clock.now, clock.time_ms(), ran) == (1025, 1025, [])
+    assert clock.run_due() == 1
+    assert ran == [1025]
+    with pytest.raises(ValueError, match="-1 ms"):
+        clock.elapse(-1)
+
+
 def test_advance_runs_what_falls_due_on_the_way_at_its_own_time() -> None:
     clock = VirtualClock(0)
     one, other = clock.new_scheduler("one"), clock.new_scheduler("other")
