@@ -17,6 +17,7 @@ from streamlog.record.layout import HEADER_SIZE, MAX_BATCH_BYTES, aligned, singl
 from streamlog.record.pending_batch import PendingBatch
 from streamlog.runtime import TOKEN, FileSystem, Runtime, TokenLock
 from streamlog.storage.group_commit import GroupCommit
+from streamlog.storage.log_segments import LogSegments
 from streamlog.storage.log_trimming import TrimmableLog
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
@@ -76,7 +77,6 @@ class PartitionLog(TrimmableLog):
         self._open_segments = open_segments
         self._persist = persist
         self._room = room
-        self._jitter = runtime.random.stream(f"segment-jitter-{topic_partition}")
         self.lock = TokenLock()
         self._tokens = self.lock.tokens
         self._config = config
@@ -97,8 +97,7 @@ class PartitionLog(TrimmableLog):
             clean=clean,
             power_failed=power_failed,
         ).run()
-        for segment in recovered.segments:
-            self._segments.add(segment)
+        self._segments = LogSegments(recovered.segments)
         self._active: Segment = recovered.segments[-1]
         self._next_offset = self._active.next_offset
         self._log_start_offset = min(recovered.log_start_offset, self._next_offset)
@@ -297,7 +296,11 @@ class PartitionLog(TrimmableLog):
         """Choose when *segment* is too old (LOG-2). Once a segment, or those created together would all roll together after all."""
         if self._roll_after_ms == _ROLL_NOT_CHOSEN_MS:
             config = self._config
-            jitter_ms = self._jitter.randint(0, min(config.segment_jitter_ms, config.segment_ms))
+            jitter_ms = 0
+            if config.segment_jitter_ms:
+                # Another generator each time, made when there is need: making one for each log would show when many are opened.
+                chance = self._runtime.random.stream(f"segment-jitter-{self.topic_partition}")
+                jitter_ms = chance.randint(0, min(config.segment_jitter_ms, config.segment_ms))
             self._roll_after_ms = segment.first_timestamp_ms + config.segment_ms - jitter_ms
 
     def _after_interruption(self, size: int) -> None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sortedcontainers import SortedDict, SortedList
 
 from streamlog.runtime import MemoryFileSystem, TokenLock
+from streamlog.storage import log_segments
 from streamlog.storage.log_segments import LogSegments
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.segment import Segment
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def segment(base_offset: int) -> Segment:
@@ -83,36 +78,40 @@ def test_abandoning_takes_no_lock() -> None:
 
 
 @pytest.mark.parametrize("change", ["add", "remove"])
-def test_an_interrupted_change_leaves_a_map_that_works(
+def test_an_interrupted_change_leaves_what_was_there_and_can_be_repeated(
     monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    # The sorted keys and the dict of the container disagreed: the next change found a segment twice.
     class Interrupted(BaseException):
         pass
 
-    segments, new = LogSegments(), segment(5)
-    for base_offset in (0, 9):
-        segments.add(segment(base_offset))
+    segments, new = LogSegments([segment(0), segment(9)]), segment(5)
     if change == "remove":
         segments.add(new)
+    before = [s.base_offset for s in segments.in_order()]
 
-    presses = [Interrupted]
+    def interrupted(*arguments: object) -> int:
+        raise Interrupted
 
-    def interrupted(original: Callable[..., None]) -> Callable[..., None]:
-        def call(self: SortedList, key: int) -> None:
-            original(self, key)
-            if presses:
-                raise presses.pop()
-
-        return call
-
-    for name in ("add", "remove"):
-        monkeypatch.setattr(SortedList, name, interrupted(getattr(SortedList, name)))
-    # The container took the methods of its list when it was made.
-    segments._by_base_offset = SortedDict(segments._by_base_offset)
-    with pytest.raises(Interrupted):
-        getattr(segments, change)(new)
+    with monkeypatch.context() as patch:
+        patch.setattr(log_segments, "bisect_right", interrupted)
+        with pytest.raises(Interrupted):
+            getattr(segments, change)(new)
+    assert [s.base_offset for s in segments.in_order()] == before
     getattr(segments, change)(new)
     assert [s.base_offset for s in segments.in_order()] == (
         [0, 5, 9] if change == "add" else [0, 9]
     )
+
+
+def test_adding_again_replaces() -> None:
+    segments, other = LogSegments([segment(0), segment(5)]), segment(5)
+    segments.add(other)
+    assert segments.in_order()[1] is other
+    assert len(segments) == 2
+
+
+def test_lookups_wait_for_no_change() -> None:
+    segments = LogSegments([segment(0), segment(5)])
+    with segments._lock:
+        for found in (segments.floor(7), segments.higher(0), segments.unsynced()[-1]):
+            assert found is segments.in_order()[1]
