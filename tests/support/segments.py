@@ -35,14 +35,16 @@ def new_segment(
     )
 
 
-def append(segment: Segment, *values: bytes | None, timestamp_ms: int = T0) -> int:
+def append(
+    segment: Segment, *values: bytes | None, timestamp_ms: int = T0, leader_epoch: int = 3
+) -> int:
     """Append a batch as a log does; return its base offset."""
     batch = build_batch(values, timestamp_ms)
     offset = segment.next_offset
     segment.reserve(segment.position + aligned(batch.size_bytes), GIB)
     if not segment.position:
         segment.first_timestamp_ms = timestamp_ms
-    segment.append(batch, offset, leader_epoch=3)
+    segment.append(batch, offset, leader_epoch)
     return offset
 
 

@@ -69,22 +69,22 @@ class PartitionFiles:
             self._directory.sync_topics()
         except BaseException:
             for partition in created:
-                self.delete(partition, StreamlogError("never created"))
+                self.delete(topic, partition, StreamlogError("never created"))
             raise
         finally:
             # The report tells what opening the directory found; these were not there.
             del self._directory.recovery_report.partitions[opened_before:]
         return created
 
-    def delete(self, partition: Partition, error: StreamlogError) -> None:
-        """Take *partition* out of use, saying *error*, and delete its files.
+    def delete(self, topic: Topic, partition: Partition, error: StreamlogError) -> None:
+        """Take *partition* of *topic* out of use, saying *error*, and delete its files.
 
         Files that cannot be deleted are logged and stay: the manifest no longer names them.
         """
         log = self.refuse(partition, error)
         try:
             if log is None:
-                self._directory.delete_unopened_log(partition.topic, partition.number)
+                self._directory.delete_unopened_log(topic.name, partition.number, topic.topic_id)
             else:
                 self._directory.delete_log(log)
         except (StreamlogError, OSError):

@@ -250,7 +250,7 @@ class TopicRegistry:
             del self._topics[name]
             gone = UnknownTopicOrPartitionError(f"topic {name!r} was deleted")
             for partition in topic.partitions:
-                self._files.delete(partition, gone)
+                self._files.delete(topic, partition, gone)
         self._announce()
 
     # ---- notice

@@ -71,6 +71,8 @@ class DataDirectory:
         self._room = Room(self._filesystem, path, min_free_bytes)
         self._quarantine = Quarantine(self._filesystem, runtime.clock, join(path, QUARANTINE_NAME))
         self._logs: dict[str, PartitionLog] = {}
+        # Keys of all logs that were asked for: STATE forgets the others.
+        self._known: set[str] = set()
         # Keys of logs that could not be opened for a reason outside their files: what they need has not been done.
         self._not_opened: set[str] = set()
         # What is on the disk or goes there next. The checkpoint lock guards writing it.
@@ -201,16 +203,19 @@ class DataDirectory:
     def finish_opening(self, known: set[TopicPartition]) -> None:
         """Call when every log of the manifest has been opened, or refused: recovery is over.
 
-        Puts into the report every log directory that belongs to none of the *known* partitions. They are left alone. After a power
-        failure also makes the new leader epochs durable, before anybody can append with them.
+        Puts into the report every log directory that belongs to none of the *known* partitions. They are left alone. STATE forgets
+        logs that nobody asked for: their topics were deleted just before a crash. After a power failure also makes the new leader
+        epochs durable, before anybody can append with them.
         """
         expected = {_log_name(tp.topic, tp.partition) for tp in known}
         for name in self._filesystem.list_dir(join(self.path, TOPICS_NAME)):
             if name not in expected:
                 path = join(join(self.path, TOPICS_NAME), name)
                 self.recovery_report.ignored_paths.append(path)
-        if not self._state.is_recovered and not self._not_opened:
-            self._state.is_recovered = True
+        for key in self._state.checkpoints.keys() - self._known:
+            del self._state.checkpoints[key]
+        if not self._state.is_recovered:
+            self._state.is_recovered = not self._not_opened
             self.checkpoint()
 
     # ------------------------------------------------------------------------------------------------------- logs
@@ -258,11 +263,11 @@ class DataDirectory:
         topic_partition = TopicPartition(topic, partition)
         recovery = PartitionRecovery(topic_partition)
         self.recovery_report.partitions.append(recovery)
-        key, path = f"{topic_id}/{partition}", self._log_path(topic, partition)
-        fields = self._state.checkpoints.get(key)
-        checkpoint = _NEW_LOG if self._has_evidence else None
-        if fields is not None:
-            checkpoint = PartitionCheckpoint.unpack(fields, key)
+        key, path = _log_key(topic_id, partition), self._log_path(topic, partition)
+        self._known.add(key)
+        checkpoint = self._state.checkpoints.get(key, _NEW_LOG if self._has_evidence else None)
+        # After a failed sync the system may have dropped any page that it should have written: the same as a power failure.
+        sync_failed = checkpoint is not None and checkpoint.sync_failed != 0
         try:
             if not self._filesystem.is_dir(path):
                 recovery.outcome, recovery.message = (
@@ -279,8 +284,8 @@ class DataDirectory:
                 config,
                 self._open_segments,
                 checkpoint=checkpoint,
-                clean=self._was_clean,
-                power_failed=self._power_failed,
+                clean=self._was_clean and not sync_failed,
+                power_failed=self._power_failed or sync_failed,
                 quarantine=self._quarantine,
                 persist=self.checkpoint,
                 room=self._room,
@@ -293,24 +298,31 @@ class DataDirectory:
             self._finish_report(started_ms)
         self._not_opened.discard(key)
         self._logs[key] = log
-        if checkpoint is not None and checkpoint.truncating_to_offset >= 0:
-            self.checkpoint()  # or the next recovery would finish it once more, whatever was appended since
+        if (checkpoint is not None and checkpoint.truncating_to_offset >= 0) or sync_failed:
+            # Or the next recovery would do it once more, whatever was appended since.
+            self.checkpoint()
         return log
 
     def delete_log(self, log: PartitionLog) -> None:
         """Close *log* and delete its directory. The manifest must not name it any more."""
         for key, known in list(self._logs.items()):
             if known is log:
-                del self._logs[key]
-                self._state.checkpoints.pop(key, None)
+                self._forget(key)
         log.discard(ClosedError(f"{log.topic_partition}: the topic was deleted"))
         delete_log_directory(self._filesystem, log.directory, self._state.generation)
 
-    def delete_unopened_log(self, topic: str, partition: int) -> None:
+    def delete_unopened_log(self, topic: str, partition: int, topic_id: str) -> None:
         """Delete what is left of a log that could not be opened. The manifest must not name it any more."""
+        self._forget(_log_key(topic_id, partition))
         path = self._log_path(topic, partition)
         if self._filesystem.exists(path):
             delete_log_directory(self._filesystem, path, self._state.generation)
+
+    def _forget(self, key: str) -> None:
+        self._logs.pop(key, None)
+        self._known.discard(key)
+        self._not_opened.discard(key)
+        self._state.checkpoints.pop(key, None)
 
     def _log_path(self, topic: str, partition: int) -> str:
         return join(join(self.path, TOPICS_NAME), _log_name(topic, partition))
@@ -326,7 +338,7 @@ class DataDirectory:
 
     def _gather(self) -> None:
         for key, log in list(self._logs.items()):
-            self._state.checkpoints[key] = log.checkpoint().pack()
+            self._state.checkpoints[key] = log.checkpoint()
 
     def _write_state(self) -> None:
         self._state.write(self._filesystem, join(self.path, STATE_NAME))
@@ -335,7 +347,8 @@ class DataDirectory:
         """Close all logs, write STATE and let the directory go. Closing again changes nothing.
 
         STATE says CLEAN only when every log was opened and reached the disk whole. With *clean* False, or after an error, it stays
-        DIRTY and the next open recovers. The first error is raised, after everything was let go.
+        DIRTY and the next open recovers; it says then which logs could not be synced. The first error is raised, after everything
+        was let go.
         """
         with self._checkpoint_lock:
             if not self._open:
@@ -349,9 +362,11 @@ class DataDirectory:
                 _logger.error("%s: not closed properly: %s", log.topic_partition, error)
                 first_error = first_error or error
         try:
-            if clean and first_error is None:
+            if clean:
                 self._gather()
-                self._state.is_clean = self._state.is_recovered and not self._not_opened
+                self._state.is_clean = (
+                    first_error is None and self._state.is_recovered and not self._not_opened
+                )
                 self._write_state()
         except OSError as error:
             _logger.error(
@@ -376,6 +391,10 @@ class DataDirectory:
     def _check_open(self) -> None:
         if not self._open:
             raise ClosedError(f"{self.path}: the data directory is closed")
+
+
+def _log_key(topic_id: str, partition: int) -> str:
+    return f"{topic_id}/{partition}"
 
 
 def _log_name(topic: str, partition: int) -> str:

@@ -28,8 +28,8 @@ class DirectoryState:
     #: Whether every log was recovered from what happened before that boot. If a crash after a power loss interrupts that, the next
     #: open still has the power loss before it, however long the machine has been up.
     is_recovered: bool = True
-    #: A packed `PartitionCheckpoint` for each log, by its key.
-    checkpoints: dict[str, list[int]] = attrs.Factory(dict)
+    #: What is known of each log, by its key.
+    checkpoints: dict[str, PartitionCheckpoint] = attrs.Factory(dict)
 
     def power_may_have_failed(self, boot_id: str) -> bool:
         """Whether pages may have been lost by the boot *boot_id*: not closed, and the machine was restarted, or may have been."""
@@ -43,7 +43,7 @@ class DirectoryState:
             "generation": self.generation,
             "boot_id": filesystem.boot_id(),
             "recovered": self.is_recovered,
-            "logs": self.checkpoints,
+            "logs": {key: checkpoint.pack() for key, checkpoint in self.checkpoints.items()},
         }
         write_checkpoint(filesystem, path, STATE_NAME, content)
 
@@ -61,15 +61,13 @@ class DirectoryState:
                     f"{path}: field {name}: expected {kind.__name__}, found {content.get(name)!r:.100}",
                     file=path,
                 )
-        checkpoints: dict[str, Any] = content["logs"]
-        for key, fields in checkpoints.items():
-            PartitionCheckpoint.unpack(fields, key)
+        logs: dict[str, Any] = content["logs"]
         return cls(
             content["state"] == _CLEAN,
             content["generation"],
             content["boot_id"],
             content["recovered"],
-            checkpoints,
+            {key: PartitionCheckpoint.unpack(fields, key) for key, fields in logs.items()},
         )
 
 

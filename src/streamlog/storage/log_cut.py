@@ -62,7 +62,7 @@ class LogCut:
         if lost_pages:
             recovery.cut_records = sum(self._count_records(*piece) for piece in pieces)
             recovery.message = recovery.message or (
-                f"power loss: a bad batch at byte {pieces[0][1]} of {pieces[0][0]}, good ones behind it"
+                f"lost pages: a bad batch at byte {pieces[0][1]} of {pieces[0][0]}, good ones behind it"
             )
             recovery.quarantine_path = self._quarantine.keep(
                 self._directory.rsplit("/", 1)[-1], pieces, recovery.message

@@ -9,6 +9,7 @@ from streamlog.errors import ClosedError, CorruptLogError, OffsetOutOfRangeError
 from streamlog.record.batch_view import BatchView
 from streamlog.storage import time_lookup
 from streamlog.storage.batch_reader import read_batches
+from streamlog.storage.leader_epochs import EpochEndOffset, LeaderEpochs
 from streamlog.storage.log_segments import LogSegments
 from streamlog.storage.segment import Segment
 from streamlog.structs import OffsetAndTimestamp, TopicPartition
@@ -25,6 +26,7 @@ class ReadableLog:
     topic_partition: TopicPartition
     directory: str
     _active: Segment
+    _epochs: LeaderEpochs
     _next_offset: int
     _log_start_offset: int
     _closed: Exception | None
@@ -159,6 +161,15 @@ class ReadableLog:
         """Return the first record that has the greatest timestamp of all (TIM-2, KIP-734), or None in an empty log."""
         self._check_usable()
         return time_lookup.greatest(self, self._bound(upper_bound_offset))
+
+    def end_offset_for_epoch(self, leader_epoch: int) -> EpochEndOffset | None:
+        """Return where the records of *leader_epoch* end: a reader that was behind that has read what is not in this log (REP-4).
+
+        The log end for the latest epoch; the start of the next greater one for an older epoch; None for one that is newer than this
+        log. Source: Kafka ``LeaderEpochFileCache.endOffsetFor``, KIP-320. Threads: any.
+        """
+        self._check_usable()
+        return self._epochs.end_offset_for(leader_epoch, self._next_offset)
 
     def _bound(self, upper_bound_offset: int | None) -> int:
         end = self._next_offset

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
+from streamlog.record.checksum import crc32c
 from streamlog.runtime import Lock
 from streamlog.storage.segment import Segment
+
+
+def fingerprint(
+    base_offsets: list[int], log_start_offset: int, before_offset: int
+) -> tuple[int, int]:
+    """Return (count, CRC-32C of the base offsets) of the segments from the one that holds *log_start_offset* up to *before_offset*.
+
+    *base_offsets* are those of a whole log, sorted. Segments below the log start do not count: whether their files are there still
+    is a question of how far retention got.
+    """
+    first = max(bisect_right(base_offsets, log_start_offset) - 1, 0)
+    counted = base_offsets[first : bisect_left(base_offsets, before_offset)]
+    return len(counted), crc32c(struct.pack(f"<{len(counted)}q", *counted))
 
 
 class LogSegments:
@@ -69,6 +84,10 @@ class LogSegments:
     def in_order(self) -> list[Segment]:
         """Return all segments, oldest first."""
         return list(self._sorted[1])
+
+    def base_offsets(self) -> list[int]:
+        """Return the base offsets of all segments, in order. Not to be changed."""
+        return self._sorted[0]
 
     def unsynced(self) -> list[Segment]:
         """Return the segments that do not wholly survive a power loss, oldest first: an empty one as well whose name does not.

@@ -9,6 +9,7 @@ from streamlog.config import TopicConfig
 from streamlog.runtime import FileSystem, TokenLock
 from streamlog.storage.file_names import DELETED_SUFFIX
 from streamlog.storage.group_commit import GroupCommit
+from streamlog.storage.leader_epochs import LeaderEpochs
 from streamlog.storage.log_reader import ReadableLog
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
 from streamlog.storage.retention import deletable_count
@@ -21,6 +22,7 @@ class TrimmableLog(ReadableLog, ABC):
 
     lock: TokenLock
     _config: TopicConfig
+    _epochs: LeaderEpochs
     _filesystem: FileSystem
     _group_commit: GroupCommit
     _leader_epoch: int
@@ -130,6 +132,8 @@ class TrimmableLog(ReadableLog, ABC):
             target.truncate(position, end_offset)
             self._activate(target, end_offset)
             self._group_commit.durable_end_offset = end_offset
+            self._epochs.truncate_from_end(end_offset)
+            self._epochs.assign(self._leader_epoch, end_offset)
             for segment in later:
                 self._segments.remove(segment)
         self._retire(later)

@@ -10,7 +10,7 @@ from streamlog.errors import CorruptLogError
 class PartitionCheckpoint(NamedTuple):
     """The durable evidence of one log: everything before it was on the disk when it was written.
 
-    Source: Kafka's ``recovery-point-offset-checkpoint`` and ``log-start-offset-checkpoint``, in one.
+    Source: Kafka's ``recovery-point-offset-checkpoint``, ``log-start-offset-checkpoint`` and ``leader-epoch-checkpoint``, in one.
     """
 
     log_start_offset: int
@@ -26,21 +26,35 @@ class PartitionCheckpoint(NamedTuple):
     max_timestamp_offset: int
     #: A truncation under way: recovery repeats it. -1 = none.
     truncating_to_offset: int = -1
+    #: 1 when a sync failed: the system may have dropped any page behind recovery_offset. Otherwise 0.
+    sync_failed: int = 0
+    #: The segments from the one that holds the log start up to, not including, the one of recovery_offset: how many, and the
+    #: CRC-32C of their base offsets (``log_segments.fingerprint``).
+    sealed_count: int = 0
+    sealed_crc: int = 0
+    #: Leader epochs and the offsets at which they begin, in turn (``LeaderEpochs.pack``).
+    epochs: tuple[int, ...] = ()
 
     def pack(self) -> list[int]:
-        """Return the fields in order, for msgpack."""
-        return list(self)
+        """Return the fields in order, the epochs last, for msgpack."""
+        fixed: Any = self[:_FIXED]
+        return [*fixed, *self.epochs]
 
     @classmethod
     def unpack(cls, fields: Any, name: str) -> PartitionCheckpoint:
         """Return the checkpoint in *fields*; raises CorruptLogError, naming the log *name*, when they are not one."""
         if (
             type(fields) is not list
-            or len(fields) != 9
-            or not all(type(field) is int for field in fields)
+            or len(fields) < _FIXED
+            or (len(fields) - _FIXED) % 2
+            or set(map(type, fields)) != _ONLY_INT
         ):
             raise CorruptLogError(
-                f"STATE: checkpoint of {name}: expected 9 integers, found {fields!r:.100}",
+                f"STATE: checkpoint of {name}: expected {_FIXED} integers and pairs of them, found {fields!r:.100}",
                 file="STATE",
             )
-        return cls(*fields)
+        return cls._make([*fields[:_FIXED], tuple(fields[_FIXED:])])
+
+
+_FIXED = len(PartitionCheckpoint._fields) - 1
+_ONLY_INT = {int}

@@ -17,7 +17,7 @@ from streamlog.record.layout import HEADER_SIZE, MAX_BATCH_BYTES, aligned, singl
 from streamlog.record.pending_batch import PendingBatch
 from streamlog.runtime import TOKEN, FileSystem, Runtime, TokenLock
 from streamlog.storage.group_commit import GroupCommit
-from streamlog.storage.log_segments import LogSegments
+from streamlog.storage.log_segments import LogSegments, fingerprint
 from streamlog.storage.log_trimming import TrimmableLog
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
@@ -103,19 +103,14 @@ class PartitionLog(TrimmableLog):
         self._log_start_offset = min(recovered.log_start_offset, self._next_offset)
         self._append_refused = recovered.append_refused
         self._leader_epoch = recovered.leader_epoch
+        self._epochs = recovered.epochs
         self._single_middle = single_middle(self._leader_epoch)
         self._roll_after_ms = _ROLL_NOT_CHOSEN_MS
         self._group_commit = GroupCommit(self._sync_segments, lambda: str(topic_partition))
         # Recovery starts here next time, until a sync moves it: what was only scanned is in the page cache, not on the disk.
+        first_offset = recovered.segments[0].base_offset
         self._recovery_point = checkpoint or PartitionCheckpoint(
-            self._log_start_offset,
-            recovered.segments[0].base_offset,
-            recovered.segments[0].base_offset,
-            0,
-            0,
-            -1,
-            -1,
-            0,
+            self._log_start_offset, first_offset, first_offset, 0, 0, -1, -1, 0
         )
         self._group_commit.durable_end_offset = min(
             self._recovery_point.recovery_offset, self._next_offset
@@ -152,7 +147,9 @@ class PartitionLog(TrimmableLog):
 
     @property
     def leader_epoch(self) -> int:
-        """Stamped on every batch; grows when recovery cut records, so that an offset given again can be told apart."""
+        """Stamped on every batch. It grows when records may have been lost and their offsets are given again: when the log is opened
+        after a power failure, or after a sync that failed. Assigning another one lets it begin at the log end.
+        """
         return self._leader_epoch
 
     @leader_epoch.setter
@@ -160,6 +157,7 @@ class PartitionLog(TrimmableLog):
         with self.lock:
             self._leader_epoch = epoch
             self._single_middle = single_middle(epoch)
+            self._epochs.assign(epoch, self._next_offset)
 
     @property
     def config(self) -> TopicConfig:
@@ -397,16 +395,18 @@ class PartitionLog(TrimmableLog):
                     self.topic_partition,
                     error,
                 )
-            return PartitionCheckpoint(
-                self._log_start_offset,
-                point.recovery_offset,
-                point.segment_base_offset,
-                point.segment_position,
-                self._leader_epoch,
-                point.first_timestamp_ms,
-                point.max_timestamp_ms,
-                point.max_timestamp_offset,
-                self._truncating_to_offset,
+            self._epochs.truncate_from_start(self._log_start_offset)
+            sealed_count, sealed_crc = fingerprint(
+                self._segments.base_offsets(), self._log_start_offset, point.segment_base_offset
+            )
+            return point._replace(
+                log_start_offset=self._log_start_offset,
+                leader_epoch=self._leader_epoch,
+                truncating_to_offset=self._truncating_to_offset,
+                sync_failed=int(self._group_commit.failure is not None),
+                sealed_count=sealed_count,
+                sealed_crc=sealed_crc,
+                epochs=self._epochs.pack(),
             )
 
     def close(self) -> None:

@@ -14,9 +14,11 @@ DAMAGED        no power failure, and: good batches behind it, or a length word t
 DATA_LOSS      the log ends before the checkpoint, or a file is missing              the partition is not opened
 =============  ====================================================================  ==========================================
 
-The power may have failed when the directory was not closed and the machine was restarted since. Then records may be gone that
-somebody has read, also without a trace, and their offsets are about to be given again: a new leader epoch tells the two apart
-(KIP-101).
+The power may have failed when the directory was not closed and the machine was restarted since; and after a sync that failed, for then
+the system may have dropped what it could not write. Records may be gone that somebody has read, also without a trace, and
+their offsets are about to be given again: a new leader epoch tells the two apart (KIP-101), and the log remembers where it began.
+
+What was scanned is stored once more before it counts as readable: whether the system still means to write it is not known.
 
 Running it again changes nothing, wherever it was killed: a cut is a truncation at the same place, and the checkpoint stays where
 it was until the next sync.
@@ -41,7 +43,9 @@ from streamlog.storage.file_names import (
     base_offset_of,
     join,
 )
+from streamlog.storage.leader_epochs import LeaderEpochs
 from streamlog.storage.log_cut import LogCut
+from streamlog.storage.log_segments import fingerprint
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
 from streamlog.storage.quarantine import Quarantine
 from streamlog.storage.recovery_report import DamagedRange, PartitionRecovery, RecoveryOutcome
@@ -49,6 +53,8 @@ from streamlog.storage.segment import Segment
 from streamlog.storage.tail_scan import scan_tail
 
 _logger = logging.getLogger("streamlog")
+
+_COPY_BYTES = 1 << 20
 
 
 @attrs.define
@@ -58,6 +64,7 @@ class RecoveredLog:
     segments: list[Segment]
     log_start_offset: int
     leader_epoch: int
+    epochs: LeaderEpochs
     recovery: PartitionRecovery
     #: Why nothing may be appended, or empty: the end of the log is not known.
     append_refused: str = ""
@@ -88,6 +95,7 @@ class LogRecovery:
         self._clean = clean
         self._power_failed = power_failed
         self._leader_epoch = checkpoint.leader_epoch if checkpoint else 0
+        self._epochs = LeaderEpochs(checkpoint.epochs if checkpoint else ())
         self._append_refused = ""
 
     def run(self) -> RecoveredLog:
@@ -118,7 +126,10 @@ class LogRecovery:
         )
         if checkpoint is None or first is None:
             # No evidence, or only that of an empty log whose first file came later.
-            return self._result(self._scan(segments, 0, 0, base_offsets[0]), log_start_offset)
+            remaining = self._scan(segments, 0, 0, base_offsets[0])
+            self._store_again(remaining, 0)
+            return self._result(remaining, log_start_offset)
+        self._check_sealed(checkpoint, base_offsets)
         for segment, following in pairwise(segments[: first + 1]):
             segment.load_sealed(following.base_offset)
         active = segments[first]
@@ -130,6 +141,7 @@ class LogRecovery:
             return self._result(segments, log_start_offset)
         position, expected = checkpoint.segment_position, checkpoint.recovery_offset
         remaining = self._scan(segments, first, position, expected)
+        self._store_again(remaining[first:], position)
         if self._power_failed:
             # Index files are never synced, and may be ahead of the log. One that is would be believed once the log has caught up.
             for segment in remaining[first:]:
@@ -197,6 +209,17 @@ class LogRecovery:
             f"segment file {checkpoint.segment_base_offset:020d}{LOG_SUFFIX} is missing",
         )
         return None
+
+    def _check_sealed(self, checkpoint: PartitionCheckpoint, base_offsets: list[int]) -> None:
+        """Raise DataLossError unless every segment before the recovery point is there: they were durable, and nobody reads them now."""
+        before = checkpoint.segment_base_offset
+        found = fingerprint(base_offsets, checkpoint.log_start_offset, before)
+        expected = checkpoint.sealed_count, checkpoint.sealed_crc
+        self._require(
+            found == expected,
+            f"expected {expected[0]} segment files before {before:020d}{LOG_SUFFIX} "
+            f"(checksum of their offsets {expected[1]:08x}), found {found[0]} ({found[1]:08x})",
+        )
 
     def _take_checkpoint(self, segment: Segment, checkpoint: PartitionCheckpoint) -> None:
         segment.position = segment.synced_position = checkpoint.segment_position
@@ -266,7 +289,7 @@ class LogRecovery:
         recovery.scanned_batches += scanned.batches
         recovery.scanned_records += scanned.records
         recovery.scanned_bytes += scanned.position - position
-        self._leader_epoch = max(self._leader_epoch, scanned.leader_epoch)
+        self._epochs.assign_all(scanned.epochs)
         return scanned.position, scanned.next_offset
 
     def _is_end(self, mapping: Mapping, position: int, size: int) -> bool:
@@ -364,6 +387,21 @@ class LogRecovery:
 
     # ------------------------------------------------------------------------------------------------------- helpers
 
+    def _store_again(self, segments: list[Segment], position: int) -> None:
+        """Write what was scanned, from *position* of the first of *segments* on, once more to the same place.
+
+        The kernel may have failed to write these pages and have told the process that died, or nobody. Then it takes them for
+        written, and the next sync would report success for what is only in its cache (fsyncgate). Storing them makes them dirty.
+        """
+        for segment in segments:
+            if segment.position > position:
+                file = self._filesystem.open(segment.path)
+                for start in range(position, segment.position, _COPY_BYTES):
+                    data = file.read_at(start, min(_COPY_BYTES, segment.position - start))
+                    file.write_at(start, data)
+                file.close()
+            position = 0
+
     def _map(self, segment: Segment, size: int) -> Mapping | None:
         if size == 0:
             return None
@@ -383,10 +421,17 @@ class LogRecovery:
             # not be given again.
             self._cut.delete(segments)
             segments, self._append_refused = [self._make_segment(log_start_offset)], ""
-        if self._power_failed:
-            self._leader_epoch += 1
+        end_offset = segments[-1].next_offset
+        leader_epoch = max(self._leader_epoch, self._epochs.latest) + int(self._power_failed)
+        self._epochs.truncate_from_end(end_offset)
+        self._epochs.assign(leader_epoch, end_offset)
         return RecoveredLog(
-            segments, log_start_offset, self._leader_epoch, self._recovery, self._append_refused
+            segments,
+            log_start_offset,
+            leader_epoch,
+            self._epochs,
+            self._recovery,
+            self._append_refused,
         )
 
     def _require(self, condition: bool, what: str) -> None:

@@ -18,11 +18,12 @@ class RecoveryOutcome(Enum):
     SCANNED = "scanned"
     #: The last batch was being written when the process or the machine died: cut off. Nothing acknowledged was in it.
     TORN_TAIL = "torn_tail"
-    #: A power loss kept some pages and lost earlier ones, behind the last sync: cut to the prefix, the rest is in quarantine.
+    #: A power loss, or a sync that failed, kept some pages and lost earlier ones, behind the last sync: cut to the prefix, the rest
+    #: is in quarantine.
     LOST_PAGES = "lost_pages"
     #: Bytes that were safe are damaged. Nothing was cut: reading the range raises CorruptLogError, the rest is readable.
     DAMAGED = "damaged"
-    #: Records that were durable are gone with their file. The partition cannot be used: DataLossError.
+    #: Records that were durable are gone with their file, whichever of the log's. The partition cannot be used: DataLossError.
     DATA_LOSS = "data_loss"
 
 
@@ -48,7 +49,7 @@ class PartitionRecovery:
     #: Bytes cut off behind the last good batch, and the records that could still be counted in them.
     cut_bytes: int = 0
     cut_records: int = 0
-    #: A cut after a power loss cannot tell a lost write from a damaged one: True when that was so.
+    #: A cut after a power loss or a failed sync cannot tell a lost write from a damaged one: True when that was so.
     ambiguous: bool = False
     damaged_ranges: list[DamagedRange] = attrs.Factory(list)
     #: Where the bytes that were cut have been copied to, or None.

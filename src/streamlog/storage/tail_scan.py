@@ -27,8 +27,8 @@ class TailScan(NamedTuple):
     next_offset: int
     batches: int
     records: int
-    #: The greatest of all batches, 0 when there are none.
-    leader_epoch: int
+    #: The leader epochs that are greater than any before, each with the offset of its first batch.
+    epochs: list[tuple[int, int]]
 
 
 def scan_tail(
@@ -40,7 +40,8 @@ def scan_tail(
     bytes, 335,000 times for 64 MiB, so `read_header` and `body_is_good` are spelled out here: the same rules at half the cost (a
     test compares the two byte by byte).
     """
-    batches = records = greatest_epoch = 0
+    batches = records = 0
+    greatest_epoch, epochs = -1, []
     newest_ms = segment.max_timestamp_ms
     while position + HEADER_SIZE <= end:
         header = mapping[position : position + HEADER_SIZE]
@@ -75,8 +76,9 @@ def scan_tail(
             newest_ms = segment.max_timestamp_ms
         if leader_epoch > greatest_epoch:
             greatest_epoch = leader_epoch
+            epochs.append((leader_epoch, base_offset))
         batches += 1
         records += record_count
         expected_offset += last_offset_delta + 1
         position = body_end + 7 & -8
-    return TailScan(position, expected_offset, batches, records, greatest_epoch)
+    return TailScan(position, expected_offset, batches, records, epochs)

@@ -15,6 +15,7 @@ from streamlog.errors import (
     AlreadyOpenError,
     ClosedError,
     CorruptLogError,
+    DataLossError,
     DurabilityError,
     NotStreamlogDirectoryError,
     StorageError,
@@ -23,6 +24,7 @@ from streamlog.errors import (
 from streamlog.runtime import OsFileSystem, RandomSource, Runtime, VirtualClock
 from streamlog.storage import DataDirectory
 from streamlog.storage.checkpoint_file import read_checkpoint, write_checkpoint
+from streamlog.storage.directory_state import DirectoryState
 from tests.support.hooked_files import (
     CHANGING_CALLS,
     CallLog,
@@ -31,7 +33,7 @@ from tests.support.hooked_files import (
     Killed,
     hook_of,
 )
-from tests.support.storage import Disk, Store, check_log, read_values
+from tests.support.storage import TOPIC_ID, Disk, Store, check_log, read_values
 from tests.unit.storage.conftest import memory_disk_of
 
 if TYPE_CHECKING:
@@ -364,7 +366,77 @@ def test_a_log_that_could_not_be_opened_keeps_the_directory_unclean(store: Store
     assert len(store.values()) == 3
 
 
+def test_new_epochs_are_durable_also_when_another_log_could_not_be_opened(
+    store: Store, reboot: Callable[[], None]
+) -> None:
+    # They were in memory only, until the next checkpoint; after another power failure the same epoch began elsewhere.
+    store.directory.create_log_directory("t", 1)
+    store.open_log(1)
+    store.fill(3)
+    store.kill()
+    reboot()
+
+    def fail(call: str, path: str) -> None:
+        if call == "list_dir" and path == store.log_path:
+            raise OSError(24, "Too many open files")
+
+    store.runtime = runtime_on(Disk(HookedFileSystem(store.disk.filesystem, fail), store.disk.root))
+    store.open_directory()
+    with pytest.raises(OSError, match="Too many"):
+        store.open_log(0)
+    assert store.open_log(1).leader_epoch == 1
+    store.directory.finish_opening(set())
+    state = DirectoryState.read(store.disk.filesystem, f"{store.path}/STATE")
+    assert state.checkpoints[f"{TOPIC_ID}/1"].leader_epoch == 1
+    assert not state.is_recovered
+
+
 # ---- logs
+
+
+def test_state_forgets_logs_of_topics_that_are_gone(store: Store) -> None:
+    # Deleted just before a crash: what STATE said of them stayed for good.
+    store.directory.create_log_directory("u", 0)
+    store.directory.open_log("u", 0, "other-id", store.config)
+    store.directory.checkpoint()
+    store.kill()
+    store.open()
+    store.directory.checkpoint()
+    state = DirectoryState.read(store.disk.filesystem, f"{store.path}/STATE")
+    assert list(state.checkpoints) == [f"{TOPIC_ID}/0"]
+
+
+def test_state_keeps_what_it_knows_of_a_log_that_cannot_be_opened(store: Store) -> None:
+    store.fill(20)
+    store.close()
+    before = DirectoryState.read(store.disk.filesystem, f"{store.path}/STATE").checkpoints
+    store.disk.filesystem.unlink(store.segment_path(9))
+    store.open_directory()
+    with pytest.raises(DataLossError):
+        store.open_log()
+    store.directory.finish_opening({store.log.topic_partition})
+    store.close()
+    after = DirectoryState.read(store.disk.filesystem, f"{store.path}/STATE")
+    assert after.is_clean
+    assert after.checkpoints == before
+
+
+def test_a_deleted_log_that_could_not_be_opened_does_not_keep_the_directory_unclean(
+    memory_disk: Disk,
+) -> None:
+    calls = CallLog()
+    store = Store(Disk(HookedFileSystem(memory_disk.filesystem, calls), memory_disk.root))
+    store.close()
+    store.open_directory()
+    calls.failures["is_dir"] = OSError(24, "Too many open files")
+    with pytest.raises(OSError, match="Too many"):
+        store.open_log()
+    calls.failures.clear()
+    store.directory.finish_opening({store.log.topic_partition})
+    store.directory.delete_unopened_log("t", 0, TOPIC_ID)
+    store.close()
+    store.open_directory()
+    assert store.directory.recovery_report.clean
 
 
 def test_directories_that_belong_to_no_topic_are_reported_and_left_alone(store: Store) -> None:
@@ -424,8 +496,8 @@ def test_a_deleted_log_is_gone_with_its_files(store: Store) -> None:
 def test_a_log_that_was_never_opened_can_be_deleted(store: Store) -> None:
     store.close()
     store.open_directory()
-    store.directory.delete_unopened_log("t", 0)
-    store.directory.delete_unopened_log("t", 0)
+    store.directory.delete_unopened_log("t", 0, TOPIC_ID)
+    store.directory.delete_unopened_log("t", 0, TOPIC_ID)
     assert store.disk.filesystem.list_dir(f"{store.path}/topics") == []
 
 

@@ -272,6 +272,54 @@ def test_epochs_of_lost_records_are_never_given_again(store: Store, reboot: Rebo
     assert epochs == [1, 2, 3, 4]
 
 
+def test_rep_4_the_log_knows_where_each_epoch_began(store: Store, reboot: Reboot) -> None:
+    for kept in (2, 5, 5, 11):
+        store.fill(kept - store.log.log_end_offset)
+        store.log.sync()
+        store.directory.checkpoint()
+        store.fill(4)
+        store.kill()
+        store.disk.cut(
+            store.segment_path(9 if kept > 9 else 0), (kept - (9 if kept > 9 else 0)) * BATCH
+        )
+        reboot()
+        store.open()
+        assert store.log.log_end_offset == kept
+    store.fill(1)
+    expected = [(0, 2), (1, 5), (1, 5), (3, 11), (4, 12), None]
+    assert [store.log.end_offset_for_epoch(epoch) for epoch in range(6)] == expected
+    store.reopen()
+    assert [store.log.end_offset_for_epoch(epoch) for epoch in range(6)] == expected
+    store.log.advance_log_start(7)
+    store.reopen()
+    assert store.log.end_offset_for_epoch(1) == (1, 7)
+    assert store.log.end_offset_for_epoch(3) == (3, 11)
+
+
+def test_rep_4_without_state_the_epochs_are_read_from_the_batches(store: Store) -> None:
+    for epoch in (0, 2, 3):
+        store.log.leader_epoch = epoch
+        store.fill(7)
+    before = [store.log.end_offset_for_epoch(epoch) for epoch in range(4)]
+    assert before == [(0, 7), (0, 7), (2, 14), (3, 21)]
+    store.close()
+    store.disk.filesystem.unlink(f"{store.path}/STATE")
+    store.open()
+    assert store.log.leader_epoch == 4, "the power may have failed, for all that is known"
+    assert [store.log.end_offset_for_epoch(epoch) for epoch in range(4)] == before
+
+
+def test_rep_4_an_epoch_that_was_not_in_state_yet_is_read_from_the_tail(store: Store) -> None:
+    store.fill(7)
+    store.log.sync()
+    store.directory.checkpoint()
+    store.log.leader_epoch = 5
+    store.fill(7)
+    store.kill_and_open()
+    assert store.log.leader_epoch == 5
+    assert store.log.end_offset_for_epoch(0) == (0, 7)
+
+
 def test_a_kill_alone_changes_no_epoch(store: Store) -> None:
     store.fill(3)
     store.kill()
@@ -578,7 +626,16 @@ def synced(store: Store, count: int) -> None:
 @pytest.mark.parametrize("rebooted", [False, True])
 @pytest.mark.parametrize("way", ["close", "kill"])
 @pytest.mark.parametrize(
-    "what", ["active cut", "active gone", "first gone", "all gone", "directory gone"]
+    "what",
+    [
+        "active cut",
+        "active gone",
+        "first gone",
+        "middle gone",
+        "two gone",
+        "all gone",
+        "directory gone",
+    ],
 )
 def test_missing_durable_records_keep_the_partition_closed(
     store: Store, reboot: Reboot, what: str, way: str, rebooted: bool
@@ -590,6 +647,8 @@ def test_missing_durable_records_keep_the_partition_closed(
         "active cut": [],
         "active gone": [27],
         "first gone": [0],
+        "middle gone": [9],
+        "two gone": [9, 18],
         "all gone": [0, 9, 18, 27],
         "directory gone": [0, 9, 18, 27],
     }[what]
@@ -612,6 +671,30 @@ def test_missing_durable_records_keep_the_partition_closed(
         assert recovery.message
         assert store.directory.recovery_report.damaged_partitions == [recovery]
     store.open_directory()
+
+
+def test_a_closed_segment_under_another_name_keeps_the_partition_closed(store: Store) -> None:
+    # As many files as there should be, and one of them was never made by this log.
+    synced(store, 30)
+    store.close()
+    store.disk.filesystem.rename(store.segment_path(9), store.segment_path(10))
+    with pytest.raises(DataLossError, match=r"expected 3 segment files before 0{18}27\.log"):
+        store.open()
+    store.open_directory()
+
+
+def test_segments_below_the_log_start_may_be_missing_or_there(store: Store) -> None:
+    # Retention moves the log start durably, then takes the files, one by one: killed in between, any of them may be left.
+    values = store.fill(40)
+    store.log.sync()
+    store.log.advance_log_start(20)
+    store.kill()
+    store.disk.filesystem.unlink(store.segment_path(0))
+    store.open()
+    assert store.base_offsets() == [18, 27, 36]
+    assert store.values() == values[20:]
+    store.reopen()
+    assert store.recovery.outcome is CLEAN
 
 
 def test_a_first_file_that_is_missing_from_a_young_log_is_data_loss_without_a_power_failure(

@@ -35,15 +35,17 @@ class Timestamps:
 def by_the_rules(
     noted: Timestamps, data: bytes, position: int, end: int, expected_offset: int
 ) -> TailScan:
-    batches = records = epoch = 0
+    batches = records = 0
+    epochs: list[tuple[int, int]] = []
     for at, header in headers_from(data, position, end):  # type: ignore[arg-type]
         if header.base_offset != expected_offset or not body_is_good(data, at, header):  # type: ignore[arg-type]
             break
         noted.note_timestamp(at, header)
         batches, records = batches + 1, records + header.record_count
-        epoch = max(epoch, header.leader_epoch)
+        if header.leader_epoch > max((epoch for epoch, _ in epochs), default=-1):
+            epochs.append((header.leader_epoch, header.base_offset))
         expected_offset, position = header.next_offset, at + header.aligned_size
-    return TailScan(position, expected_offset, batches, records, epoch)
+    return TailScan(position, expected_offset, batches, records, epochs)
 
 
 def assert_same(data: bytes, position: int = 0, expected_offset: int = 0) -> TailScan:
@@ -74,17 +76,25 @@ def test_all_batches_are_counted_up_to_the_empty_room() -> None:
     assert (found.batches, found.records) == (3, 6)
 
 
+def test_epochs_are_found_where_they_begin() -> None:
+    segment = new_segment(memory_disk_of(), 0)
+    for epoch in (3, 3, 5, 5, 7):
+        append(segment, b"a", b"b", leader_epoch=epoch)
+    found = assert_same(segment.mapping_for_read()[: segment.position])
+    assert found.epochs == [(3, 0), (5, 4), (7, 8)]
+
+
 def test_a_scan_may_start_in_the_middle() -> None:
     found = assert_same(DATA, STARTS[1], 1)
     assert (found.batches, found.records, found.next_offset) == (2, 5, 6)
 
 
 def test_a_batch_with_another_offset_ends_the_scan() -> None:
-    assert assert_same(DATA, 0, 7) == TailScan(0, 7, 0, 0, 0)
+    assert assert_same(DATA, 0, 7) == TailScan(0, 7, 0, 0, [])
 
 
 def test_nothing_is_counted_in_nothing() -> None:
-    assert assert_same(b"") == TailScan(0, 0, 0, 0, 0)
+    assert assert_same(b"") == TailScan(0, 0, 0, 0, [])
 
 
 @pytest.mark.parametrize("flip", [0x01, 0x80])
