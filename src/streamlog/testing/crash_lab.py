@@ -16,6 +16,10 @@ from streamlog.testing.crash_images import CrashImage, kill_image, power_images
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from typing_extensions import Unpack
+
+    from streamlog.config.options import BrokerOptions
+
 _PATH = "/data"
 
 
@@ -82,7 +86,11 @@ class CrashLab:
     """
 
     def __init__(
-        self, *, seed: int = 0, config: Mapping[str, object] | None = None, **broker_config: object
+        self,
+        *,
+        seed: int = 0,
+        config: Mapping[str, object] | None = None,
+        **broker_config: Unpack[BrokerOptions],
     ) -> None:
         self.clock = VirtualClock()
         """The time of all brokers of this lab."""
