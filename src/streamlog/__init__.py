@@ -27,6 +27,7 @@ from streamlog.client.config_entry import (
     OpType,
 )
 from streamlog.client.consumer import Consumer
+from streamlog.client.consumer_inspection import ConsumerMetrics
 from streamlog.client.consumer_records import ConsumerRecords
 from streamlog.client.new_topic import NewTopic
 from streamlog.client.offset_spec import ListedOffset, OffsetSpec
@@ -126,6 +127,7 @@ __all__ = [
     "RunFuture",
     # consumer
     "Consumer",
+    "ConsumerMetrics",
     "ConsumerRecords",
     "RebalanceListener",
     # admin

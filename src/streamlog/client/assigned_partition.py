@@ -10,6 +10,7 @@ from streamlog.structs import TopicPartition
 if TYPE_CHECKING:
     from streamlog.broker.partition import Partition
     from streamlog.record import BatchView
+    from streamlog.structs import Isolation
 
 EARLIEST = "earliest"
 LATEST = "latest"
@@ -76,6 +77,12 @@ class AssignedPartition:
     def is_fetchable(self) -> bool:
         """Whether poll may read it: there is one, its position is known, and it is not paused."""
         return self.partition is not None and self.position is not None and not self.paused
+
+    def lag(self, isolation: Isolation) -> int | None:
+        """Return how many offsets are between position and visible end; None while either is unknown."""
+        if self.position is None or self.partition is None:
+            return None
+        return self.partition.end_offset(isolation) - self.position
 
     def deliver(self) -> None:
         """What was taken is in the user's hands: the position moves (CON-4)."""

@@ -58,6 +58,8 @@ class OffsetCommitter:
         self._clock = clock
         self.completed: deque[tuple[CommitCallback | None, Offsets, Exception | None]] = deque()
         """Asynchronous commits whose callbacks are still to be run, oldest first."""
+        self.commit_count = 0
+        """Commits that were stored."""
 
     def commit(self, offsets: Offsets, timeout_ms: float) -> None:
         """Commit *offsets*, repeating a temporary failure until *timeout_ms* have passed.
@@ -138,6 +140,7 @@ class OffsetCommitter:
             self._coordinator.commit_offsets(
                 self._group_id, membership.member_id, membership.epoch, offsets
             )
+            self.commit_count += 1
         except (UnknownMemberIdError, StaleMemberEpochError) as error:
             raise CommitFailedError(
                 f"cannot commit {_names(offsets)}: {error}; the partitions may belong to another "

@@ -11,6 +11,7 @@ from streamlog.broker.member_session import MemberSession
 from streamlog.client.argument_checks import check_broker, check_timeout
 from streamlog.client.commits import OffsetCommitter, require_group
 from streamlog.client.consumer_commits import CommitCalls
+from streamlog.client.consumer_inspection import InspectionCalls
 from streamlog.client.consumer_interceptors import ConsumerInterceptors
 from streamlog.client.consumer_positions import PositionCalls
 from streamlog.client.consumer_records import EMPTY, ConsumerRecords
@@ -43,7 +44,7 @@ CLOSE_TIMEOUT_MS = 30_000
 _BROKER_PATIENCE_S = 5.0
 
 
-class Consumer(PositionCalls, CommitCalls):
+class Consumer(PositionCalls, CommitCalls, InspectionCalls):
     """Reads records from a broker in this process.
 
     >>> from streamlog import Broker, Consumer, Producer
@@ -60,6 +61,7 @@ class Consumer(PositionCalls, CommitCalls):
       `beginning_offsets`, `end_offsets`, `offsets_for_times`
     * what was read: `commit`, `commit_async`, `committed`; by itself with ``enable_auto_commit``
     * the group: `group_metadata`, `enforce_rebalance`; `close` leaves it
+    * look: `partitions_for`, `list_topics`, `metrics`
 
     Configuration keys are `ConsumerConfig`'s, as keyword arguments or in the mapping *config*
     (``{"group.id": ...}``). Raises `InvalidConfigurationError`, and `InvalidGroupIdError` for topics
@@ -96,6 +98,7 @@ class Consumer(PositionCalls, CommitCalls):
         self._interceptors = ConsumerInterceptors(settings.interceptors)
         self._iteration: RecordIteration | None = None
         self._is_closing = False
+        self._polls = 0
         clock = broker.runtime.clock
         self._signal = Signal()
         reset = OffsetReset(settings, clock)
@@ -256,6 +259,7 @@ class Consumer(PositionCalls, CommitCalls):
             if is_wrong:
                 check_timeout("poll", timeout_ms)
             self._iteration = None
+            self._polls += 1
             groups = self._loop.poll(timeout_ms, limit)
             if not groups:
                 return EMPTY
@@ -280,6 +284,7 @@ class Consumer(PositionCalls, CommitCalls):
                 iteration = self._iteration
                 record = None if iteration is None else iteration.next()
                 if record is not None:
+                    self._fetcher.delivered_count += 1
                     return record
                 groups = self._loop.poll(None, self._limit)
                 records = self._interceptors.on_consume(ConsumerRecords(groups))

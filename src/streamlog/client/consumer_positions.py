@@ -89,10 +89,7 @@ class PositionCalls:
         `IllegalStateError` unless assigned (CON-15).
         """
         with self._guard:
-            assigned = self._subscription.require(to_partition(partition))
-            if assigned.position is None or assigned.partition is None:
-                return None
-            return assigned.partition.end_offset(self._isolation) - assigned.position
+            return self._subscription.require(to_partition(partition)).lag(self._isolation)
 
     # ---- any partition
 

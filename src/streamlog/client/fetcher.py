@@ -70,6 +70,11 @@ class Fetcher:
         self._may_have_more = False
         self.taken_from: list[AssignedPartition] = []
         """The partitions that the last `collect` took records from."""
+        self._taken_count = 0
+        self.delivered_count = 0
+        """Records that were returned to the user, in all."""
+        self.read_bytes = 0
+        """Bytes of batches that were read for that, in all."""
         # What the present call may still read, in all, and whether that kept it from reading.
         self._budget_bytes = 0
         self._is_cut = False
@@ -151,6 +156,7 @@ class Fetcher:
             return []
         groups: list[Group] = []
         self.taken_from = []
+        self._taken_count = 0
         self._budget_bytes = self._max_bytes
         self._is_cut = False
         partitions = self._partitions
@@ -173,6 +179,7 @@ class Fetcher:
 
     def deliver(self) -> None:
         """Move the positions past what `collect` took (CON-4)."""
+        self.delivered_count += self._taken_count
         for assigned in self.taken_from:
             assigned.deliver()
 
@@ -213,6 +220,7 @@ class Fetcher:
                 assigned.taken_epoch = parts[-1].leader_epoch
                 groups.append((assigned.topic_partition, parts))
                 self.taken_from.append(assigned)
+                self._taken_count += limit - left
         if left == limit:
             assigned.deliver()  # nothing but control records, if anything
         return limit - left
@@ -277,6 +285,7 @@ class Fetcher:
         if len(batches) > 1:
             read_bytes = sum([len(view.body) for view in batches])
         self._budget_bytes -= read_bytes
+        self.read_bytes += read_bytes
         return read_bytes
 
     def _deserialize(
