@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from streamlog.client.assigned_partition import AssignedPartition
 from streamlog.client.offset_reset import OffsetReset
@@ -16,6 +17,9 @@ from streamlog.structs import OffsetAndMetadata, TopicPartition
 
 _log = logging.getLogger("streamlog")
 
+if TYPE_CHECKING:
+    from streamlog.broker.partition import Partition
+
 CommittedLookup = Callable[
     [Iterable[TopicPartition]], Mapping[TopicPartition, "OffsetAndMetadata | None"]
 ]
@@ -24,14 +28,14 @@ CommittedLookup = Callable[
 class PositionFinder:
     """Gives positions to partitions that have none. Threads: the consumer's.
 
-    Source: Kafka ``OffsetFetcher``, ``ConsumerCoordinator.initWithCommittedOffsetsIfNeeded``.
+    Source: Kafka ``OffsetFetcher``, ``ConsumerCoordinator.initWithCommittedOffsetsIfNeeded``; KIP-320.
     """
 
     def __init__(self, reset: OffsetReset, committed: CommittedLookup) -> None:
         self._reset = reset
         self._committed = committed
         self.clamped: dict[TopicPartition, int] = {}
-        """Committed offsets found above the log end, and what was committed: see `_clamp`."""
+        """Committed offsets that the log was cut below, and what was committed: see `_clamp`."""
 
     def find(self, partitions: Iterable[AssignedPartition]) -> None:
         """Give a position to each of *partitions* that exists and has none.
@@ -66,30 +70,49 @@ class PositionFinder:
         if partition is None:
             return
         try:
-            if committed is not None:
-                end = partition.log_end_offset
-                if committed.offset > end:
-                    self._clamp(assigned.topic_partition, committed.offset, end)
-                    assigned.move_to(end)
-                else:
-                    assigned.move_to(committed.offset, committed.leader_epoch)
-                    assigned.committed_position = committed.offset
+            if committed is None:
+                start = self._reset.start_of(partition, assigned.requested_reset)
+                assigned.move_to(start, partition.leader_epoch)
+                return
+            valid = _valid_part(partition, committed)
+            if valid < committed.offset:
+                self._clamp(partition, committed, valid)
+                assigned.move_to(valid, partition.leader_epoch)
             else:
-                assigned.move_to(self._reset.start_of(partition, assigned.requested_reset))
+                assigned.move_to(valid, committed.leader_epoch)
+                assigned.committed_position = valid
         except CorruptLogError:
             # Reading raises it when it is this partition's turn, so that the others go on.
             assigned.move_to(0 if committed is None else committed.offset)
 
-    def _clamp(self, topic_partition: TopicPartition, committed: int, end: int) -> None:
-        """Report a committed offset above the log end.
+    def _clamp(self, partition: Partition, committed: OffsetAndMetadata, valid: int) -> None:
+        """Report a committed offset that stands for records which are no more.
 
-        The log was cut, by a power loss for one. Waiting for that offset would silently skip whatever
-        is written below it in the meantime.
+        The log was cut, by a power loss for one. Going on at that offset would silently skip whatever
+        was, or is going to be, written below it since.
         """
-        self.clamped[topic_partition] = committed
+        topic_partition = partition.topic_partition
+        self.clamped[topic_partition] = committed.offset
         _log.warning(
-            "%s: the committed offset %d is above the log end %d: the log was cut; going on at its end",
+            "%s: the committed offset %d is above %s %d: the log was cut; going on there",
             topic_partition,
-            committed,
-            end,
+            committed.offset,
+            "the log end"
+            if valid == partition.log_end_offset
+            else "what is left of its epoch, up to",
+            valid,
         )
+
+
+def _valid_part(partition: Partition, committed: OffsetAndMetadata) -> int:
+    """Return the committed offset, or up to where its records are still those that the group has read.
+
+    Without an epoch, which a commit of plain numbers lacks, all that can be told is the log end.
+    """
+    valid = min(committed.offset, partition.log_end_offset)
+    if committed.leader_epoch is None:
+        return valid
+    try:
+        return partition.first_offset_after_epoch(committed.leader_epoch, valid)
+    except CorruptLogError:
+        return valid  # what is damaged has been read already: that is no reason to read it again

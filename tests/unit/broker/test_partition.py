@@ -423,3 +423,20 @@ def test_changed_configuration_holds_from_the_next_append_on(
     broker.alter_topic_configs("orders", remove=["max_message_bytes"])
     assert append(partition, b"v" * 500) == 1
     assert partition.log.config.max_message_bytes == 1_048_588
+
+
+def test_first_offset_after_an_epoch_is_found_in_a_log_of_many_epochs(partition: Partition) -> None:
+    """KIP-320, against counting."""
+    epochs: list[int] = []
+    for epoch in (0, 2, 3, 7):
+        partition.log.leader_epoch = epoch
+        for size in (1, 3, 1, 2)[: epoch + 1]:
+            append(partition, *[b"v"] * size)
+            epochs += [epoch] * size
+    for below in range(len(epochs) + 1):
+        for epoch in range(9):
+            later = [offset for offset in range(below) if epochs[offset] > epoch]
+            assert partition.first_offset_after_epoch(epoch, below) == min(later, default=below)
+    partition.delete_records(5)
+    assert partition.first_offset_after_epoch(0, 9) == 5
+    assert partition.first_offset_after_epoch(0, 3) == 3

@@ -67,7 +67,7 @@ def test_con_9_commit_stores_the_next_offset_with_the_leader_epoch(consumer: Con
     consumer.commit()
     assert consumer.committed([T0, T1]) == {
         T0: OffsetAndMetadata(3, "", 0),
-        T1: OffsetAndMetadata(0, "", None),
+        T1: OffsetAndMetadata(0, "", 0),
     }
 
 

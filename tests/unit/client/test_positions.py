@@ -76,6 +76,59 @@ def test_committed_offset_above_the_log_end_is_clamped_and_reported(
         assert drain(consumer) == values
 
 
+def lose_power_after(broker: Broker, offset: int, epoch: int) -> None:
+    """Leave the partition as a power loss does that keeps the records below *offset*."""
+    log = broker.partition(*T0).log
+    log.truncate_to(offset)
+    log.leader_epoch = epoch
+
+
+@pytest.mark.parametrize("written_since", [0, 1, 2, 5])
+def test_group_whose_records_a_power_loss_took_reads_all_that_was_written_since(
+    topic: Broker, caplog: pytest.LogCaptureFixture, written_since: int
+) -> None:
+    """durability 3.15, KIP-320: its commit may have survived, and its offsets be taken by others."""
+    fill(topic, 6)
+    with Consumer(topic, "t", group_id="g", auto_offset_reset="earliest") as consumer:
+        assert len(drain(consumer)) == 6
+        consumer.commit()
+    lose_power_after(topic, 4, epoch=1)
+    values = fill(topic, written_since)
+    with Consumer(topic, "t", group_id="g", auto_offset_reset="latest") as consumer:
+        with caplog.at_level(logging.WARNING, "streamlog"):
+            assert drain(consumer) == values
+        assert consumer.clamped_offsets == {T0: 6}
+        assert "t-0: the committed offset 6 is above" in caplog.text
+        consumer.commit()
+        values = fill(topic, 3)
+    with Consumer(topic, "t", group_id="g") as consumer:
+        assert drain(consumer) == values
+        assert consumer.clamped_offsets == {}
+
+
+def test_group_at_the_end_without_having_read_is_not_led_past_what_comes_after_a_power_loss(
+    topic: Broker,
+) -> None:
+    """A position that the policy chose is committed with the epoch of the day."""
+    fill(topic, 6)
+    with Consumer(topic, "t", group_id="g", auto_offset_reset="latest") as consumer:
+        assert not drain(consumer)
+        consumer.commit()
+    lose_power_after(topic, 2, epoch=1)
+    values = fill(topic, 9)
+    with Consumer(topic, "t", group_id="g") as consumer:
+        assert drain(consumer) == values
+
+
+def test_commit_of_a_plain_number_is_believed_up_to_the_log_end(topic: Broker) -> None:
+    fill(topic, 6)
+    commit(topic, {T0: 6})
+    lose_power_after(topic, 2, epoch=1)
+    values = fill(topic, 9)
+    with Consumer(topic, "t", group_id="g") as consumer:
+        assert drain(consumer) == values[4:]
+
+
 def test_committed_offset_below_the_log_start_follows_the_policy(topic: Broker) -> None:
     values = fill(topic, 6)
     commit(topic, {T0: 1})
