@@ -3,7 +3,7 @@
 The lines: ``phase NAME``; ``ack TOPIC PARTITION OFFSET CRC`` for each acknowledged record (offset -1: of a kind that is not told);
 ``create NAME PARTITIONS``, ``created NAME``, ``grow NAME PARTITIONS``, ``grown NAME``, ``delete NAME``, ``deleted NAME``;
 ``generation NUMBER`` of the group's member; ``read TOPIC PARTITION OFFSET`` of each record that the group has dealt with, and
-``commit TOPIC PARTITION OFFSET`` after a commit that returned; ``seam CALL``, the last word of one that dies there; ``synced``.
+``commit TOPIC PARTITION OFFSET`` after a commit that returned; ``seam CALL``, the last word of one that dies there; ``syncing`` and ``synced`` around a sync of everything.
 """
 
 from __future__ import annotations
@@ -153,6 +153,12 @@ class Work:
             return itertools.islice(counter, 200 // self.plan.threads)
         return counter
 
+    def sync(self) -> None:
+        """Bring everything to the disk: all that was reported before."""
+        self.report("syncing")
+        self.broker.sync()
+        self.report("synced")
+
     # ---- topics
 
     def create(self, name: str, partitions: int) -> None:
@@ -232,8 +238,7 @@ class Work:
                 value = value_for(self.run, 0, number)
                 self.ack(self.send(producer, AGAIN if number % 4 == 0 else "keyed", value), value)
             self.grow(AGAIN, 3)
-            self.broker.sync()
-            self.report("synced")
+            self.sync()
             for topic in TOPICS:
                 for partition in range(TOPICS[topic]):
                     self.broker.partition(topic, partition).log.roll()

@@ -33,7 +33,7 @@ from tests.crash.forked import FAILED_STATUS, Child, Reporter  # noqa: E402
 from tests.crash.ledger import KINDS, Broken, Ledger  # noqa: E402
 from tests.crash.plan import DEATHS, FLUSHES, THREADS, WORKLOADS, Plan, make_plan  # noqa: E402
 from tests.crash.seam_files import SeamFileSystem  # noqa: E402
-from tests.crash.verification import verify  # noqa: E402
+from tests.crash.verification import Verification  # noqa: E402
 
 #: Deaths in one directory before the next one starts from nothing.
 GENERATIONS = 50
@@ -240,11 +240,9 @@ class Loop:
         ledger.begin(plan.run, had_retention=plan.workload == "retention")
         died = run_and_kill(f"{self._directory}/data", plan, ledger)
         if Path(self._directory, "data").exists():
-            verify(
-                f"{self._directory}/data",
-                ledger,
-                dies_first=plan.random("verify").random() < 0.3,
-            )
+            dies_first = plan.random("verify").random() < 0.3
+            verification = Verification(f"{self._directory}/data", ledger)
+            ledger.take_over(verification.run(dies_first=dies_first))
         return died
 
     def _count(self, plan: Plan, died: bool, kind: str) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from array import array
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import attrs
 
 from streamlog import TopicPartition
+
+if TYPE_CHECKING:
+    from tests.crash.reading import Contents
 
 KINDS = ("lost", "doubled", "unopenable", "wrong")
 
@@ -31,6 +35,14 @@ class PartitionLedger:
     #: Checksums of records acknowledged without their offset.
     acked_somewhere: set[int] = attrs.Factory(set)
     start: int = 0
+    #: What survives a power loss: everything below this offset, and of `acked_somewhere` these.
+    durable_end: int = 0
+    durable_somewhere: set[int] = attrs.Factory(set)
+
+    @property
+    def end(self) -> int:
+        """The offset behind all that is known to be there."""
+        return max(len(self.seen), max(self.acked, default=-1) + 1)
 
 
 @attrs.define
@@ -49,6 +61,8 @@ class GroupLedger:
 
     #: Of a commit that returned.
     committed: int = 0
+    #: Of one that survives a power loss.
+    durable: int = 0
     #: One more than the greatest offset that it has dealt with: the first it may not have seen.
     next_unread: int = 0
 
@@ -64,13 +78,19 @@ class Ledger:
     #: The run of the records that may be new; those of earlier runs have all been seen.
     run: int = 0
     had_retention: bool = False
+    #: Whether an acknowledgement means that the record is on the disk.
+    acks_are_durable: bool = False
+    #: What is durable once the sync under way returns: ends and commits.
+    syncing: list[tuple[PartitionLedger, int, set[int]]] = attrs.Factory(list)
+    syncing_commits: list[tuple[GroupLedger, int]] = attrs.Factory(list)
     phase: str = ""
     died_at: str = ""
     counts: Counter[str] = attrs.Factory(Counter)
 
-    def begin(self, run: int, *, had_retention: bool) -> None:
+    def begin(self, run: int, *, had_retention: bool, acks_are_durable: bool = False) -> None:
         """Begin the next run."""
         self.run = run
+        self.acks_are_durable = acks_are_durable
         self.had_retention |= had_retention
         self.phase = self.died_at = ""
         self.generation = max([self.generation, *self.generations_now])
@@ -88,8 +108,20 @@ class Ledger:
     def _note_seam(self, call: str) -> None:
         self.died_at = call
 
+    def _note_syncing(self) -> None:
+        self.syncing = [
+            (partition, partition.end, set(partition.acked_somewhere))
+            for topic in self.topics.values()
+            for partition in topic.partitions.values()
+        ]
+        self.syncing_commits = [(group, group.committed) for group in self.groups.values()]
+
     def _note_synced(self) -> None:
-        pass
+        for partition, end, somewhere in self.syncing:
+            partition.durable_end = max(partition.durable_end, end)
+            partition.durable_somewhere |= somewhere
+        for group, offset in self.syncing_commits:
+            group.durable = max(group.durable, offset)
 
     def _note_failed(self, error: str) -> None:
         raise Broken("wrong", f"the child failed:\n{json.loads(error)}")
@@ -99,14 +131,39 @@ class Ledger:
         self.counts["acked"] += 1
         if int(offset) < 0:
             ledger.acked_somewhere.add(int(crc))
+            if self.acks_are_durable:
+                ledger.durable_somewhere.add(int(crc))
         elif int(offset) in ledger.acked or int(offset) < len(ledger.seen):
             raise Broken("doubled", f"{topic}-{partition}: offset {offset} was given twice")
         else:
             ledger.acked[int(offset)] = int(crc)
+            if self.acks_are_durable:
+                # All that comes before it in the partition is on the disk with it.
+                ledger.durable_end = max(ledger.durable_end, int(offset) + 1)
 
     def partition(self, topic: str, partition: int) -> PartitionLedger:
         """Return the ledger of one partition."""
         return self.topics[topic].partitions.setdefault(partition, PartitionLedger())
+
+    def take_over(self, contents: Contents) -> None:
+        """What was found is what there is from now on, and it is on the disk: who looked has closed it."""
+        self.counts.update(contents.counts)
+        for name, topic in list(self.topics.items()):
+            if name in contents.topics:
+                topic.may_be_absent, topic.counts = False, {contents.topics[name]}
+            else:
+                del self.topics[name]
+        for topic_partition, found in contents.partitions.items():
+            known = self.partition(*topic_partition)
+            taken = found.start - len(known.seen)  # retention may have been faster than we were
+            seen = known.seen[: found.start] + array("L", [0] * taken) + found.crcs
+            self.topics[topic_partition.topic].partitions[topic_partition.partition] = (
+                PartitionLedger(seen, start=found.start, durable_end=found.end)
+            )
+        for topic_partition, offset in contents.positions.items():
+            end = contents.partitions[topic_partition].end
+            known_unread = self.groups[topic_partition].next_unread
+            self.groups[topic_partition] = GroupLedger(offset, offset, min(known_unread, end))
 
     # ---- topics
 

@@ -13,13 +13,22 @@ if TYPE_CHECKING:
     from streamlog.runtime import DirectoryLock, File
 
 
+def pass_by(call: str, path: str) -> None:
+    """Do nothing, as a hook."""
+
+
 class SeamFileSystem(OsFileSystem):
     """Calls ``hook(call, path)`` before each changing call, also before those that replacing a file is made of."""
 
-    __slots__ = ("_hook",)
+    __slots__ = ("_boot", "_hook")
 
-    def __init__(self, hook: Callable[[str, str], None]) -> None:
+    def __init__(self, hook: Callable[[str, str], None], boot: str = "") -> None:
+        """*boot* in place of the machine's: another one than last time means that the power has failed."""
         self._hook = hook
+        self._boot = boot
+
+    def boot_id(self) -> str:
+        return self._boot or super().boot_id()
 
     def hook(self, call: str, path: str) -> None:
         if call in CHANGING_CALLS:
