@@ -51,7 +51,7 @@ class Durability(str, Enum):
     """What a record survives, from the moment its future is done."""
 
     NONE = "none"
-    """Nothing is promised: sent with ``acks=0``, where nobody waited for the append; or failed."""
+    """Nothing is promised: ``acks=0``, where nobody waits for the append; a broker in memory; a failure."""
     PROCESS = "process"
     """The end of this process, ``kill -9`` included: the bytes are in the operating system's cache.
     """

@@ -14,6 +14,7 @@ from streamlog import (
     Consumer,
     Durability,
     InvalidConfigurationError,
+    InvalidPartitionsError,
     Producer,
     ProducerRecord,
     RecordMetadata,
@@ -246,3 +247,117 @@ def test_what_is_closed_says_so_when_shown() -> None:
     assert repr(admin) == "<Admin of <Broker 1 in memory, closed>, closed>"
     with pytest.raises(ClosedError, match="^Consumer of group 'g' is closed$"):
         consumer.poll()
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "expected"),
+    [
+        ("create_topics", ({"x": 3},), "expected a list of names, found the dict"),
+        (
+            "create_partitions",
+            (["t"],),
+            "expected a mapping from topic names to totals, found list",
+        ),
+        ("delete_records", ({("t", 0): "5"},), "t-0: expected an offset .*, found '5'"),
+        ("list_offsets", ({("t", 0): "latest"},), "t-0: expected an OffsetSpec or timestamp in ms"),
+        ("describe_configs", ("t",), "expected a list of names, found the str 't'"),
+        (
+            "incremental_alter_configs",
+            ({"t": {"retention_ms": 5}},),
+            "topic 't': expected a list of A",
+        ),
+        (
+            "incremental_alter_configs",
+            ([("t", 5)],),
+            "expected a mapping from topic names to lists",
+        ),
+    ],
+)
+def test_an_argument_of_the_admin_client_of_the_wrong_type_is_refused(
+    call: str, arguments: tuple[Any, ...], expected: str
+) -> None:
+    with Broker() as broker, Admin(broker) as admin:
+        before = broker.create_topic("t")
+        with pytest.raises(TypeError, match=expected):
+            getattr(admin, call)(*arguments)
+        assert admin.describe_topics() == {"t": before}
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "expected"),
+    [
+        ("subscribe", (5,), "subscribe: expected topic names, found 5"),
+        ("assign", (None,), "expected partitions, found None"),
+        ("assign", (5,), "expected partitions, found 5"),
+        (
+            "offsets_for_times",
+            ([("t", 0)],),
+            "expected a mapping from TopicPartition to a time in ms",
+        ),
+        ("offsets_for_times", ({("t", 0): "now"},), "t-0: expected a time in ms .*, found 'now'"),
+    ],
+)
+def test_partitions_and_times_of_the_wrong_type_are_refused(
+    consumer: Consumer, call: str, arguments: tuple[Any, ...], expected: str
+) -> None:
+    with pytest.raises(TypeError, match=expected):
+        getattr(consumer, call)(*arguments)
+    assert consumer.assignment() == {TopicPartition("t", 0)}
+
+
+def test_records_of_what_is_no_partition_are_refused_and_those_of_none_are_none(
+    consumer: Consumer,
+) -> None:
+    records: Any = consumer.poll()
+    with pytest.raises(TypeError, match="expected a TopicPartition, found 5"):
+        records.records(5)
+    assert records.records("nowhere") == records.records(("t", 0)) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"values": None}, "values: expected a list of values, found None"),
+        ({"values": "abc"}, "values: expected a list of values, found 'abc'"),
+        ({"values": b"abc"}, "values: expected a list of values, found b'abc'"),
+        ({"values": ["a"], "keys": iter([b"k"])}, "keys: expected a list, found list_iterator"),
+        ({"values": ["a"], "timestamps_ms": 5}, "timestamps_ms: expected a list, found int"),
+    ],
+)
+def test_a_run_that_is_no_list_is_refused_and_not_taken_letter_by_letter(
+    columns: dict[str, Any], expected: str
+) -> None:
+    with Broker() as broker, Producer(broker, value_serializer="str") as producer:
+        with pytest.raises(TypeError, match=f"topic 't': {expected}"):
+            producer.send_many("t", **columns)
+        assert broker.topics() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"path": 5}, "expected a directory as the path, found 5"),
+        ({"path": b"data"}, "expected a directory as the path, found b'data'"),
+        ({"clock": 5}, "clock: expected Clock or None, found 5"),
+        ({"filesystem": "x"}, "filesystem: expected FileSystem or None, found 'x'"),
+        ({"seed": "x"}, "seed: expected int or None, found 'x'"),
+        ({"config": [5]}, r"BrokerConfig: expected a mapping from keys to values, found \[5\]"),
+    ],
+)
+def test_a_broker_of_the_wrong_parts_is_refused(arguments: dict[str, Any], expected: str) -> None:
+    with pytest.raises(TypeError, match=expected):
+        Broker(**arguments)
+
+
+def test_configuration_keys_to_remove_are_a_list_and_configs_a_mapping() -> None:
+    configs: Any = ["retention_ms"]
+    with Broker() as broker:
+        broker.create_topic("t")
+        with pytest.raises(TypeError, match="expected a list of configuration keys, found the str"):
+            broker.alter_topic_configs("t", remove="retention_ms")
+        with pytest.raises(TypeError, match="TopicConfig: expected a mapping from keys to values"):
+            broker.create_topic("x", configs=configs)
+        with pytest.raises(
+            InvalidPartitionsError, match="more partitions than the 1 it has, found 1"
+        ):
+            broker.create_partitions("t", 1)

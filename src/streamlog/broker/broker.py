@@ -21,6 +21,8 @@ from streamlog.broker.topic_registry import TopicRegistry
 from streamlog.config import BrokerConfig
 from streamlog.errors import ClosedError, ForkedError, InvalidConfigurationError, StreamlogError
 from streamlog.runtime import (
+    Clock,
+    FileSystem,
     MemoryFileSystem,
     OsFileSystem,
     RandomSource,
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from streamlog.broker.topic import Topic
     from streamlog.config import TopicConfig
     from streamlog.config.options import BrokerOptions
-    from streamlog.runtime import Clock, FileSystem, Scheduler, Signal, StrPath
+    from streamlog.runtime import Scheduler, Signal, StrPath
     from streamlog.storage.recovery_report import RecoveryReport
     from streamlog.structs import TopicDescription
 
@@ -101,6 +103,15 @@ class Broker:
     ) -> None:
         if path is not None:
             _check_path(path)
+        for name, found, expected in (
+            ("clock", clock, Clock),
+            ("filesystem", filesystem, FileSystem),
+            ("seed", seed, int),
+        ):
+            if found is not None and not isinstance(found, expected):
+                raise TypeError(
+                    f"Broker: {name}: expected {expected.__name__} or None, found {found!r:.80}"
+                )
         self.config: BrokerConfig = BrokerConfig.from_options(config, **broker_config)
         """The configuration in force."""
         self.path: str | None = None if path is None else path_string(path)
@@ -388,6 +399,8 @@ def _check_path(path: object) -> None:
             f"Broker: expected a directory as the path, found a {type(path).__name__}: give a"
             " configuration as config={...}"
         )
+    if not isinstance(path, str) and not hasattr(path, "__fspath__"):
+        raise TypeError(f"Broker: expected a directory as the path, found {path!r:.80}")
     if path in ("", ":memory:"):
         raise InvalidConfigurationError(
             f"path: expected a directory, found {path!r}; Broker() lives in memory"

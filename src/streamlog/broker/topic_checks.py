@@ -38,10 +38,10 @@ def check_partition_count(name: str, count: object, present: int) -> None:
     `PolicyViolationError` when that many at once can only be a slip of the hand.
     """
     if type(count) is not int or count <= present:
-        expected = f"more than the {present} there are" if present else "1 or more"
-        raise InvalidPartitionsError(
-            f"topic {name!r}: expected {expected} partitions, found {count!r}"
+        expected = (
+            f"more partitions than the {present} it has" if present else "1 partition or more"
         )
+        raise InvalidPartitionsError(f"topic {name!r}: expected {expected}, found {count!r}")
     if count - present > MAX_PARTITIONS_PER_CALL:
         raise PolicyViolationError(
             f"topic {name!r}: expected at most {MAX_PARTITIONS_PER_CALL} new partitions at once, "

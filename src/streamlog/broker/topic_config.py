@@ -23,6 +23,8 @@ def topic_overrides(configs: Mapping[str, object] | None) -> dict[str, Any]:
 
 def topic_config_names(names: Iterable[str]) -> set[str]:
     """Return *names* as canonical names. Raises `InvalidConfigurationError` for an unknown one."""
+    if isinstance(names, str):
+        raise TypeError(f"expected a list of configuration keys, found the str {names!r}")
     known = {description.key for description in TopicConfig.describe()}
     canonical = {name.replace(".", "_") for name in names}
     for name in sorted(canonical - known):

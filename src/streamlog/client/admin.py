@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from streamlog.client.admin_arguments import (
+    config_changes,
+    config_resource,
+    mapping,
+    new_topics,
+    numbers_by_partition,
+    several,
+)
 from streamlog.client.argument_checks import check_broker
 from streamlog.client.config_entry import ConfigResource, ConfigResourceType
 from streamlog.client.config_operations import altered_topic_configs, broker_entries, topic_entries
@@ -73,9 +81,6 @@ class Admin:
         the first topic that failed, what `Broker.create_topic` raises (REC-5, REC-11).
         """
         registry = self._use().topic_registry
-        wanted = [
-            NewTopic(topic) if isinstance(topic, str) else topic for topic in _several(topics)
-        ]
 
         def create(new: NewTopic) -> TopicDescription:
             return registry.create(
@@ -86,12 +91,12 @@ class Admin:
                 validate_only=validate_only,
             )
 
-        return _for_each({new.name: new for new in _without_repeats(wanted)}, create)
+        return _for_each({new.name: new for new in new_topics(topics)}, create)
 
     def delete_topics(self, topics: Iterable[str]) -> None:
         """Delete topics with all their records. Raises `UnknownTopicOrPartitionError`."""
         broker = self._use()
-        _for_each({name: name for name in _several(topics)}, broker.delete_topic)
+        _for_each({name: name for name in several(topics)}, broker.delete_topic)
 
     def describe_topics(self, topics: Iterable[str] | None = None) -> dict[str, TopicDescription]:
         """Return the descriptions of *topics* by name; None means all that `list_topics` lists.
@@ -99,7 +104,7 @@ class Admin:
         Raises `UnknownTopicOrPartitionError` if one does not exist.
         """
         broker = self._use()
-        names = broker.topics() if topics is None else _several(topics)
+        names = broker.topics() if topics is None else several(topics)
         return _for_each({name: name for name in names}, broker.describe_topic)
 
     def list_topics(self, *, include_internal: bool = False) -> list[str]:
@@ -113,7 +118,10 @@ class Admin:
         """
         registry = self._use().topic_registry
         _for_each(
-            {name: (name, total) for name, total in totals.items()},
+            {
+                name: (name, total)
+                for name, total in mapping("topic names to totals", totals).items()
+            },
             lambda item: registry.grow(*item, validate_only=validate_only),
         )
 
@@ -137,7 +145,8 @@ class Admin:
             (topic, number), spec = item
             return _list_offset(broker.partition(topic, number), spec, isolation)
 
-        return _for_each({tp: (tp, spec) for tp, spec in partitions.items()}, look_up)
+        wanted = numbers_by_partition("an OffsetSpec or timestamp in ms", partitions)
+        return _for_each({tp: (tp, spec) for tp, spec in wanted.items()}, look_up)
 
     def delete_records(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Delete what is below the offset of each partition, -1 meaning all that is readable; return
@@ -152,7 +161,8 @@ class Admin:
             (topic, number), offset = item
             return broker.partition(topic, number).delete_records(offset)
 
-        return _for_each({tp: (tp, offset) for tp, offset in offsets.items()}, delete)
+        wanted = numbers_by_partition("an offset", offsets)
+        return _for_each({tp: (tp, offset) for tp, offset in wanted.items()}, delete)
 
     # ---- configuration
 
@@ -175,7 +185,8 @@ class Admin:
                 )
             return broker_entries(broker.config)
 
-        return _for_each({r: r for r in map(_resource, resources)}, describe)
+        wanted = [config_resource(resource) for resource in several(resources)]
+        return _for_each({resource: resource for resource in wanted}, describe)
 
     def incremental_alter_configs(
         self,
@@ -200,8 +211,11 @@ class Admin:
             configs, removed = altered_topic_configs(topic, operations)
             registry.alter_configs(topic.name, configs, removed, validate_only=validate_only)
 
-        wanted = [(_resource(name), list(operations)) for name, operations in changes.items()]
-        _for_each({resource: (resource, ops) for resource, ops in wanted}, alter)
+        wanted = {}
+        for name, operations in mapping("topic names to lists of AlterConfigOp", changes).items():
+            resource = config_resource(name)
+            wanted[resource] = resource, config_changes(resource, operations)
+        _for_each(wanted, alter)
 
     # ---- groups
 
@@ -225,14 +239,14 @@ class Admin:
         Raises `GroupIdNotFoundError` (KIP-1043).
         """
         coordinator = self._use().group_coordinator
-        return _for_each({name: name for name in _several(group_ids)}, coordinator.describe)
+        return _for_each({name: name for name in several(group_ids)}, coordinator.describe)
 
     def delete_consumer_groups(self, group_ids: Iterable[str]) -> None:
         """Delete groups and all they committed. Raises `GroupNotEmptyError` for one with members,
         `GroupIdNotFoundError` (GRP-12).
         """
         coordinator = self._use().group_coordinator
-        _for_each({name: name for name in _several(group_ids)}, coordinator.delete)
+        _for_each({name: name for name in several(group_ids)}, coordinator.delete)
 
     def list_consumer_group_offsets(
         self, group_id: str, partitions: Iterable[TopicPartition] | None = None
@@ -332,27 +346,6 @@ def _list_offset(
     if found is None:
         return None
     return ListedOffset(found.offset, found.timestamp_ms, found.leader_epoch)
-
-
-def _resource(resource: ConfigResource | str) -> ConfigResource:
-    if isinstance(resource, str):
-        return ConfigResource(ConfigResourceType.TOPIC, resource)
-    return resource
-
-
-def _without_repeats(topics: list[NewTopic]) -> list[NewTopic]:
-    names = [topic.name for topic in topics]
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidRequestError(f"topic {name!r} is named more than once")
-    return topics
-
-
-def _several(names: Iterable[T]) -> Iterable[T]:
-    """Return *names*; a bare string would be taken letter by letter, each for a name."""
-    if isinstance(names, str):
-        raise TypeError(f"expected a list of names, found the str {names!r}")
-    return names
 
 
 def _for_each(items: Mapping[K, T], action: Callable[[T], V]) -> dict[K, V]:

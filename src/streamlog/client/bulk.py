@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable, Sized
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from streamlog.record import build_batch
 from streamlog.record.serialization import check_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from streamlog.client.accumulator import RecordAccumulator
     from streamlog.client.partition_queue import PartitionQueue
@@ -74,8 +75,17 @@ class BulkPath:
         check_topic(topic)
         if partition is not None:
             check_partition(topic, partition)
+        # Text taken letter by letter is what nobody means.
+        if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+            raise TypeError(
+                f"topic {topic!r}: values: expected a list of values, found {values!r:.80}"
+            )
         run = values if type(values) is list else list(values)
         for name, column in (("keys", keys), ("timestamps_ms", timestamps_ms)):
+            if column is not None and not isinstance(column, Sized):
+                raise TypeError(
+                    f"topic {topic!r}: {name}: expected a list, found {type(column).__name__}"
+                )
             if column is not None and len(column) != len(run):
                 raise ValueError(
                     f"topic {topic!r}: {name}: expected {len(run)} elements, one for each value,"
@@ -135,11 +145,11 @@ class BulkPath:
     ) -> list[_Lane]:
         """Return the run's records by partition, in the order in which partitions first occur."""
         if not route.values_are_plain:
-            values = _each(route.topic, "values", values, route.serialize)
+            values = _each("values", values, route.serialize)
         if keys is not None:
             keys = keys if type(keys) is list else list(keys)
             if not route.keys_are_plain:
-                keys = _each(route.topic, "keys", keys, route.serialize_key)
+                keys = _each("keys", keys, route.serialize_key)
         if partition is not None:
             queue = self._routes.queue(route, partition)
             return [_Lane(route.topic, queue, values, keys, timestamps_ms)]
@@ -336,7 +346,7 @@ def _blob(topic: str, name: str, index: int, value: Any) -> bytes | None:
 
 
 def _each(
-    topic: str, name: str, column: Sequence[Any], serialize: Callable[[Any], bytes | None]
+    name: str, column: Sequence[Any], serialize: Callable[[Any], bytes | None]
 ) -> list[bytes | None]:
     """Return *column* serialized; the error names the index."""
     done: list[bytes | None] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from streamlog.client.admin_arguments import numbers_by_partition
 from streamlog.client.argument_checks import check_timeout
 from streamlog.client.assigned_partition import EARLIEST, LATEST
 from streamlog.client.partition_arguments import from_arguments, to_partition, to_partitions
@@ -121,13 +122,12 @@ class PositionCalls:
     ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
         """Return for each partition the first record at or after its time in ms since 1970 (TIM-1).
 
-        None where there is no such record. Raises ValueError for a negative time, otherwise as
-        `beginning_offsets` does.
+        None where there is no such record. Raises TypeError unless a time is an int, ValueError for a
+        negative one, otherwise as `beginning_offsets` does.
         """
         with self._guard:
+            wanted = numbers_by_partition("a time in ms", timestamps_ms)
             return {
-                one: self._broker.partition(*one).offset_for_timestamp(
-                    timestamps_ms[one], self._isolation
-                )
-                for one in to_partitions(timestamps_ms)
+                one: self._broker.partition(*one).offset_for_timestamp(time_ms, self._isolation)
+                for one, time_ms in wanted.items()
             }

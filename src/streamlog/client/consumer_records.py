@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from streamlog.client.partition_arguments import to_partition
 from streamlog.client.record_slice import Part, records_of
 from streamlog.structs import ConsumerRecord, OffsetAndMetadata, TopicPartition
 
@@ -14,7 +15,7 @@ class ConsumerRecords:
     """The records of one poll: in offset order within a partition, in no order across (CON-16).
 
     * all of them: iterate; ``len()``; truth
-    * values alone, several times faster: `values`
+    * values alone, without decoding anything else: `values`
     * one partition or topic: `records`, `partitions`
     * where to go on: `next_offsets`
 
@@ -54,12 +55,14 @@ class ConsumerRecords:
 
     @property
     def count(self) -> int:
-        """How many records there are; the same as ``len()``."""
+        """How many records there are; the same as ``len()``. A property, a method ``count()`` in Java."""
         return len(self)
 
     @property
     def partitions(self) -> tuple[TopicPartition, ...]:
-        """The partitions that records came from, in the order of `records`; none is empty."""
+        """The partitions that records came from, in the order of iteration; none is empty. A property, a
+        method in Java.
+        """
         return tuple(dict.fromkeys(topic_partition for topic_partition, _ in self._groups))
 
     @property
@@ -89,11 +92,15 @@ class ConsumerRecords:
         return [] if values is None else values
 
     def records(self, source: TopicPartition | str) -> list[ConsumerRecord]:
-        """Return the records of one partition, or of one topic by its name; none gives an empty list."""
+        """Return the records of one partition, or of one topic by its name; none gives an empty list.
+
+        Raises TypeError for what names neither.
+        """
         if isinstance(source, str):
             chosen = [group for group in self._groups if group[0].topic == source]
         else:
-            chosen = [group for group in self._groups if group[0] == source]
+            partition = to_partition(source)
+            chosen = [group for group in self._groups if group[0] == partition]
         return list(ConsumerRecords(chosen))
 
 

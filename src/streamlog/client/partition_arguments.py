@@ -28,6 +28,8 @@ def to_partitions(values: Iterable[object]) -> list[TopicPartition]:
         return [values]
     if isinstance(values, str):
         raise TypeError(f"expected partitions, found the text {values!r}")
+    if not isinstance(values, Iterable):
+        raise TypeError(f"expected partitions, found {values!r:.80}")
     return list(dict.fromkeys(map(to_partition, values)))
 
 

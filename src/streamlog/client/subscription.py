@@ -137,7 +137,9 @@ def subscription_request(
         if not isinstance(compiled.pattern, str):
             raise TypeError("subscribe: expected a pattern of text, found one of bytes")
         return Subscription(pattern=compiled, exclude_internal_topics=exclude_internal_topics)
-    names = [topics] if isinstance(topics, str) else list(topics or ())
+    if not isinstance(topics, (str, Iterable)):
+        raise TypeError(f"subscribe: expected topic names, found {topics!r:.80}")
+    names = [topics] if isinstance(topics, str) else list(topics)
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"subscribe: expected topic names, found {type(name).__name__}")

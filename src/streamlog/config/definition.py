@@ -69,6 +69,10 @@ class Config:
         objects, so that a broker can store them. Same errors as `from_options`.
         """
         parsed: dict[str, object] = {}
+        if config is not None and not isinstance(config, Mapping):
+            raise TypeError(
+                f"{cls.__name__}: expected a mapping from keys to values, found {config!r:.80}"
+            )
         for source, is_text in ((config or {}, True), (options, False)):
             for given_name, value in source.items():
                 key = cls._canonical(given_name)

@@ -33,14 +33,16 @@ def test_rec_5_name_that_collides_raises_invalid_topic_naming_the_other(
 
 @pytest.mark.parametrize("count", [0, -1, True, 1.0, "3", None])
 def test_rec_11_partition_count_below_one_or_no_number_is_refused(count: object) -> None:
-    with pytest.raises(InvalidPartitionsError, match="expected 1 or more partitions") as caught:
+    with pytest.raises(InvalidPartitionsError, match="expected 1 partition or more") as caught:
         check_partition_count("a", count, present=0)
     assert caught.value.code == 37
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_rec_11_partition_count_may_only_grow(count: int) -> None:
-    with pytest.raises(InvalidPartitionsError, match=f"more than the 3 there are.*found {count}"):
+    with pytest.raises(
+        InvalidPartitionsError, match=f"more partitions than the 3 it has, found {count}"
+    ):
         check_partition_count("a", count, present=3)
     check_partition_count("a", 4, present=3)
 
