@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import signal
 import sys
@@ -248,14 +249,16 @@ class Interrupted(BaseException):
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals to a thread")
+@pytest.mark.skipif(
+    sys.gettrace() is not None,
+    reason="an interrupt in the middle of coverage's tracer stops it for ever",
+)
 def test_ctrl_c_at_any_moment_leaves_a_log_that_works(memory_disk: Disk) -> None:
     """All of an append is there or nothing; the log's lock is free; nothing that looks like damage is left."""
     store = Store(memory_disk, segment_bytes=50_000, index_interval_bytes=100)
     log, main = store.log, threading.get_ident()
-    attempts, most = (
-        400,
-        50_000,
-    )  # on a busy machine the keys are pressed late, and many records come in between
+    # On a busy machine the keys are pressed late, and many records come in between.
+    attempts, most = 400, 50_000
     interrupted = 0
     rng, armed, done = random.Random(17), False, False
 
@@ -276,6 +279,8 @@ def test_ctrl_c_at_any_moment_leaves_a_log_that_works(memory_disk: Disk) -> None
     presser = threading.Thread(target=press_keys, daemon=True)
     presser.start()
     sent: list[bytes] = []
+    # An interrupt in a callback of the collector (Hypothesis has one) is only printed.
+    gc.disable()
     try:
         for attempt in range(attempts):
             try:
@@ -292,6 +297,7 @@ def test_ctrl_c_at_any_moment_leaves_a_log_that_works(memory_disk: Disk) -> None
                 interrupted += 1
             assert not log.lock.locked(), "nobody could append any more"
     finally:
+        gc.enable()
         armed, done = False, True
         presser.join(20)
         signal.signal(signal.SIGUSR1, before)
