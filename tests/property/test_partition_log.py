@@ -212,6 +212,7 @@ class LogMachine(RuleBasedStateMachine):
     @invariant()
     def whole(self) -> None:
         log = self.log
+        log._check()
         # LOG-6
         assert log.log_start_offset == self.start <= log.log_end_offset == len(self.model)
         assert log.durable_end_offset <= log.log_end_offset

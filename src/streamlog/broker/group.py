@@ -116,3 +116,24 @@ class Group:
     def _release(self, member: GroupMember) -> None:
         for topic_partition in member.current.claimed:
             del self.owners[topic_partition]
+
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        claims = [
+            (topic_partition, member.member_id)
+            for member in self.members.values()
+            for topic_partition in member.current.claimed
+        ]
+        # No partition is claimed twice, and the owners are those who claim.
+        assert dict(claims) == self.owners
+        assert len(claims) == len(self.owners)
+        targets = [one for name in self.members for one in self.target_of(name)]
+        assert len(set(targets)) == len(targets)
+        for name, member in self.members.items():
+            assert name == member.member_id
+            assert member.current.previous_epoch <= member.current.epoch <= self.epoch
+            assert not member.current.assigned & member.current.pending_revocation
+            assert not self.is_settled(member) or member.current.assigned == self.target_of(name)
+        for topic_partition, commit in self.offsets.items():
+            assert commit.group_id == self.group_id
+            assert commit.topic_partition == topic_partition

@@ -335,6 +335,16 @@ class GroupCoordinator:
             if member.member_id != except_member and not group.is_settled(member):
                 member.session.notify()
 
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert not self._lock.locked()
+        watched = set()
+        for group_id, group in self._groups.items():
+            assert group_id == group.group_id
+            group._check()
+            watched |= {(group_id, member_id) for member_id in group.members}
+        assert watched == set(self._timers), "every member is watched, nobody else"
+
     # ---- eviction: CON-14
 
     def _watch(self, request: Heartbeat) -> None:

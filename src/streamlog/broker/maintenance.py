@@ -179,6 +179,19 @@ class Maintenance:
             return error
         return None
 
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert not self._lock.locked()
+        assert not self._retention_lock.locked()
+        for partition in self._partitions():
+            if not partition.is_refused and partition.log.is_dirty:
+                assert partition.log in self._dirty_since_ms, "nobody would sync it"
+        due_ms = [since_ms + _flush_ms(log) for log, since_ms in self._dirty_since_ms.items()]
+        first_ms = min(due_ms, default=math.inf)
+        timer = self._sync_timer
+        assert (math.inf if timer is None else timer.when_ms) == first_ms
+        assert timer is None or not timer.cancelled
+
     # ---- delayed deletes
 
     def _files_retired(self, paths: Sequence[str], delay_ms: float) -> None:

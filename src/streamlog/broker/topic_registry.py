@@ -291,6 +291,28 @@ class TopicRegistry:
                 partition.forget_waiters(topic.waiters_lock)
                 partition.refuse(error)
 
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert not self._lock.locked()
+        if self._refusal is not None:
+            assert not self._topics
+            return
+        assert self._topics.keys() == self._manifest.topics.keys()
+        assert len({topic.topic_id for topic in self._topics.values()}) == len(self._topics)
+        for name, topic in self._topics.items():
+            entry = self._manifest.topics[name]
+            assert (name, topic.topic_id, topic.overrides) == (
+                topic.name,
+                entry.topic_id,
+                entry.overrides,
+            )
+            numbers = [partition.number for partition in topic.partitions]
+            assert numbers == list(range(entry.partitions))
+            assert topic.config == topic_config(name, self._defaults, topic.overrides)
+            for partition in topic.partitions:
+                assert partition.topic == name
+                assert partition.is_refused or partition.log.config is topic.config
+
     # ---- how it is done; the caller holds the lock
 
     def _check_usable(self) -> None:

@@ -356,6 +356,23 @@ class RecordAccumulator:
                 self.seal(queue)
             self._sender.abort(queue, error, only_retries=only_retries)
 
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert not self._lock.locked()
+        self.pool._check()
+        queues = self.queues()
+        for queue in queues:
+            queue._check()
+        reserved_bytes = sum(queue._reserved_bytes for queue in queues)
+        reserved_bytes += sum(batch.reserved_bytes for queue in queues for batch in queue.sealed)
+        assert reserved_bytes == self.pool.total_bytes - self.pool.available_bytes
+        assert self._wakeups == {
+            queue: queue.wake_at_ms for queue in queues if queue.wake_at_ms is not None
+        }
+        if self._wakeups and not self._is_stopped:
+            assert self._timer is not None
+            assert self._timer.when_ms <= min(self._wakeups.values())
+
     def forked(self, error: StreamlogError) -> None:
         """Refuse everything, in the child of a fork: the locks may be held by threads not here."""
         self.refusal = error

@@ -114,3 +114,16 @@ class AssignedPartition:
         """Continue at the start or end of the log, as it will be when someone looks."""
         self.move_to(None)
         self.requested_reset = where
+
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        if self.position is None:
+            assert self.taken == self.read_ahead == -1
+        else:
+            assert 0 <= self.position <= self.taken <= self.read_ahead
+        waiting = [view.base_offset for view in reversed(self.pending)]
+        assert waiting == sorted(set(waiting))
+        assert not waiting or self.pending[0].next_offset == self.read_ahead
+        assert self.rest is None or self.taken < self.rest.next_offset <= self.read_ahead
+        if self.partition is not None:
+            assert self.partition.topic_partition == self.topic_partition

@@ -79,6 +79,12 @@ class BufferPool:
             if self._waiters:
                 self._serve()
 
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert not self._lock.locked()
+        assert 0 <= self.available_bytes <= self.total_bytes
+        assert not self._waiters
+
     def _serve(self) -> None:
         """Give the first waiters what they asked for as far as it goes. The caller holds the lock."""
         waiters = self._waiters

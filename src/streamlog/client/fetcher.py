@@ -183,6 +183,14 @@ class Fetcher:
         for assigned in self.taken_from:
             assigned.deliver()
 
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert 0 <= self._turn < max(len(self._partitions), 1)
+        for assigned in self._partitions:
+            if assigned.partition is not None:
+                waiters = assigned.partition._waiters
+                assert [signal is self._signal for signal in waiters].count(True) == 1
+
     def _take(self, assigned: AssignedPartition, limit: int, groups: list[Group]) -> int:
         """Add up to *limit* records of one partition to *groups*, also those before one that raises;
         return how many.

@@ -148,6 +148,12 @@ class Membership:
             self._forget()
         self._raise_callback_error()
 
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert (self.member_id == "") == (self.epoch == NO_EPOCH)
+        assert not self.is_in_callback
+        assert self._callback_error is None
+
     def _revoke(self, revoked: frozenset[TopicPartition]) -> None:
         self.before_revocation()
         self._call("on_partitions_revoked", revoked)

@@ -436,6 +436,21 @@ class PartitionQueue:
         self.has_done_callbacks = bool(self._done_callbacks)
         return [pair for pair in waiting if pair[0].done()]
 
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert not self.lock.locked()
+        assert not (self.draining or self.calling or self.settling or self.waiters)
+        assert self.is_open or not (self.tail or self._stamps or self._reserved_bytes)
+        assert self.is_open or self.limit == self.high_s == 0
+        assert not self.is_open or (self.tail and self._used_bytes() <= self._capacity_bytes)
+        numbers = [batch.number for batch in self.sealed]
+        assert numbers == sorted(numbers)
+        assert all(number <= self.last_number for number in numbers)
+        assert not any(batch.done for batch in self.sealed)
+        # What waits is waited for, and nothing overtakes it.
+        assert not (self.is_open or self.sealed) or self.wake_at_ms is not None
+        assert self.append_value is None or not (self.is_open or self.sealed)
+
     def forked(self, error: StreamlogError) -> None:
         """Give up what threads of the parent may hold. Called in the child of a fork."""
         self._forked_error = error

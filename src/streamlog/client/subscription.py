@@ -89,6 +89,15 @@ class SubscriptionState:
             )
         return assigned
 
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert self.kind is not SubscriptionKind.NONE or not self.assigned
+        assert (self.kind is SubscriptionKind.PATTERN) == (self.request.pattern is not None)
+        assert (self.kind is SubscriptionKind.TOPICS) == bool(self.request.topics)
+        for topic_partition, assigned in self.assigned.items():
+            assert topic_partition == assigned.topic_partition
+            assigned._check()
+
     def _set_kind(self, kind: SubscriptionKind) -> None:
         self._check_kind(kind)
         self.kind = kind

@@ -86,3 +86,10 @@ class TimerQueue:
         """Return when the first timer is due, or None without timers."""
         with self._lock:
             return self._timers[0].when_ms if self._timers else None
+
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert not self._lock.locked()
+        keys = [timer.due_key for timer in self._timers]
+        assert keys == sorted(set(keys))
+        assert not any(timer.cancelled for timer in self._timers)

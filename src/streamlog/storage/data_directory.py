@@ -388,6 +388,16 @@ class DataDirectory:
             log.abandon(reason)
         self._lock.abandon()
 
+    def _check(self) -> None:
+        """Assert what holds while no call is under way and nothing is damaged. For tests."""
+        assert not self._checkpoint_lock.locked()
+        self._open_segments._check()
+        for key, log in self._logs.items():
+            assert key == str(log.topic_partition)
+            log._check()
+            for segment in log.segments:
+                assert segment._file is None or id(segment) in self._open_segments._segments
+
     def _check_open(self) -> None:
         if not self._open:
             raise ClosedError(f"{self.path}: the data directory is closed")

@@ -132,6 +132,13 @@ class GroupCommit:
             self._is_taken = bool(rest)
             self._waiting = rest[1:]
 
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert not self._lock.locked()
+        assert not self._is_taken
+        assert not self._waiting
+        assert self.durable_end_offset >= 0
+
     def error(self) -> DurabilityError:
         """Return the DurabilityError to raise after a failed sync."""
         return DurabilityError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from itertools import pairwise
 
 from streamlog.record.checksum import crc32c
 from streamlog.runtime import Lock
@@ -106,3 +107,16 @@ class LogSegments:
         self._lock = Lock()
         for segment in self._sorted[1]:
             segment.abandon()
+
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert not self._lock.locked()
+        base_offsets, segments = self._sorted
+        assert base_offsets == [segment.base_offset for segment in segments]
+        assert all(before < after for before, after in pairwise(base_offsets))
+        for segment, following in pairwise(segments):
+            assert segment.sealed
+            assert segment.next_offset <= following.base_offset
+        assert not segments[-1].sealed
+        for segment in segments:
+            segment._check()

@@ -156,3 +156,19 @@ class TrimmableLog(ReadableLog, ABC):
         else:
             for path in retired:
                 self._filesystem.unlink(path)
+
+    def _check(self) -> None:
+        """Assert what holds of an undamaged log while no call is under way (LOG-6). For tests."""
+        assert not self.lock.locked()
+        self._segments._check()
+        self._group_commit._check()
+        segments, end_offset = self._segments.in_order(), self._next_offset
+        assert self._active is segments[-1]
+        assert self._active.next_offset == end_offset
+        assert segments[0].base_offset <= self._log_start_offset <= end_offset
+        assert (
+            self._recovery_point.recovery_offset
+            <= self._group_commit.durable_end_offset
+            <= end_offset
+        )
+        assert self._truncating_to_offset < 0

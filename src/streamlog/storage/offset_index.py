@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import pairwise
 
 #: Bytes of one entry on disk: relative offset and position, u32 each. ``segment_index_bytes`` counts in it (LOG-2).
 ENTRY_BYTES = 8
@@ -109,6 +111,17 @@ class OffsetIndex:
         self._positions = positions[:keep]
         self._flushed = keep
         return keep * ENTRY_BYTES == len(data)
+
+    def entries(self) -> Iterator[tuple[int, int]]:
+        """Return (relative offset, position) of each entry, in order. For tools and tests."""
+        return zip(self._relative_offsets, self._positions, strict=False)
+
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert len(self._relative_offsets) == len(self._positions)
+        for column in (self._relative_offsets, self._positions):
+            assert all(before < after for before, after in pairwise(column))
+        assert 0 <= self._flushed <= len(self._positions)
 
     def _pack(self, start: int) -> bytes:
         end = len(self._positions)

@@ -61,3 +61,8 @@ class OpenSegments:
         """Forget *segment*: it holds no descriptors any more."""
         with self._lock:
             self._segments.pop(id(segment), None)
+
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert all(key == id(segment) for key, segment in self._segments.items())
+        assert not self._lock.locked()

@@ -17,7 +17,7 @@ from streamlog.record.layout import (
 )
 from streamlog.record.pending_batch import PendingBatch
 from streamlog.runtime import FileSystem, Mapping, TokenLock
-from streamlog.storage.batch_scan import header_at, headers_from, resync
+from streamlog.storage.batch_scan import body_is_good, header_at, headers_from, is_zero, resync
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.segment_file import MAX_CHUNK_BYTES
 from streamlog.storage.segment_index import IndexedSegmentFile
@@ -305,14 +305,57 @@ class Segment(IndexedSegmentFile):
             stop = min(start + MAX_CHUNK_BYTES, end)
             mapping[start:stop] = bytes(stop - start)
         self.synced_position = min(self.synced_position, position)
-        self.offset_index.truncate(position)
-        self.time_index.truncate(next_offset - self.base_offset)
+        self._cut_indexes(mapping)
+        self._rewrite_is_due = True
+        self._try_to_rewrite()
+
+    def erase(self, size: int) -> None:
+        """Zero the *size* bytes behind ``position``, and forget what was noted of the batch there."""
+        super().erase(size)
+        last, has_greatest = self.offset_index.last(), self.max_timestamp_ms != NO_TIMESTAMP
+        if (last is not None and last[1] >= self.position) or (
+            has_greatest and self.max_timestamp_offset >= self.next_offset
+        ):
+            self._cut_indexes(self.mapping_for_read())
+
+    def _cut_indexes(self, mapping: Mapping) -> None:
+        """Forget what indexes and timestamps tell of batches at or behind the end."""
+        self.offset_index.truncate(self.position)
+        self.time_index.truncate(self.next_offset - self.base_offset)
         last, latest = self.offset_index.last(), self.time_index.last()
         self._last_indexed_position = last[1] if last else 0
         self.max_timestamp_ms = latest[0] if latest else NO_TIMESTAMP
         self.max_timestamp_offset = latest[1] + self.base_offset if latest else self.base_offset
-        first = header_at(mapping, 0, position)
+        first = header_at(mapping, 0, self.position)
         self.first_timestamp_ms = NO_TIMESTAMP if first is None else first.max_timestamp_ms
-        self._index_tail(mapping, self._last_indexed_position, position)
-        self._rewrite_is_due = True
-        self._try_to_rewrite()
+        self._index_tail(mapping, self._last_indexed_position, self.position)
+
+    def _check(self) -> None:
+        """Assert what holds of an undamaged segment while no call is under way. For tests."""
+        super()._check()
+        starts: dict[int, int] = {}
+        greatest: dict[int, int] = {}
+        end, end_offset, greatest_ms = 0, self.base_offset, NO_TIMESTAMP
+        size = self._filesystem.file_size(self.path) if self._filesystem.exists(self.path) else 0
+        if size:
+            # A map of its own: that of the segment would count as used, and not be given back when its turn comes.
+            file = self._filesystem.open(self.path, read_only=True)
+            mapping = file.map(size, writable=False)
+            file.close()
+            for position, header in headers_from(mapping, 0, self.position):
+                assert body_is_good(mapping, position, header)
+                assert header.base_offset >= end_offset
+                starts[header.base_offset] = position
+                if header.max_timestamp_ms > greatest_ms:
+                    greatest[header.base_offset] = greatest_ms = header.max_timestamp_ms
+                end, end_offset = position + header.aligned_size, header.next_offset
+            # A batch that is stored behind the end must not look damaged, nor one that is shorter than what was there.
+            assert self.keeps_tail or is_zero(mapping, end, size)
+        assert (end, end_offset) == (self.position, self.next_offset)
+        assert all(starts.get(o, end) == position for o, position in self._hints.items())
+        for relative_offset, position in self.offset_index.entries():
+            assert starts[self.base_offset + relative_offset] == position
+        for timestamp_ms, relative_offset in self.time_index.entries():
+            assert greatest[self.base_offset + relative_offset] == timestamp_ms
+        if self._index_loaded:
+            assert self.max_timestamp_ms == greatest_ms

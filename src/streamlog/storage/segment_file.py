@@ -312,3 +312,14 @@ class SegmentFile:
         if opened_now:
             self._open_segments.opened(self)
         return mapping
+
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert 0 <= self.synced_position <= self.position
+        assert self.position % 8 == 0
+        # Nothing is ever stored where no room was promised, and what is dropped stays dropped.
+        assert abs(self.limit) <= self._allocated
+        assert not self.limit or self._words is not None
+        assert self._words is None or self._mapping is not None
+        assert not (self.sealed and self.limit)
+        assert not (self._released and self._file is not None)

@@ -256,3 +256,16 @@ class IndexedSegmentFile(SegmentFile):
         self.time_index.mark_flushed()
         self._covered = covers
         self._rewrite_is_due = False
+
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        super()._check()
+        self.offset_index._check()
+        self.time_index._check()
+        assert self._covered <= self.position
+        last, latest = self.offset_index.last(), self.time_index.last()
+        assert self._last_indexed_position == (last[1] if last else 0)
+        if last is not None:
+            assert last[1] < self.position
+        if latest is not None:
+            assert latest[0] <= self.max_timestamp_ms

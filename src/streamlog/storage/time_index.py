@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from itertools import pairwise
 
 #: Bytes of one entry on disk: timestamp and relative offset, i64 each.
 ENTRY_BYTES = 16
@@ -108,6 +110,17 @@ class TimeIndex:
         self._relative_offsets = relative_offsets[:keep]
         self._flushed = keep
         return keep * ENTRY_BYTES == len(data)
+
+    def entries(self) -> Iterator[tuple[int, int]]:
+        """Return (timestamp, relative offset) of each entry, in order. For tools and tests."""
+        return zip(self._timestamps_ms, self._relative_offsets, strict=False)
+
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        assert len(self._timestamps_ms) == len(self._relative_offsets)
+        for column in (self._timestamps_ms, self._relative_offsets):
+            assert all(before < after for before, after in pairwise(column))
+        assert 0 <= self._flushed <= len(self._relative_offsets)
 
     def _pack(self, start: int) -> bytes:
         end = len(self._relative_offsets)

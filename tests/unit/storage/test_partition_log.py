@@ -553,6 +553,36 @@ def test_an_interrupted_append_is_there_or_not_and_leaves_nothing_behind(
     assert store.values() == [*expected, b"short"]
 
 
+@pytest.mark.parametrize("at", ["add_index_entry", "_index_greatest_timestamp"])
+def test_an_append_interrupted_behind_its_index_entry_is_not_indexed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    # The entry stayed, and with the next batch there were two for one place: the index was refused when it was read again.
+    # The timestamp stayed as well, and kept retention from deleting the segment.
+    store.append(b"first", timestamp_ms=1000)
+    store.append(b"second", timestamp_ms=1001)
+    segment = store.log._active
+    original = getattr(Segment, at)
+
+    def interrupted(*arguments: Any) -> None:
+        original(*arguments)
+        raise Interrupted
+
+    monkeypatch.setattr(Segment, at, interrupted)
+    with pytest.raises(Interrupted):
+        store.append(b"third", timestamp_ms=9000)
+    monkeypatch.undo()
+    check_log(store.log)
+    assert segment.largest_timestamp_ms() == 1001
+    store.append(b"third", timestamp_ms=1002)
+    check_log(store.log)
+    store.log.roll()
+    store.kill_and_open()
+    assert store.values() == [b"first", b"second", b"third"]
+    assert store.log.segments[0].largest_timestamp_ms() == 1002
+    check_log(store.log)
+
+
 @pytest.mark.parametrize("at", ["create", "add", "seal"])
 def test_an_interrupted_roll_is_finished(
     store: Store, monkeypatch: pytest.MonkeyPatch, at: str
