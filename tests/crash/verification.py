@@ -78,7 +78,9 @@ class Verification:
 
     def _check_disk_use(self, contents: Contents, *, chunks: int) -> None:
         """Nothing is left over, and a log takes no more room than its records (I19), but for *chunks* ahead of each."""
-        for name in ("", "topics"):
+        for name in (
+            ("", "topics") if not chunks else ()
+        ):  # while it is open, STATE may just be written
             for entry in Path(self._path, name).iterdir():
                 if entry.name.endswith((".tmp", "-delete")):
                     raise Broken("wrong", f"{entry} is left over")

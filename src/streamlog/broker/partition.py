@@ -239,27 +239,18 @@ class Partition:
         """
         return self.log.offset_of_max_timestamp(self.end_offset(isolation))
 
-    def first_offset_after_epoch(self, leader_epoch: int, below: int) -> int:
-        """Return the first offset below *below* whose record is of a later epoch than *leader_epoch*,
-        *below* itself when there is none (KIP-320).
+    def valid_part_of(self, offset: int, leader_epoch: int | None) -> int:
+        """Return *offset*, or how much of the way to it leads through records that somebody who got
+        there in *leader_epoch* can have read (KIP-320).
 
-        Who has read up to *below* in that epoch has not read what comes from there on: a power loss
-        took the records it saw, and others have their offsets now. *below* is at most the log end.
-        Raises as `read` does.
+        Less than *offset* means that the log was cut, by a power loss for one: what comes from there
+        on is not what it was, or not there yet. Without an epoch only the log end can tell.
         """
-        low = self.log_start_offset
-        while low < below:
-            # Epochs only grow along a log, and as a rule nothing was lost: then one look is enough.
-            batch = self.read_batches(below - 1, 1, below)[0]
-            if batch.leader_epoch <= leader_epoch:
-                break
-            below = max(batch.base_offset, low)
-            middle = self.read_batches((low + below) // 2, 1, below)[0] if low < below else batch
-            if middle.leader_epoch > leader_epoch:
-                below = max(middle.base_offset, low)
-            else:
-                low = middle.next_offset
-        return below
+        valid = min(offset, self.log_end_offset)
+        if leader_epoch is None:
+            return valid
+        end = self.log.end_offset_for_epoch(leader_epoch)
+        return valid if end is None else min(valid, end.end_offset)
 
     # ---- bounds
 

@@ -74,7 +74,7 @@ class PositionFinder:
                 start = self._reset.start_of(partition, assigned.requested_reset)
                 assigned.move_to(start, partition.leader_epoch)
                 return
-            valid = _valid_part(partition, committed)
+            valid = partition.valid_part_of(committed.offset, committed.leader_epoch)
             if valid < committed.offset:
                 self._clamp(partition, committed, valid)
                 assigned.move_to(valid, partition.leader_epoch)
@@ -93,26 +93,11 @@ class PositionFinder:
         """
         topic_partition = partition.topic_partition
         self.clamped[topic_partition] = committed.offset
+        what = "log end" if valid == partition.log_end_offset else "end of its epoch"
         _log.warning(
-            "%s: the committed offset %d is above %s %d: the log was cut; going on there",
+            "%s: the committed offset %d is above the %s %d: the log was cut; going on there",
             topic_partition,
             committed.offset,
-            "the log end"
-            if valid == partition.log_end_offset
-            else "what is left of its epoch, up to",
+            what,
             valid,
         )
-
-
-def _valid_part(partition: Partition, committed: OffsetAndMetadata) -> int:
-    """Return the committed offset, or up to where its records are still those that the group has read.
-
-    Without an epoch, which a commit of plain numbers lacks, all that can be told is the log end.
-    """
-    valid = min(committed.offset, partition.log_end_offset)
-    if committed.leader_epoch is None:
-        return valid
-    try:
-        return partition.first_offset_after_epoch(committed.leader_epoch, valid)
-    except CorruptLogError:
-        return valid  # what is damaged has been read already: that is no reason to read it again

@@ -425,7 +425,7 @@ def test_changed_configuration_holds_from_the_next_append_on(
     assert partition.log.config.max_message_bytes == 1_048_588
 
 
-def test_first_offset_after_an_epoch_is_found_in_a_log_of_many_epochs(partition: Partition) -> None:
+def test_position_is_valid_up_to_where_a_later_epoch_began(partition: Partition) -> None:
     """KIP-320, against counting."""
     epochs: list[int] = []
     for epoch in (0, 2, 3, 7):
@@ -433,10 +433,12 @@ def test_first_offset_after_an_epoch_is_found_in_a_log_of_many_epochs(partition:
         for size in (1, 3, 1, 2)[: epoch + 1]:
             append(partition, *[b"v"] * size)
             epochs += [epoch] * size
-    for below in range(len(epochs) + 1):
+    end = len(epochs)
+    for offset in range(end + 3):
+        assert partition.valid_part_of(offset, None) == min(offset, end)
         for epoch in range(9):
-            later = [offset for offset in range(below) if epochs[offset] > epoch]
-            assert partition.first_offset_after_epoch(epoch, below) == min(later, default=below)
+            later = [number for number in range(end) if epochs[number] > epoch]
+            assert partition.valid_part_of(offset, epoch) == min(offset, min(later, default=end))
     partition.delete_records(5)
-    assert partition.first_offset_after_epoch(0, 9) == 5
-    assert partition.first_offset_after_epoch(0, 3) == 3
+    assert partition.valid_part_of(9, 0) == 5
+    assert partition.valid_part_of(3, 0) == 3
