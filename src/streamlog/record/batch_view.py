@@ -200,7 +200,7 @@ class BatchView:
 def split_batches(data: bytes) -> list[BatchView]:
     """Return the batches in *data* (what a log's ``read`` returned), in offset order.
 
-    Total on any input: the good prefix is returned; CorruptRecordError is raised only when not even the first batch is good, so
+    Total on any input: the good prefix, without a gap, is returned; CorruptRecordError is raised only when not even the first batch is good, so
     that a reader first delivers what is right and meets the error on its next read. ``b""`` gives an empty list.
     """
     batches: list[BatchView] = []
@@ -212,6 +212,8 @@ def split_batches(data: bytes) -> list[BatchView]:
                 break
             expected = "a valid header" if header is None else f"a batch of {header.length} bytes"
             raise CorruptRecordError(f"batch at byte {position} of {end}: expected {expected}")
+        if batches and header.base_offset != batches[-1].next_offset:
+            break  # a batch is missing, or comes again (docs/decisions/0002)
         batches.append(BatchView(header, data[position + HEADER_SIZE : position + header.length]))
         position += aligned(header.length)
     return batches

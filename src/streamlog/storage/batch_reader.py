@@ -43,7 +43,11 @@ def read_batches(
             break
         # Like header_at(), which would be another call for each batch.
         following = read_header(mapping[position : position + HEADER_SIZE])
-        if following is None or position + following[0] > end:
+        if (
+            following is None
+            or position + following[0] > end
+            or following[4] != header[4] + header[11] + 1  # base_offset, last_offset_delta
+        ):
             break  # damage: whoever reads on from here meets it
         if upper_bound_offset is not None and following[4] >= upper_bound_offset:
             break

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from streamlog.errors import ClosedError, CorruptLogError, OffsetOutOfRangeError
+from streamlog.errors import ClosedError, CorruptLogError, OffsetOutOfRangeError, StorageError
 from streamlog.record.batch_view import BatchView
 from streamlog.storage import time_lookup
 from streamlog.storage.batch_reader import read_batches
@@ -90,7 +90,7 @@ class ReadableLog:
                 found = read_batches(segment, offset, max_bytes, bound)
                 if found is not None:
                     return found
-            except (CorruptLogError, FileNotFoundError, ValueError):
+            except (CorruptLogError, FileNotFoundError, StorageError, ValueError):
                 pass
         return self._read(
             offset,
@@ -131,7 +131,7 @@ class ReadableLog:
                     continue  # not damage: it was cut off meanwhile
                 error.topic_partition = self.topic_partition
                 raise
-            except (FileNotFoundError, ValueError, ClosedError) as error:
+            except (FileNotFoundError, StorageError, ValueError, ClosedError) as error:
                 self._check_usable()
                 if self._segments.floor(offset) is not segment:
                     continue  # deleted between finding it and reading it
@@ -140,6 +140,8 @@ class ReadableLog:
                 return found
             following = self._segments.higher(segment.base_offset)
             if following is None:
+                if offset < segment.next_offset:
+                    raise self._missing(segment, offset, segment.next_offset)
                 return nothing
             if following.base_offset > offset:
                 raise self._missing(segment, offset, following.base_offset)

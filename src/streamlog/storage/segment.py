@@ -184,8 +184,8 @@ class Segment(IndexedSegmentFile):
         """Return whole batches from the one that holds *offset* on; None when there are none.
 
         At least one batch, however large; otherwise up to *max_bytes*, softly: the end falls on an indexed batch. Batches that
-        start at or above *upper_bound_offset* are left out (None = no bound). The first batch may begin below *offset*; where
-        compaction removed *offset* it is the next one (LOG-8). Raises CorruptLogError when there is no good header there.
+        start at or above *upper_bound_offset* are left out (None = no bound). The first batch may begin below *offset*. Raises
+        CorruptLogError when there is no good header there, or not that of the batch which holds *offset*.
         """
         if not self._index_loaded:
             self.ensure_indexes()
@@ -244,10 +244,11 @@ class Segment(IndexedSegmentFile):
         )
 
     def locate(self, offset: int, mapping: Mapping, end: int) -> tuple[int, BatchHeader] | None:
-        """Return position and header of the batch that holds *offset*, or of the next one; None at the end.
+        """Return position and header of the batch that holds *offset*; None when the file ends before it.
 
         The index is never believed: what it points at must be a good header at or below *offset*, or the walk starts over at
-        the beginning of the file. Raises CorruptLogError when the walk meets a bad batch that may hold *offset*.
+        the beginning of the file. Raises CorruptLogError when the walk meets a bad batch that may hold *offset*, or a good one
+        that begins behind it.
         """
         position = self.offset_index.floor(offset - self.base_offset)
         header = header_at(mapping, position, end)
@@ -258,26 +259,33 @@ class Segment(IndexedSegmentFile):
             if header is None:
                 following = resync(mapping, position, end, self.base_offset)
                 if following is None or following[1].base_offset > offset:
-                    raise self._damage(mapping, position, end, offset)
+                    raise self._damage(position, offset)
                 position, header = following
             if header.next_offset > offset:
+                if header.base_offset > offset:
+                    # A batch that is good by itself, in the place of another one (docs/decisions/0002).
+                    raise self._damage(position, offset)
                 return position, header
             position += header.aligned_size
             header = header_at(mapping, position, end)
         return None
 
-    def _damage(self, mapping: Mapping, position: int, end: int, offset: int) -> CorruptLogError:
-        following = resync(mapping, position, end, offset)
-        next_good = (
-            following[1].base_offset if following else (self.next_offset if self.sealed else None)
-        )
+    def _damage(self, position: int, offset: int) -> CorruptLogError:
+        # In this order: what is appended in between begins at or behind this offset.
+        next_good, end = self.next_offset, self.position
+        mapping = self.mapping_for_read()
+        found = header_at(mapping, position, end)
+        following = resync(mapping, position, end, offset + 1)
+        if following is not None:
+            next_good = min(following[1].base_offset, next_good)
         return CorruptLogError(
-            f"{self.path}: byte {position}: expected the batch of offset {offset}, found no valid batch header; "
+            f"{self.path}: byte {position}: expected the batch of offset {offset}, found "
             + (
-                "nothing readable follows"
-                if next_good is None
-                else f"readable again from offset {next_good}"
-            ),
+                "no valid batch header; "
+                if found is None
+                else f"that of offset {found.base_offset}; "
+            )
+            + f"readable again from offset {next_good}",
             first_bad_offset=offset,
             next_good_offset=next_good,
             file=self.path,

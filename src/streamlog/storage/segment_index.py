@@ -188,8 +188,10 @@ class IndexedSegmentFile(SegmentFile):
 
     def _index_tail(self, mapping: Mapping, start: int, end: int) -> None:
         position = start
+        behind = self.base_offset
         while position < end:
             header = header_at(mapping, position, end)
+            resynced = header is None
             if header is None:
                 following = resync(mapping, position, end, self.base_offset)
                 if following is None:
@@ -197,10 +199,10 @@ class IndexedSegmentFile(SegmentFile):
                         self.position = position  # preallocated room that was never given back
                     break
                 position, header = following
+            if behind <= header.base_offset < self.next_offset:  # not one that comes again
                 # A lookup must not have to walk across damage.
-                self._note_batch(position, header, always_index=True)
-            else:
-                self._note_batch(position, header, always_index=False)
+                self._note_batch(position, header, always_index=resynced)
+                behind = header.next_offset
             position += header.aligned_size
         if self.sealed:
             self._index_greatest_timestamp()
@@ -217,7 +219,9 @@ class IndexedSegmentFile(SegmentFile):
         self.note_timestamp(position, header)
         gap = position - self._last_indexed_position
         if gap > (0 if always_index else self.index_interval_bytes):
-            self._index(header.base_offset, position)
+            last = self.offset_index.last()
+            if last is None or last[0] < header.base_offset - self.base_offset:
+                self._index(header.base_offset, position)
 
     def flush_indexes(self) -> None:
         """Append the index entries that are not in the files yet. Nothing is synced: indexes are derived data."""

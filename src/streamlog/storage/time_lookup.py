@@ -115,6 +115,8 @@ def _headers(segment: Segment, start: int, stop: int) -> Iterator[tuple[int, Bat
         for position, header in headers_from(mapping, located[0], end):
             if header.base_offset >= stop:
                 return
+            if not header.base_offset <= start < header.next_offset:
+                break  # one is missing, or comes again: look for the one that holds `start`
             yield position, header
             start = header.next_offset
 

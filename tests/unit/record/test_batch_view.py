@@ -239,3 +239,13 @@ def test_the_columns_are_read_once() -> None:
     view = one(stored(([b"a"], T0)))
     assert isinstance(view.columns, ColumnReader)
     assert view.columns is view.columns
+
+
+@pytest.mark.parametrize(("order", "count"), [((0, 2), 1), ((0, 1, 1, 2), 2), ((1, 0, 2), 1)])
+def test_splitting_stops_where_a_batch_is_missing_or_comes_again(
+    order: tuple[int, ...], count: int
+) -> None:
+    data = stored(([b"a"], T0), ([b"b"], T0), ([b"c"], T0))
+    size = len(data) // 3
+    batches = split_batches(b"".join(data[n * size : (n + 1) * size] for n in order))
+    assert [b.base_offset for b in batches] == [100 + n for n in order[:count]]

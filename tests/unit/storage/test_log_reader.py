@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamlog.errors import ClosedError, CorruptLogError, OffsetOutOfRangeError
+from streamlog.errors import ClosedError, CorruptLogError, DataLossError, OffsetOutOfRangeError
 from streamlog.storage.segment import Segment
 from tests.support.storage import Store, read_values
 
@@ -157,3 +157,107 @@ def test_ends_of_reads_are_remembered_and_forgotten(store: Store) -> None:
     segment._hints.clear()
     segment._hints[7] = 9 * BATCH
     assert store.log.read_batches(7, 1)[0].base_offset == 7
+
+
+# ---- batches that are good by themselves, in the wrong place (docs/decisions/0002)
+
+
+def rearrange(store: Store, *numbers: int) -> None:
+    """Let the first, closed segment hold these of its batches, in this order."""
+    path = store.segment_path(0)
+    data = store.disk.read(path)
+    pieces = [data[n * BATCH : (n + 1) * BATCH] for n in numbers]
+    store.disk.write(path, b"".join(pieces))
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+@pytest.mark.parametrize(
+    ("numbers", "missing"),
+    [
+        ([0, 1, 2, 4, 5, 6, 7, 8], [3]),
+        ([1, 2, 3, 4, 5, 6, 7, 8], [0]),
+        ([0, 1, 2, 3, 4, 5, 6, 7], [8]),
+        ([0, 1, 2, 3, 3, 4, 5, 6, 7, 8], []),
+        ([0, 1, 2, 3, 0, 4, 5, 6, 7, 8], []),
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8, 0], []),
+    ],
+)
+def test_a_batch_that_is_missing_or_comes_again_is_neither_skipped_over_nor_returned_twice(
+    store: Store, numbers: list[int], missing: list[int], indexed: bool
+) -> None:
+    values = store.fill(20)
+    store.close()
+    rearrange(store, *numbers)
+    if not indexed:
+        for suffix in (".idx", ".tix"):
+            store.disk.filesystem.unlink(store.segment_path(0, suffix))
+    try:
+        store.open()
+    except DataLossError:
+        # A closed log knows how long its closed segments were.
+        assert missing
+        store.open_directory()
+        return
+    found: dict[int, bytes | None] = {}
+    offset = 0
+    while offset < store.log.log_end_offset:
+        try:
+            batches = store.log.read_batches(offset, 1 << 20)
+        except CorruptLogError as error:
+            names = (error.topic_partition, error.first_bad_offset, error.next_good_offset)
+            if names != (store.log.topic_partition, offset, offset + 1):
+                raise
+            offset += 1
+            continue
+        assert [b.base_offset for b in batches] == list(range(offset, offset + len(batches)))
+        found |= {b.base_offset: b.values()[0] for b in batches}
+        offset = batches[-1].next_offset
+    assert found == {n: value for n, value in enumerate(values) if n not in missing}
+
+
+def test_a_batch_that_comes_again_changes_no_lookup_by_time(store: Store) -> None:
+    store.fill(3)
+    stamps = [store.clock.time_ms() + n for n in range(17)]
+    for stamp in stamps:
+        store.append(b"12345678", timestamp_ms=stamp)
+    store.close()
+    rearrange(store, 0, 1, 2, 3, 0, 4, 5, 6, 7, 8)
+    for suffix in (".idx", ".tix"):
+        store.disk.filesystem.unlink(store.segment_path(0, suffix))
+    store.open()
+    for number, stamp in enumerate(stamps[1:], 4):
+        found = store.log.offset_for_timestamp(stamp)
+        assert found is not None
+        assert found.offset == number
+
+
+def test_what_lies_behind_a_recovery_point_that_moved_is_named_and_not_waited_for(
+    store: Store,
+) -> None:
+    # A batch was put in front of the recovery point, so that the last one begins behind it.
+    store.fill(5)
+    store.close()
+    rearrange(store, 0, 1, 1, 2, 3, 4)
+    store.open()
+    assert store.log.log_end_offset == 5
+    assert [b.base_offset for b in store.log.read_batches(2, 1 << 20)] == [2, 3]
+    with pytest.raises(CorruptLogError, match="before offset 4"):
+        store.log.read_batches(4, 1 << 20)
+
+
+def test_a_segment_file_that_was_put_in_place_of_another_hides_none_of_those_behind_it(
+    store: Store,
+) -> None:
+    store.fill(30)
+    store.close()
+    first, last = store.segment_path(0), store.segment_path(18)
+    data = store.disk.read(first)
+    store.disk.write(first, store.disk.read(last))
+    store.disk.write(last, data)
+    store.open()
+    for bad, next_good in ((0, 9), (18, 27)):
+        with pytest.raises(CorruptLogError) as caught:
+            store.log.read(bad, 100)
+        assert caught.value.next_good_offset == next_good
+    assert store.log.read_batches(9, 1)[0].values() == [b"00000009"]
+    assert store.log.read_batches(27, 1)[0].values() == [b"00000027"]
