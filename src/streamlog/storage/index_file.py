@@ -5,10 +5,13 @@ offset size type  field of a block
 ====== ==== ===== =====================================================
 0      4    bytes magic ``SLX`` and the format version, 1
 4      4    u32   size of the payload in bytes
-8      4    u32   CRC-32C of bytes 12 to 15 and the payload
+8      4    u32   CRC-32C of the file's place, bytes 12 to 15 and the payload
 12     4    u32   covers: bytes of the log file that the entries up to here tell everything about
 16     n          payload: the entries, little-endian
 ====== ==== ===== =====================================================
+
+The place is what tells this index from that of another log, ``orders-0/00000000000000000000.idx``: the checksum
+vouches for it without storing it.
 
 Only the log is truth, so nothing here is ever synced: after a power loss a block may be torn or absent. Reading returns the good
 prefix and how much of the log it covers; the rest is rebuilt from the log. Without ``covers`` a file cut between two blocks would
@@ -20,7 +23,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from streamlog.record.checksum import crc32c
+from streamlog.record.checksum import crc32c, extend_crc32c
 from streamlog.runtime import FileSystem
 
 _BLOCK = struct.Struct("<4sIII")
@@ -52,6 +55,7 @@ def read_entries(filesystem: FileSystem, path: str, log_bytes: int) -> IndexCont
         return IndexContent(b"", 0, False)
     data = filesystem.read_file(path, log_bytes + _SLACK_BYTES)
     payloads: list[bytes] = []
+    place = _place_crc(path)
     position = covers = 0
     while position + _BLOCK.size <= len(data):
         magic, size, crc, block_covers = _BLOCK.unpack_from(data, position)
@@ -60,7 +64,7 @@ def read_entries(filesystem: FileSystem, path: str, log_bytes: int) -> IndexCont
         if (
             magic != _MAGIC
             or len(payload) != size
-            or crc32c(data[start - 4 : start] + payload) != crc
+            or extend_crc32c(place, data[start - 4 : start] + payload) != crc
         ):
             break
         payloads.append(payload)
@@ -75,7 +79,7 @@ def append_entries(filesystem: FileSystem, path: str, payload: bytes, covers: in
     try:
         end = file.size()
         try:
-            file.write_at(end, _block(payload, covers))
+            file.write_at(end, _block(path, payload, covers))
         except OSError:
             file.truncate(end)
             raise
@@ -85,9 +89,14 @@ def append_entries(filesystem: FileSystem, path: str, payload: bytes, covers: in
 
 def replace_entries(filesystem: FileSystem, path: str, payload: bytes, covers: int) -> None:
     """Replace the whole file with one block, atomically."""
-    filesystem.write_atomically(path, _block(payload, covers))
+    filesystem.write_atomically(path, _block(path, payload, covers))
 
 
-def _block(payload: bytes, covers: int) -> bytes:
-    covered = struct.pack("<I", covers)
-    return _BLOCK.pack(_MAGIC, len(payload), crc32c(covered + payload), covers) + payload
+def _block(path: str, payload: bytes, covers: int) -> bytes:
+    crc = extend_crc32c(_place_crc(path), struct.pack("<I", covers) + payload)
+    return _BLOCK.pack(_MAGIC, len(payload), crc, covers) + payload
+
+
+def _place_crc(path: str) -> int:
+    """Return the checksum of the file's own name and that of the directory it is in."""
+    return crc32c("/".join(path.split("/")[-2:]).encode())

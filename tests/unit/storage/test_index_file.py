@@ -88,3 +88,15 @@ def test_a_full_disk_leaves_the_file_as_it_was() -> None:
     with pytest.raises(DiskFullError):
         append(disk, bytes(200), 200)
     assert read(disk) == IndexContent(b"one", 100, True)
+
+
+def test_the_index_of_another_log_or_segment_is_not_believed(disk: Disk) -> None:
+    for name in ("a-0", "b-0"):
+        disk.filesystem.make_dir(disk.path(name))
+    path = disk.path("a-0/1.idx")
+    replace_entries(disk.filesystem, path, b"entries", 100)
+    assert read_entries(disk.filesystem, path, LOG_BYTES) == IndexContent(b"entries", 100, True)
+    for other in ("b-0/1.idx", "a-0/2.idx", "a-0/1.tix"):
+        disk.write(disk.path(other), disk.read(path))
+        found = read_entries(disk.filesystem, disk.path(other), LOG_BYTES)
+        assert found == IndexContent(b"", 0, False)
