@@ -87,7 +87,8 @@ class LogCut:
         """Delete the files of *segments*, in this order."""
         for segment in segments:
             for path in (segment.path, segment.offset_index_path, segment.time_index_path):
-                if self._filesystem.exists(path):
+                # Not a directory that took the name of an index: nobody needs it to go.
+                if self._filesystem.exists(path) and not self._filesystem.is_dir(path):
                     self._filesystem.unlink(path)
 
     def _count_records(self, path: str, start: int, end: int) -> int:

@@ -275,6 +275,7 @@ class LogRecovery:
                     expected = segments[number + 1].base_offset
                 segment.sealed = True
                 segment.next_offset = expected
+            if segment.sealed or segment.position > size:
                 self._trim(segment, size)
         return segments
 
@@ -380,7 +381,8 @@ class LogRecovery:
         return segments[: number + 1]
 
     def _trim(self, segment: Segment, size: int) -> None:
-        if size > segment.position:
+        """Give preallocated room back; or put back the zeros behind the last batch, which it is whole without."""
+        if size != segment.position:
             file = self._filesystem.open(segment.path)
             file.truncate(segment.position)
             file.close()

@@ -905,3 +905,42 @@ def test_killed_anywhere_it_ends_with_the_same_log(
             assert number > 1
             return
     pytest.fail("never got to the end")
+
+
+# ---- damage that once did more than it should
+
+
+@pytest.mark.parametrize("reboots", [True, False])
+def test_a_file_cut_in_the_zeros_behind_its_last_batch_opens_and_is_whole(
+    store: Store, reboot: Reboot, reboots: bool
+) -> None:
+    # Mapping the last batch with its padding was a ValueError, which kept the broker from opening.
+    values = [b"%05d" % number for number in range(3)]
+    for value in values:
+        store.append(value)
+    store.kill()
+    size = 3 * aligned(HEADER_SIZE + 12 + 1 + 2 + 5)
+    for cut in (size - 1, size - 4):
+        assert store.disk.filesystem.file_size(store.segment_path()) >= cut
+        store.disk.cut(store.segment_path(), cut)
+        if reboots:
+            reboot()
+        store.open()
+        assert store.values() == values
+        store.kill()
+    store.open()
+    store.append(b"after")
+    assert store.values() == [*values, b"after"]
+
+
+def test_a_directory_in_place_of_an_index_keeps_no_old_segment_from_going(store: Store) -> None:
+    values = store.fill(30)
+    store.log.advance_log_start(20)
+    store.directory.checkpoint()
+    store.close()
+    path = store.segment_path(0, ".tix")
+    store.disk.filesystem.unlink(path)
+    store.disk.filesystem.make_dir(path)
+    store.open()
+    assert store.values(20) == values[20:]
+    assert store.segment_path(0) not in [segment.path for segment in store.log.segments]
