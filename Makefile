@@ -75,6 +75,10 @@ coverage: $(DEV_STAMP) ## run the tests and show the branches that none of them 
 kills: $(DEV_STAMP) ## let N working processes die, at any moment and each in its way (N=50, KILL_ARGS="--mode groups --seed 7"); nothing promised is lost
 	$(BIN)/python tests/crash/kill_loop.py $(N) $(KILL_ARGS)
 
+.PHONY: damage
+damage: $(DEV_STAMP) ## damage every byte of a data directory, and much else (DAMAGE_ARGS="--every 10"); what is read was produced, or an error names it
+	$(BIN)/python tests/crash/damage.py $(DAMAGE_ARGS)
+
 .PHONY: powercuts
 powercuts: $(DEV_STAMP) ## cut the power of a disk under a working process N times (root only; CUT_ARGS="--flush ack")
 	$(BIN)/python tests/crash/power_cuts.py $(N) $(CUT_ARGS)

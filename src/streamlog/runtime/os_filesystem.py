@@ -49,6 +49,8 @@ class OsFileSystem(FileSystem):
                         raise
             fd = os.open(path, flags | system_calls.OPEN_FLAGS)
         except OSError as error:
+            if error.errno in (errno.EISDIR, errno.ELOOP):  # a link is not followed (O_NOFOLLOW)
+                raise StorageError(f"{path} is not a regular file", errno=error.errno) from error
             raise_translated(error, path, "open the file")
         file = OsFile(path, fd)
         mode = os.fstat(fd).st_mode
