@@ -137,6 +137,9 @@ class TrimmableLog(ReadableLog, ABC):
             for segment in later:
                 self._segments.remove(segment)
         self._retire(later)
+        if later:
+            # Before the cut counts as done: a power loss may bring the names back, to follow what is appended from now on.
+            self._filesystem.sync_dir(self.directory)
         target.sync()
         with self.lock:
             self._truncating_to_offset = -1

@@ -128,6 +128,8 @@ class LogRecovery:
             # No evidence, or only that of an empty log whose first file came later.
             remaining = self._scan(segments, 0, 0, base_offsets[0])
             self._store_again(remaining, 0)
+            if self._power_failed:
+                self._settle(remaining[-1])
             return self._result(remaining, log_start_offset)
         self._check_sealed(checkpoint, base_offsets)
         for segment, following in pairwise(segments[: first + 1]):
@@ -146,6 +148,7 @@ class LogRecovery:
             # Index files are never synced, and may be ahead of the log. One that is would be believed once the log has caught up.
             for segment in remaining[first:]:
                 segment.load_indexes()
+            self._settle(remaining[-1])
         return self._result(remaining, log_start_offset)
 
     @property
@@ -159,6 +162,7 @@ class LogRecovery:
         recovery.message = f"{active.path}: truncation at byte {active.position} finished"
         size = self._filesystem.file_size(active.path)
         self._cut.remove_behind(segments, active.position, size)
+        self._settle(active)
         mapping = self._map(active, active.position)
         header = header_at(mapping, 0, active.position) if mapping is not None else None
         if header is not None:
@@ -403,6 +407,18 @@ class LogRecovery:
                     file.write_at(start, data)
                 file.close()
             position = 0
+
+    def _settle(self, segment: Segment) -> None:
+        """Make the end of *segment*, and that nothing follows it, durable.
+
+        An earlier recovery may have cut here and been killed before that was on the disk. The next power loss would bring back what
+        it cut, behind batches that were appended since and fit.
+        """
+        if self._filesystem.exists(segment.path):
+            file = self._filesystem.open(segment.path)
+            file.sync()
+            file.close()
+        self._filesystem.sync_dir(self._directory)
 
     def _map(self, segment: Segment, size: int) -> Mapping | None:
         if size == 0:

@@ -1,0 +1,97 @@
+"""What power cuts at awkward moments did to a log, as the crash explorer found it; on a disk that can lose its power."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from streamlog.runtime import RandomSource, Runtime
+from streamlog.testing import CrashFileSystem
+from streamlog.testing.crash_images import CrashImage, kill_image, power_images
+from tests.support.storage import Disk, Store
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """A log with segments of 1 KiB on a disk that can lose its power."""
+    disk = CrashFileSystem()
+    disk.make_dir("/root")
+    disk.sync_dir("/")
+    store = Store(Disk(disk, "/root"), segment_bytes=1024, index_interval_bytes=0)
+    yield store
+    store.directory.close()
+
+
+def disk_of(store: Store) -> CrashFileSystem:
+    disk = store.disk.filesystem
+    assert isinstance(disk, CrashFileSystem)
+    return disk
+
+
+def images_of(disk: CrashFileSystem) -> list[CrashImage]:
+    return list(power_images(disk, RandomSource(1).stream("images"), subsets=16))
+
+
+def go_on_with(store: Store, disk: CrashFileSystem) -> None:
+    """Let *store* be killed and go on with *disk*, not opened yet."""
+    store.kill()
+    store.disk = Disk(disk, store.disk.root)
+    store.runtime = Runtime(clock=store.runtime.clock, filesystem=disk, random=RandomSource(1))
+
+
+def crash_after(store: Store, call: str, act: Callable[[], object]) -> CrashFileSystem:
+    """Return what a kill leaves right after the first change of the disk whose description starts with *call*."""
+    disk, left = disk_of(store), []
+
+    def look(what: str) -> None:
+        if what.startswith(call) and not left:
+            left.append(kill_image(disk).filesystem())
+
+    disk.on_step = look
+    act()
+    disk.on_step = None
+    return left[0]
+
+
+def test_segments_behind_a_truncation_do_not_come_back_to_follow_later_appends(
+    store: Store,
+) -> None:
+    """Their names were removed, but nothing said so to the disk before the truncation counted as done."""
+    old = store.fill(20)
+    store.log.sync()
+    cut = store.base_offsets()[1]
+    store.log.truncate_to(cut - 1)
+    store.append(b"new")
+    store.log.sync()
+    for image in images_of(disk_of(store)):
+        go_on_with(store, image.filesystem())
+        store.open()
+        assert store.values() == [*old[: cut - 1], b"new"], image.description
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_a_cut_that_was_interrupted_is_on_the_disk_before_it_counts_as_done(
+    store: Store, power: bool
+) -> None:
+    """A recovery cut the log and was killed before the sync; the next one found nothing to cut, and synced nothing."""
+    values = store.fill(5)
+    store.log.sync()
+    if power:
+        store.append(b"torn")
+        file = disk_of(store).open(store.segment_path())
+        file.write_at(store.log.segments[0].position - 90, b"lost")
+        file.sync()
+        go_on_with(store, images_of(disk_of(store))[0].filesystem())
+    else:
+        left = crash_after(store, "store", lambda: store.log.truncate_to(2))
+        go_on_with(store, left)
+        values = values[:2]
+    go_on_with(store, crash_after(store, f"resize {store.segment_path()}", store.open))
+    store.open()
+    assert store.values() == values
+    size = disk_of(store).file_size(store.segment_path())
+    left_sizes = {
+        image.filesystem().file_size(store.segment_path()) for image in images_of(disk_of(store))
+    }
+    assert left_sizes == {size}
