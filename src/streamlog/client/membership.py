@@ -64,6 +64,8 @@ class Membership:
         self.is_in_callback = False
         """Whether a rebalance listener is running."""
         self._callback_error: Exception | None = None
+        self._owes_assigned = False
+        """Whether something was revoked and the listener was not yet told what it got for that."""
 
     def update(self) -> None:
         """Bring the assignment up to date with the group, joining it first if need be.
@@ -107,11 +109,14 @@ class Membership:
         revoked = owned - response.assignment
         if revoked:
             self._revoke(revoked)
+            self._owes_assigned = True
             return True
         added = response.assignment - owned
         if added:
             subscription.assign_from_group(response.assignment)
-        if added or is_joining:
+        if added or is_joining or self._owes_assigned:
+            # Also when nothing was added: a listener learns by it that the rebalance is over (CON-13).
+            self._owes_assigned = False
             self._call("on_partitions_assigned", added)
         return False
 
@@ -178,6 +183,7 @@ class Membership:
     def _forget(self) -> None:
         self.member_id = self._joins_as = ""
         self.epoch = NO_EPOCH
+        self._owes_assigned = False
 
     def _call(self, method: str, partitions: Collection[TopicPartition]) -> None:
         """Run one method of the listener. What it raises is kept for the end: a half-finished step

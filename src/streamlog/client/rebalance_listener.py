@@ -18,8 +18,8 @@ class RebalanceListener:
     """
 
     def on_partitions_assigned(self, partitions: Collection[TopicPartition]) -> None:
-        """*partitions* were added, and nothing was read from them yet. Sorted; empty when the group
-        had none left to give at the first join.
+        """*partitions* were added, and nothing was read from them yet. Sorted; empty when a rebalance
+        brought none, because the group had none left to give or only took some away.
         """
 
     def on_partitions_revoked(self, partitions: Collection[TopicPartition]) -> None:

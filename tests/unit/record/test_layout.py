@@ -11,12 +11,17 @@ from hypothesis import strategies as st
 from streamlog.record.checksum import crc32c
 from streamlog.record.columns import encode_single_value
 from streamlog.record.layout import (
+    COMPRESSION_MASK,
+    CONTROL_BIT,
+    DELETE_HORIZON_BIT,
     HEADER,
     HEADER_SIZE,
+    LOG_APPEND_TIME_BIT,
     MAGIC,
     MAX_BATCH_BYTES,
     SINGLE_HEADER,
     SINGLE_PREFIX,
+    TRANSACTIONAL_BIT,
     BatchHeader,
     aligned,
     header_checksum,
@@ -75,6 +80,27 @@ def test_every_field_is_where_the_table_says() -> None:
     assert struct.unpack_from("<II", data, 36) == (7, 9)
     assert struct.unpack_from("<iqhHI", data, 44) == (-1, -1, -1, 0, 0)
     assert struct.unpack_from("<qq", data, 64) == (1_700_000_000_000, 1_700_000_000_500)
+
+
+def test_rec_9_every_field_of_kafkas_batch_has_its_place() -> None:
+    kafkas = {
+        "base_offset": "base_offset",
+        "length": "length",
+        "leader_epoch": "leader_epoch",
+        "magic": "magic",
+        "crc": "body_crc",
+        "attributes": "attributes",
+        "last_offset_delta": "last_offset_delta",
+        "base_timestamp": "first_timestamp_ms",
+        "max_timestamp": "max_timestamp_ms",
+        "producer_id": "producer_id",
+        "producer_epoch": "producer_epoch",
+        "base_sequence": "base_sequence",
+        "record_count": "record_count",
+    }
+    assert set(kafkas.values()) <= set(BatchHeader._fields)
+    bits = (LOG_APPEND_TIME_BIT, TRANSACTIONAL_BIT, CONTROL_BIT, DELETE_HORIZON_BIT)
+    assert (COMPRESSION_MASK, *bits) == (0b111, 1 << 3, 1 << 4, 1 << 5, 1 << 6)
 
 
 @pytest.mark.parametrize("position", range(HEADER_SIZE))
