@@ -241,12 +241,24 @@ class OffsetOutOfRangeError(StreamlogError, IndexError):
 
 
 class LogTruncationError(OffsetOutOfRangeError):
-    """The log was cut below the consumer's position after a leader change (REP-6), and there is no
-    reset policy. Not retriable: ``offsets`` holds the positions; ``seek`` to where you want to
-    continue.
+    """The log was cut below the consumer's position (REP-6, KIP-320), by a power loss or a change of
+    leader, and there is no reset policy. Not retriable: ``offsets`` holds the positions; ``seek`` to
+    where you want to continue.
     """
 
     code = None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        offsets: Mapping[TopicPartition, int] | None = None,
+        divergent_offsets: Mapping[TopicPartition, int] | None = None,
+    ) -> None:
+        super().__init__(message, offsets=offsets)
+        self.divergent_offsets: dict[TopicPartition, int] = dict(divergent_offsets or {})
+        """The first offset known to differ from what was there before, by partition; a partition for
+        which that is not known is in ``offsets`` alone."""
 
 
 class NoOffsetForPartitionError(StreamlogError, LookupError):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from streamlog.record import BatchView, PendingBatch
     from streamlog.runtime import Signal
     from streamlog.runtime.threads import Lock
+    from streamlog.storage.leader_epochs import EpochEndOffset
     from streamlog.storage.partition_log import PartitionLog
 
 HIGH_WATERMARK = -1
@@ -83,7 +84,7 @@ class Partition:
 
     @property
     def leader_epoch(self) -> int:
-        """Stamped on each batch; grows when recovery had to cut the log (REP-4)."""
+        """Stamped on each batch; grows when opening could not rule out that records were lost (REP-4)."""
         return self.log.leader_epoch
 
     # ---- write
@@ -218,6 +219,14 @@ class Partition:
         except (ClosedError, StorageError) as error:
             raise self._refusal_instead_of(error) from None
 
+    def end_offset_for_epoch(self, leader_epoch: int) -> EpochEndOffset | None:
+        """Return where the records of *leader_epoch* end in this log, None for an epoch it knows nothing of.
+
+        A position behind that, of somebody who read a record of that epoch last, belongs to records that were cut off since
+        (REP-4, REP-6). Source: Kafka ``Partition.lastOffsetForLeaderEpoch``, KIP-320.
+        """
+        return self.log.end_offset_for_epoch(leader_epoch)
+
     def offset_for_timestamp(
         self, timestamp_ms: int, isolation: Isolation = Isolation.READ_UNCOMMITTED
     ) -> OffsetAndTimestamp | None:
@@ -238,19 +247,6 @@ class Partition:
         there is no record (TIM-2, KIP-734).
         """
         return self.log.offset_of_max_timestamp(self.end_offset(isolation))
-
-    def valid_part_of(self, offset: int, leader_epoch: int | None) -> int:
-        """Return *offset*, or how much of the way to it leads through records that somebody who got
-        there in *leader_epoch* can have read (KIP-320).
-
-        Less than *offset* means that the log was cut, by a power loss for one: what comes from there
-        on is not what it was, or not there yet. Without an epoch only the log end can tell.
-        """
-        valid = min(offset, self.log_end_offset)
-        if leader_epoch is None:
-            return valid
-        end = self.log.end_offset_for_epoch(leader_epoch)
-        return valid if end is None else min(valid, end.end_offset)
 
     # ---- bounds
 

@@ -30,6 +30,7 @@ class AssignedPartition:
 
     __slots__ = (
         "committed_position",
+        "is_validated",
         "leader_epoch",
         "partition",
         "paused",
@@ -56,6 +57,8 @@ class AssignedPartition:
         """The offset of the next record to return; None until it is looked up (CON-5)."""
         self.committed_position: int | None = None
         """The position last committed, as far as this consumer knows: no need to do it again."""
+        self.is_validated = True
+        """Whether ``position`` is as good as it gets; if not, it is to be compared with the log's epochs (REP-6)."""
         self.requested_reset: str | None = None
         """``EARLIEST`` or ``LATEST`` when asked for by a seek; carried out at the next look (CON-6)."""
         self.leader_epoch: int | None = None
@@ -103,9 +106,12 @@ class AssignedPartition:
         self.taken_epoch = self.leader_epoch
         self.drop_buffer()
 
-    def move_to(self, position: int | None, leader_epoch: int | None = None) -> None:
-        """Continue at *position*; None has it looked up again."""
+    def move_to(
+        self, position: int | None, leader_epoch: int | None = None, *, is_validated: bool = True
+    ) -> None:
+        """Continue at *position*; None has it looked up again. Not *is_validated*: compared with the log's epochs first."""
         self.position = position
+        self.is_validated = is_validated
         self.leader_epoch = leader_epoch
         self.requested_reset = None
         self.rewind()

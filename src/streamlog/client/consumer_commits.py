@@ -96,9 +96,9 @@ class CommitCalls:
 
     @property
     def clamped_offsets(self) -> dict[TopicPartition, int]:
-        """Committed offsets below which the log had been cut when reading began.
+        """Committed offsets, or those of a `seek`, below which the log had been cut when reading began.
 
-        Reading went on where the log was cut, with a warning in the log. Empty in the normal course.
+        Reading went on where it was cut, with a warning in the log. Empty in the normal course.
         """
         return dict(self._positions.clamped)
 

@@ -40,7 +40,7 @@ class PositionCalls:
         Looked up now if no poll did so yet: committed offset, else the reset policy (CON-5). Of a
         partition that does not exist, waits *timeout_ms* (None: ``default_api_timeout_ms``) for it.
         Raises `IllegalStateError` unless assigned, `StreamlogTimeoutError`, `WakeupError`,
-        `NoOffsetForPartitionError`.
+        `NoOffsetForPartitionError`, `LogTruncationError`.
         """
         with self._guard:
             assigned = self._subscription.require(to_partition(partition))
@@ -52,14 +52,19 @@ class PositionCalls:
     def seek(self, partition: TopicPartition, offset: int | OffsetAndMetadata) -> None:
         """Go on at *offset* of an assigned partition; what was buffered of it is dropped.
 
-        Lazy: an offset outside the log is noticed by the next `poll` (CON-6). Raises
-        `IllegalStateError` unless assigned, ValueError below 0, TypeError for what is no int.
+        Lazy: an offset outside the log is noticed by the next `poll` (CON-6), and so is one that was cut
+        off and given again since, if the ``leader_epoch`` of the last record read comes with it (REP-6).
+        Raises `IllegalStateError` unless assigned, ValueError below 0, TypeError for what is no int.
         """
         with self._guard:
             assigned = self._subscription.require(to_partition(partition))
             target = offset if isinstance(offset, OffsetAndMetadata) else OffsetAndMetadata(offset)
-            assigned.move_to(target.offset, target.leader_epoch)
-            self._fetcher.look_again()
+            is_validated = target.leader_epoch is None
+            assigned.move_to(target.offset, target.leader_epoch, is_validated=is_validated)
+            if is_validated:
+                self._fetcher.look_again()
+            else:
+                self._loop.changed()
 
     def seek_to_beginning(self, *partitions: TopicPartition | Iterable[TopicPartition]) -> None:
         """Go on at the log start of *partitions*, of all assigned ones when none is given.

@@ -24,6 +24,11 @@ class OffsetReset:
         self._isolation = config.isolation_level
         self._clock = clock
 
+    @property
+    def has_policy(self) -> bool:
+        """Whether there is one other than none: then a position that is no longer there is replaced without asking."""
+        return self._policy != NONE
+
     def start_of(self, partition: Partition, where: str | None = None) -> int:
         """Return the offset that the policy, or *where* in its place, stands for now.
 

@@ -201,7 +201,7 @@ class PollLoop:
         Waits for a partition that does not exist; raises `StreamlogTimeoutError` when nobody created
         it in time, and `WakeupError`.
         """
-        if assigned.position is None or assigned.partition is None:
+        if assigned.position is None or assigned.partition is None or not assigned.is_validated:
             self._create_topics({assigned.topic_partition.topic})
             self._attach(assigned)
             self._positions.find([assigned])

@@ -410,6 +410,17 @@ def test_call_that_meets_the_log_just_closed_says_why_it_was(
         append(partition, b"a")
 
 
+def test_rep_4_it_tells_where_an_epoch_ended(broker: Broker, partition: Partition) -> None:
+    append(partition, b"a", b"b")
+    partition.log.leader_epoch = 2
+    append(partition, b"c")
+    ends = [partition.end_offset_for_epoch(epoch) for epoch in range(4)]
+    assert ends == [(0, 2), (0, 2), (2, 3), None]
+    broker.delete_topic("orders")
+    with pytest.raises(UnknownTopicOrPartitionError):
+        partition.end_offset_for_epoch(0)
+
+
 # ---- configuration
 
 
@@ -425,7 +436,7 @@ def test_changed_configuration_holds_from_the_next_append_on(
     assert partition.log.config.max_message_bytes == 1_048_588
 
 
-def test_position_is_valid_up_to_where_a_later_epoch_began(partition: Partition) -> None:
+def test_an_epoch_ends_where_a_later_one_began(partition: Partition) -> None:
     """KIP-320, against counting."""
     epochs: list[int] = []
     for epoch in (0, 2, 3, 7):
@@ -433,12 +444,9 @@ def test_position_is_valid_up_to_where_a_later_epoch_began(partition: Partition)
         for size in (1, 3, 1, 2)[: epoch + 1]:
             append(partition, *[b"v"] * size)
             epochs += [epoch] * size
-    end = len(epochs)
-    for offset in range(end + 3):
-        assert partition.valid_part_of(offset, None) == min(offset, end)
-        for epoch in range(9):
-            later = [number for number in range(end) if epochs[number] > epoch]
-            assert partition.valid_part_of(offset, epoch) == min(offset, min(later, default=end))
-    partition.delete_records(5)
-    assert partition.valid_part_of(9, 0) == 5
-    assert partition.valid_part_of(3, 0) == 3
+    for epoch in range(8):
+        later = [number for number in range(len(epochs)) if epochs[number] > epoch]
+        end = partition.end_offset_for_epoch(epoch)
+        assert end is not None
+        assert end.end_offset == min(later, default=len(epochs))
+    assert partition.end_offset_for_epoch(8) is None
