@@ -74,7 +74,8 @@ class Broker:
     * care: `sync`, `run_maintenance`, `recovery_report`, `close`
 
     Without *path* everything lives in memory and is gone after `close`; the code is the same. *clock*,
-    *filesystem* and *seed* replace time, files and chance. Configuration keys are `BrokerConfig`'s, as
+    *filesystem* and *seed* replace time, files and chance: with a `VirtualClock`, one thread and the same
+    seed, everything happens again as it did. Configuration keys are `BrokerConfig`'s, as
     keyword arguments or in the mapping *config* (``{"log.retention.ms": ...}``).
 
     Raises `InvalidConfigurationError`; `AlreadyOpenError` when another broker, here or in another

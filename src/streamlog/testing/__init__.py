@@ -1,6 +1,7 @@
 """Helpers for tests of programs that use streamlog. Nothing in the library imports this.
 
-Give them to a broker: ``Broker(clock=VirtualClock())``, ``Broker("data", filesystem=MemoryFileSystem())``.
+Give them to a broker: ``Broker(clock=VirtualClock())``, ``Broker("data", filesystem=MemoryFileSystem())``. With
+``Broker(clock=VirtualClock(), seed=7)``, used by one thread, a run can be had again exactly: chance follows from the seed.
 
 * `VirtualClock`: waiting takes no time, timers run in order, nothing depends on the machine
 * `MemoryFileSystem`: a disk in memory, as full as you like
