@@ -170,10 +170,12 @@ class Broker:
         return self._topics.create(name, partitions, replication_factor, configs)
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic with all its records, now and for good.
+        """Delete a topic with all its records and the offsets committed for it, now and for good.
 
-        Its users get `UnknownTopicOrPartitionError` from their next call; waiting ones are woken for
-        that. Raises the same when there is no such topic.
+        Who uses it next gets `UnknownTopicOrPartitionError`, unless that is enough to create it again,
+        empty: a producer's `send`, and the next `poll` of a consumer that reads it by name and has
+        ``allow_auto_create_topics``, do so while ``auto_create_topics_enable`` is on, as in Kafka.
+        Raises the same when there is no such topic.
         """
         self.check_open()
         self._topics.delete(name)

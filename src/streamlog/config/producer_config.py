@@ -29,7 +29,7 @@ from streamlog.config.unsupported import (
 )
 from streamlog.errors import InvalidConfigurationError
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("streamlog")
 _SERIALIZER = plugin("a serializer", SERDE_NAMES, "serialize")
 
 

@@ -13,7 +13,7 @@ offset size type   field            meaning
                                     record: nil, or a flat array ``[name, value, name, value, ...]`` in order
 ====== ==== ====== ================ =====================================================================
 
-By column, because a column packs 1.8 times and unpacks 1.5 times faster than rows, and because a reader that wants values alone
+By column, because a column packs 1.8 times and unpacks 1.5 times as fast as rows, and because a reader that wants values alone
 never touches the rest. Null and empty are different things everywhere: nil and a bin of length 0.
 """
 

@@ -618,3 +618,27 @@ def test_con_12_assigning_consumer_may_commit_while_nobody_is_a_member(topic: Br
 def test_repr_says_what_it_is(consumer: Consumer) -> None:
     consumer.poll()
     assert repr(consumer) == "<Consumer of group 'g', 2 partition(s)>"
+
+
+@pytest.mark.parametrize(
+    ("by_client", "by_broker", "expected"),
+    [(True, True, ["t"]), (False, True, []), (True, False, [])],
+)
+@pytest.mark.parametrize("assigns", [False, True])
+def test_rec_11_a_deleted_topic_comes_back_by_the_next_poll_where_both_sides_allow_it(
+    clock: VirtualClock, by_client: bool, by_broker: bool, expected: list[str], assigns: bool
+) -> None:
+    with Broker(clock=clock, auto_create_topics_enable=by_broker) as broker:
+        broker.create_topic("t", partitions=2)
+        consumer = Consumer(broker, group_id="g", allow_auto_create_topics=by_client)
+        if assigns:
+            consumer.assign([T0])
+        else:
+            consumer.subscribe(["t"])
+        consumer.poll()
+        broker.delete_topic("t")
+        assert broker.topics() == []
+        assert not consumer.poll()
+        assert broker.topics() == expected
+        if expected:
+            assert len(consumer.partitions_for("t")) == 1, "num_partitions, not what it had"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -114,3 +115,16 @@ def test_a_future_is_small(producer: Producer) -> None:
     future = producer.send("t", b"v")
     assert not hasattr(future, "__dict__")
     assert future.__sizeof__() <= 16 + 4 * 8
+
+
+@pytest.mark.parametrize("linger_ms", [0, 1])
+def test_a_coroutine_waits_for_a_future_in_a_thread(linger_ms: float) -> None:
+    """As the class and the README say: it is no `concurrent.futures.Future` to be wrapped."""
+
+    async def main(producer: Producer) -> list[int]:
+        futures = [producer.send("t", b"v") for _ in range(3)]
+        done = [await asyncio.to_thread(future.result) for future in futures]
+        return [metadata.offset for metadata in done]
+
+    with Broker() as broker, Producer(broker, linger_ms=linger_ms) as producer:
+        assert asyncio.run(main(producer)) == [0, 1, 2]
