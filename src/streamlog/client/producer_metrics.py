@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streamlog.record.columns import encode_single_value
+from streamlog.record.layout import HEADER_SIZE
 from streamlog.runtime import Lock
 
 if TYPE_CHECKING:
@@ -11,6 +13,10 @@ if TYPE_CHECKING:
 
     from streamlog.client.buffer_pool import BufferPool
     from streamlog.client.partition_queue import PartitionQueue
+
+
+_SINGLE_OVERHEAD_BYTES = HEADER_SIZE + len(encode_single_value(b""))
+"""What a batch of one record takes besides the value."""
 
 
 class ProducerMetrics:
@@ -51,13 +57,14 @@ class ProducerMetrics:
         """Return all metrics by name: sizes in bytes, averages 0.0 before the first batch.
 
         *queues* count what was appended, each in the thread that appends. A record that ``send``
-        appended by itself is a batch of one.
+        appended by itself is a batch of one; its size is exact to a few bytes.
         """
         records = batches = batch_bytes = 0
         for queue in queues:
             records += queue.batch_records + queue.single_count
             batches += queue.batch_count + queue.single_count
             batch_bytes += queue.batch_bytes + queue.single_bytes
+            batch_bytes += queue.single_count * _SINGLE_OVERHEAD_BYTES
         with self._lock:
             return {
                 "record_send_total": records,

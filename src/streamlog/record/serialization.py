@@ -111,7 +111,7 @@ def resolve_deserializer(spec: Any, topic: str = "", part: str = "value") -> Des
         except Exception as error:  # hostile bytes must not end a poll loop
             raise RecordDecodeError(
                 f"topic {topic!r}: cannot deserialize the {part} ({len(data)} bytes) with"
-                f" {_label(spec)}: {_summary(error)}",
+                f" {_label(spec, 'deserializer')}: {_summary(error)}",
                 origin=part,
             ) from error
 
@@ -169,9 +169,9 @@ def _expected(method: str) -> str:
     return f"None, one of {names}, a callable, or an object with {method}()"
 
 
-def _label(spec: Any) -> str:
+def _label(spec: Any, kind: str = "serializer") -> str:
     if isinstance(spec, str):
-        return f"serializer {spec!r}"
+        return f"{kind} {spec!r}"
     return str(getattr(spec, "__qualname__", type(spec).__qualname__))
 
 

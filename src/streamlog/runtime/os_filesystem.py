@@ -79,8 +79,8 @@ class OsFileSystem(FileSystem):
             return
         except FileNotFoundError:
             parent = os.path.dirname(path)
-            if parent in ("", path):
-                raise
+            if parent in ("", path) or os.path.isdir(parent):
+                raise  # such as /proc, where nothing can be made
             self.make_dir(parent)
             self.make_dir(path)
             return

@@ -11,6 +11,7 @@ from streamlog.broker.broker import Broker
 from streamlog.client.buffer_pool import BufferPool
 from streamlog.client.producer import Producer
 from streamlog.client.producer_metrics import ProducerMetrics
+from streamlog.record import build_single_value_batch
 from streamlog.runtime import VirtualClock
 
 
@@ -37,18 +38,31 @@ def test_batches_and_single_records_add_up(clock: VirtualClock) -> None:
         queue(single_count=2, single_bytes=200),
     ]
     found = metrics.as_dict(BufferPool(50, clock), queues)
+    overhead = build_single_value_batch(b"", 0).size_bytes
     assert found == {
         "record_send_total": 12,
         "record_error_total": 3,
         "record_retry_total": 2,
         "request_total": 4,
         "records_per_request_avg": 3.0,
-        "batch_size_avg": 300.0,
+        "batch_size_avg": (1000 + 200 + 2 * overhead) / 4,
         "batch_split_total": 1,
         "buffer_available_bytes": 50,
         "buffer_total_bytes": 50,
         "waiting_threads": 0,
     }
+
+
+def test_the_average_size_is_that_of_the_batches_that_were_stored(broker: Broker) -> None:
+    producer = Producer(broker)
+    for size in (10, 200, 3000):
+        producer.send("t", bytes(size))
+    producer.send("t", bytes(50), key=b"key")
+    producer.send_many("t", [bytes(100)] * 10)
+    batches = broker.partition("t", 0).read_batches(0, 1 << 20, sys.maxsize)
+    assert len(batches) == producer.metrics()["request_total"]
+    stored = sum(batch.size_bytes for batch in batches) / len(batches)
+    assert producer.metrics()["batch_size_avg"] == pytest.approx(stored, abs=8)
 
 
 @pytest.mark.parametrize("with_key", [False, True])

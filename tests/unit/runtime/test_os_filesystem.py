@@ -60,6 +60,12 @@ def test_make_dir_without_a_name_is_refused() -> None:
         filesystem.make_dir("")
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc")
+def test_make_dir_where_no_directory_can_be_made_raises_what_the_system_says() -> None:
+    with pytest.raises(FileNotFoundError, match="/proc/x"):
+        filesystem.make_dir("/proc/x/y")
+
+
 def test_make_dir_on_a_file_system_without_modes_is_good_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
