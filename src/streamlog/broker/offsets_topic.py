@@ -42,7 +42,6 @@ from streamlog.broker.group_records import (
 )
 from streamlog.broker.partition import Partition
 from streamlog.errors import (
-    CorruptLogError,
     CorruptRecordError,
     RecordDecodeError,
     UnsupportedFormatError,
@@ -133,13 +132,8 @@ def read_records(partition: Partition) -> Iterator[StoredRecord]:
                 yield from _decode_batch(batch, offset)
                 offset = batch.next_offset
         except (CorruptRecordError, RecordDecodeError, ValueError) as error:
-            raise CorruptLogError(
-                f"{partition.topic_partition} at offset {offset}: not a record of a group: {error}",
-                topic_partition=partition.topic_partition,
-                first_bad_offset=offset,
-                next_good_offset=None,
-                file="",
-                position=0,
+            raise partition.damage_at(
+                offset, f"offset {offset}: not a record of a group: {error}"
             ) from error
 
 

@@ -17,7 +17,7 @@ from streamlog.structs import Durability, Isolation, OffsetAndTimestamp, TopicPa
 if TYPE_CHECKING:
     from streamlog.broker.append_gate import AppendGate
     from streamlog.config import TopicConfig
-    from streamlog.errors import StreamlogError
+    from streamlog.errors import CorruptLogError, StreamlogError
     from streamlog.record import BatchView, PendingBatch
     from streamlog.runtime import Signal
     from streamlog.runtime.threads import Lock
@@ -226,6 +226,14 @@ class Partition:
         (REP-4, REP-6). Source: Kafka ``Partition.lastOffsetForLeaderEpoch``, KIP-320.
         """
         return self.log.end_offset_for_epoch(leader_epoch)
+
+    def damage_at(self, offset: int, reason: str) -> CorruptLogError:
+        """Return the error to raise for the batch of *offset*, whose content its reader found to be wrong:
+        with the file, the place in it, and the offset from which the log can be read again.
+
+        Raises as `read` does when the place cannot be read any more.
+        """
+        return self.log.damage_at(offset, reason)
 
     def offset_for_timestamp(
         self, timestamp_ms: int, isolation: Isolation = Isolation.READ_UNCOMMITTED

@@ -10,13 +10,11 @@ from streamlog.client.assigned_partition import AssignedPartition
 from streamlog.client.min_bytes_gate import NEVER, MinBytesGate
 from streamlog.client.record_slice import Part, RecordSlice, as_slice, split_part
 from streamlog.errors import (
-    CorruptLogError,
     CorruptRecordError,
     OffsetOutOfRangeError,
     StreamlogError,
     UnknownTopicOrPartitionError,
 )
-from streamlog.record import BatchView
 from streamlog.record.layout import CONTROL_BIT
 from streamlog.record.serialization import Deserializer, resolve_deserializer
 from streamlog.structs import Isolation, TopicPartition
@@ -247,7 +245,10 @@ class Fetcher:
                 try:
                     view.check()
                 except CorruptRecordError as error:
-                    raise _damaged(assigned, error, view) from error
+                    partition = assigned.partition
+                    assert partition is not None, "whose batches these are"
+                    # As what it is here: damage on the disk, which reading again does not cure.
+                    raise partition.damage_at(view.base_offset, str(error)) from error
             if view.base_offset >= assigned.taken:
                 return view
             # A read begins at the start of the batch that holds the position (LOG-7).
@@ -316,17 +317,3 @@ class Fetcher:
                 parts.append(decoded)
             raise error
         return decoded
-
-
-def _damaged(
-    assigned: AssignedPartition, error: CorruptRecordError, view: BatchView
-) -> CorruptLogError:
-    """Return *error* as what it is here: damage on the disk, which reading again does not cure."""
-    return CorruptLogError(
-        f"{assigned.topic_partition}: {error}; seek to offset {view.next_offset} to go on without it",
-        topic_partition=assigned.topic_partition,
-        first_bad_offset=view.base_offset,
-        next_good_offset=view.next_offset,
-        file="",
-        position=0,
-    )

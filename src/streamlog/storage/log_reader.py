@@ -164,6 +164,29 @@ class ReadableLog:
         self._check_usable()
         return time_lookup.greatest(self, self._bound(upper_bound_offset))
 
+    def damage_at(self, offset: int, reason: str) -> CorruptLogError:
+        """Return the error to raise for the batch of *offset*, whose content a reader found to be wrong: *reason*.
+
+        It says in which file and where that batch is, and from which offset on the log can be read again. Raises as :meth:`read` does
+        when the place cannot be read any more. Cost: reading on to the next good batch. Threads: any.
+        """
+        while True:
+            segment = self._segments.floor(offset)
+            if segment is None or not self._log_start_offset <= offset < self._next_offset:
+                raise self._out_of_range(offset)
+            try:
+                error = segment.damage_at(offset, reason)
+            except CorruptLogError as damage:
+                error = damage
+            except (FileNotFoundError, ValueError, ClosedError) as failure:
+                self._check_usable()
+                if self._segments.floor(offset) is not segment:
+                    continue  # deleted between finding it and reading it
+                raise self._unreadable(segment, offset, failure) from failure
+            error.args = (f"{self.topic_partition}: {error}",)
+            error.topic_partition = self.topic_partition
+            return error
+
     def end_offset_for_epoch(self, leader_epoch: int) -> EpochEndOffset | None:
         """Return where the records of *leader_epoch* end: a reader that was behind that has read what is not in this log (REP-4).
 

@@ -17,7 +17,14 @@ from streamlog.record.layout import (
 )
 from streamlog.record.pending_batch import PendingBatch
 from streamlog.runtime import FileSystem, Mapping, TokenLock
-from streamlog.storage.batch_scan import body_is_good, header_at, headers_from, is_zero, resync
+from streamlog.storage.batch_scan import (
+    body_is_good,
+    find_next_batch,
+    header_at,
+    headers_from,
+    is_zero,
+    resync,
+)
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.segment_file import MAX_CHUNK_BYTES
 from streamlog.storage.segment_index import IndexedSegmentFile
@@ -269,6 +276,33 @@ class Segment(IndexedSegmentFile):
             position += header.aligned_size
             header = header_at(mapping, position, end)
         return None
+
+    def damage_at(self, offset: int, reason: str) -> CorruptLogError:
+        """Return the error to raise for the batch of *offset*, of which a reader found that its content is wrong: *reason*.
+
+        It says where the batch is and from which offset on the log can be read again: the next wholly good batch, or the end of this
+        segment. Raises as :meth:`read` does when that place cannot be read any more.
+        """
+        self.ensure_indexes()
+        # In this order: what is appended in between begins at or behind this offset.
+        next_good, end = self.next_offset, self.position
+        mapping = self.mapping_for_read()
+        located = self.locate(offset, mapping, end)
+        position, first_bad = end, offset
+        if located is not None:
+            position, header = located
+            first_bad = header.base_offset
+            behind = position + header.aligned_size
+            following = find_next_batch(mapping, behind, end, header.next_offset)
+            if following is not None:
+                next_good = min(following[1].base_offset, next_good)
+        return CorruptLogError(
+            f"{self.path}: byte {position}: {reason}; readable again from offset {next_good}",
+            first_bad_offset=first_bad,
+            next_good_offset=next_good,
+            file=self.path,
+            position=position,
+        )
 
     def _damage(self, position: int, offset: int) -> CorruptLogError:
         # In this order: what is appended in between begins at or behind this offset.

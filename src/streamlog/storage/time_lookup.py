@@ -130,12 +130,6 @@ def _stamps(
     try:
         batch.check()
     except CorruptRecordError as error:
-        raise CorruptLogError(
-            f"{segment.path}: byte {position}: {error}",
-            first_bad_offset=batch.base_offset,
-            next_good_offset=batch.next_offset,
-            file=segment.path,
-            position=position,
-        ) from error
+        raise segment.damage_at(batch.base_offset, str(error)) from error
     pairs = zip(batch.offsets(), batch.timestamps_ms(), strict=True)
     return [(offset, stamp) for offset, stamp in pairs if start <= offset < stop]

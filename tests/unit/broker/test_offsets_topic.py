@@ -150,7 +150,11 @@ def test_record_that_is_no_group_record_is_damage_named_by_partition_and_offset(
     partition = offsets_partition(broker)
     append(partition, encode_record(COMMIT))
     append(partition, (b"not ours", b""))
-    with pytest.raises(CorruptLogError, match=r"__consumer_offsets-0 at offset 1") as caught:
+    append(partition, encode_record(COMMIT))
+    with pytest.raises(CorruptLogError, match=r"__consumer_offsets-0: .*offset 1: not a") as caught:
         list(read_records(partition))
+    segment = partition.log.segments[0]
     assert caught.value.first_bad_offset == 1
+    assert caught.value.next_good_offset == 2
+    assert (caught.value.file, caught.value.position) == (segment.path, segment.position_of(1)[0])
     assert caught.value.topic_partition == (OFFSETS_TOPIC, 0)

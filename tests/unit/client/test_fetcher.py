@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -327,6 +328,12 @@ def test_damaged_batch_is_raised_after_what_precedes_it_and_the_rest_stays_reada
             assert caught.value.topic_partition == T0
             assert caught.value.first_bad_offset == 2
             assert caught.value.next_good_offset == 4
+            assert caught.value.file == f"{data_dir}/topics/t-0/{0:020d}.log"
+            content = Path(caught.value.file).read_bytes()
+            position = caught.value.position
+            assert position < content.index(b"0@2") < content.index(b"0@4") - 8
+            assert content[position + 8 : position + 11] == b"SLB"
+            assert content.index(b"SLB", position + 11) > content.index(b"0@2")
             assert consumer.position(T0) == 2
         consumer.seek(T0, 4)
         assert consumer.poll().values() == [b"0@4", b"0@5"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streamlog.errors import ClosedError, CorruptLogError, DataLossError, OffsetOutOfRangeError
+from streamlog.record.layout import HEADER_SIZE
 from streamlog.storage.segment import Segment
 from tests.support.storage import Store, read_values
 
@@ -261,3 +262,66 @@ def test_a_segment_file_that_was_put_in_place_of_another_hides_none_of_those_beh
         assert caught.value.next_good_offset == next_good
     assert store.log.read_batches(9, 1)[0].values() == [b"00000009"]
     assert store.log.read_batches(27, 1)[0].values() == [b"00000027"]
+
+
+# ---- damage that a reader found
+
+
+def test_wrong_content_is_named_with_its_place_and_where_reading_goes_on(store: Store) -> None:
+    store.fill(30)
+    damaged = store.log.damage_at(12, "checksum")
+    assert (damaged.first_bad_offset, damaged.next_good_offset) == (12, 13)
+    assert (damaged.file, damaged.position) == (store.segment_path(9), 3 * BATCH)
+    assert damaged.topic_partition == ("t", 0)
+    assert str(damaged) == (
+        f"t-0: {damaged.file}: byte {damaged.position}: checksum; readable again from offset 13"
+    )
+
+
+def test_wrong_content_names_the_batch_it_is_in(store: Store) -> None:
+    store.fill(2)
+    store.append(b"a", b"b", b"c")
+    store.fill(2)
+    damaged = store.log.damage_at(4, "checksum")
+    assert (damaged.first_bad_offset, damaged.next_good_offset) == (2, 5)
+    assert damaged.position == 2 * BATCH
+
+
+def test_reading_goes_on_behind_all_damage(store: Store) -> None:
+    store.fill(30)
+    store.close()
+    for number in (3, 4):
+        store.disk.flip(store.segment_path(9), number * BATCH + HEADER_SIZE + 16)
+    for number in (7, 8):
+        store.disk.flip(store.segment_path(18), number * BATCH + HEADER_SIZE + 16)
+    for number in (1, 2):
+        store.disk.flip(store.segment_path(27), number * BATCH + HEADER_SIZE + 16)
+    store.open()
+    found = [store.log.damage_at(offset, "checksum") for offset in (12, 25, 28)]
+    assert [error.next_good_offset for error in found] == [14, 27, 30]
+    store.append(b"new")
+    assert [batch.base_offset for batch in store.log.read_batches(30, 100)] == [30]
+
+
+def test_damage_of_what_is_not_there_cannot_be_named(store: Store) -> None:
+    store.fill(3)
+    for offset in (-1, 3):
+        with pytest.raises(OffsetOutOfRangeError):
+            store.log.damage_at(offset, "checksum")
+    store.log.discard(ClosedError("the topic was deleted"))
+    with pytest.raises(ClosedError, match="was deleted"):
+        store.log.damage_at(1, "checksum")
+
+
+def test_a_place_whose_header_or_file_went_bad_as_well_is_named_by_that(store: Store) -> None:
+    store.fill(30)
+    store.close()
+    store.disk.flip(store.segment_path(9), 3 * BATCH + 20)
+    store.open()
+    found = store.log.damage_at(12, "checksum")
+    assert "no valid batch header" in str(found)
+    assert found.topic_partition == ("t", 0)
+    store.disk.filesystem.unlink(store.segment_path(0))
+    with pytest.raises(CorruptLogError, match="t-0") as caught:
+        store.log.damage_at(3, "checksum")
+    assert caught.value.file == store.segment_path(0)
