@@ -13,6 +13,7 @@ from streamlog import (
     ClosedError,
     Consumer,
     Durability,
+    IllegalStateError,
     InvalidConfigurationError,
     InvalidPartitionsError,
     Producer,
@@ -361,3 +362,37 @@ def test_configuration_keys_to_remove_are_a_list_and_configs_a_mapping() -> None
             InvalidPartitionsError, match="more partitions than the 1 it has, found 1"
         ):
             broker.create_partitions("t", 1)
+
+
+def test_a_topic_is_told_from_a_record_by_calls_that_take_no_record() -> None:
+    record: Any = ProducerRecord("t")
+    with Broker() as broker, Producer(broker) as producer:
+        for call in (producer.writer, lambda topic: producer.send_many(topic, [b"v"])):
+            with pytest.raises(TypeError, match="topic: expected a str, found ProducerRecord"):
+                call(record)
+        number: Any = 5
+        with pytest.raises(TypeError, match="topic: expected a str or a ProducerRecord, found int"):
+            producer.send(number, b"v")
+
+
+def test_a_seek_before_the_first_poll_of_a_subscriber_says_what_to_do() -> None:
+    """In Kafka as well the group assigns nothing before `poll`."""
+    with Broker(clock=VirtualClock()) as broker:
+        broker.create_topic("t")
+        with Consumer(broker, "t", group_id="g") as consumer:
+            with pytest.raises(
+                IllegalStateError, match=r"t-0 is not .*inside poll\(\): call it first"
+            ):
+                consumer.seek(TopicPartition("t", 0), 0)
+            consumer.poll()
+            consumer.seek(TopicPartition("t", 0), 0)
+            with pytest.raises(
+                IllegalStateError, match=r"t-7 is not assigned .* assigned are: t-0$"
+            ):
+                consumer.seek(TopicPartition("t", 7), 0)
+            with pytest.raises(IllegalStateError, match="either topics or pattern.*, found both"):
+                consumer.subscribe("t", pattern="t")
+            with pytest.raises(
+                IllegalStateError, match="either topics or pattern.*, found neither"
+            ):
+                consumer.subscribe()

@@ -72,7 +72,7 @@ def check_partition(topic: str, partition: Any) -> None:
         raise ValueError(f"topic {topic!r}: partition: expected 0 or greater, found {partition}")
 
 
-def check_topic(topic: Any) -> None:
-    """Raise TypeError unless *topic* is a str."""
+def check_topic(topic: Any, expected: str = "a str") -> None:
+    """Raise TypeError unless *topic* is a str; *expected* says what else the caller takes."""
     if not isinstance(topic, str):
-        raise TypeError(f"topic: expected a str or a ProducerRecord, found {type(topic).__name__}")
+        raise TypeError(f"topic: expected {expected}, found {type(topic).__name__}")

@@ -109,7 +109,7 @@ class RecordPath:
             record = topic
             topic, value, key = record.topic, record.value, record.key
             headers, partition, timestamp_ms = record.headers, record.partition, record.timestamp_ms
-        check_topic(topic)
+        check_topic(topic, "a str or a ProducerRecord")
         if partition is not None:
             check_partition(topic, partition)
         if timestamp_ms is not None:

@@ -83,9 +83,13 @@ class SubscriptionState:
         """Return an assigned partition; raise `IllegalStateError` when it is not (CON-6)."""
         assigned = self.assigned.get(topic_partition)
         if assigned is None:
+            hint = ""
+            if self.is_by_group and not self.assigned:
+                hint = ". The group assigns partitions inside poll(): call it first, or do this in"
+                hint += " on_partitions_assigned of a listener"
             raise IllegalStateError(
                 f"{_name(topic_partition)} is not assigned to this consumer; assigned are: "
-                f"{', '.join(map(str, sorted(self.assigned))) or 'none'}"
+                f"{', '.join(map(str, sorted(self.assigned))) or 'none'}{hint}"
             )
         return assigned
 
@@ -133,9 +137,8 @@ def subscription_request(
     name or a pattern that does not compile, TypeError for anything that is no text.
     """
     if (topics is None) == (pattern is None):
-        raise IllegalStateError(
-            "subscribe: expected either topics or pattern=..., found both or none"
-        )
+        found = "neither" if topics is None else "both"
+        raise IllegalStateError(f"subscribe: expected either topics or pattern=..., found {found}")
     if pattern is not None:
         try:
             compiled = re.compile(pattern)

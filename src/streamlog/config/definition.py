@@ -145,8 +145,16 @@ class Config:
                 f"{cls.__name__}: {given_name} is a Kafka key that streamlog does not support: {reason}"
             )
         nearest = difflib.get_close_matches(name, [*known, *cls.aliases], n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise InvalidConfigurationError(f"{cls.__name__}: unknown key {given_name}{hint}")
+        elsewhere = {
+            other.__name__
+            for other in Config.__subclasses__()
+            if any(field.name == name for field in attrs.fields(other))
+        }
+        place = f", which is one of {' and '.join(sorted(elsewhere))}" if elsewhere else ""
+        hint = ""
+        if nearest and (not elsewhere or nearest[0].endswith(name)):
+            hint = f"; did you mean {nearest[0]}?"
+        raise InvalidConfigurationError(f"{cls.__name__}: unknown key {given_name}{place}{hint}")
 
 
 def _reason(name: str, unsupported: Mapping[str, str]) -> str | None:

@@ -44,6 +44,32 @@ def test_a_key_like_no_other_gets_no_suggestion() -> None:
         ProducerConfig.from_options(xyzzy=1)
 
 
+@pytest.mark.parametrize(
+    ("config", "key", "expected"),
+    [
+        (ProducerConfig, "retention_ms", "retention_ms, which is one of TopicConfig"),
+        (ConsumerConfig, "linger.ms", "linger.ms, which is one of ProducerConfig"),
+        (
+            TopicConfig,
+            "interceptors",
+            "interceptors, which is one of ConsumerConfig and ProducerConfig",
+        ),
+        (
+            BrokerConfig,
+            "segment_bytes",
+            r"segment_bytes, which is one of TopicConfig; did you mean log_segment_bytes\?",
+        ),
+    ],
+)
+def test_a_key_that_belongs_elsewhere_is_told_where(
+    config: type[Config], key: str, expected: str
+) -> None:
+    with pytest.raises(
+        InvalidConfigurationError, match=f"^{config.__name__}: unknown key {expected}$"
+    ):
+        config.from_options({key: 1})
+
+
 def test_a_key_that_is_not_text_is_refused() -> None:
     with pytest.raises(InvalidConfigurationError, match=r"keys are str, found 5 \(int\)"):
         ProducerConfig.from_options({5: 1})  # type: ignore[dict-item]
