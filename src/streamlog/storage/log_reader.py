@@ -27,6 +27,7 @@ class ReadableLog:
     directory: str
     _active: Segment
     _epochs: LeaderEpochs
+    _segments: LogSegments
     _next_offset: int
     _log_start_offset: int
     _closed: Exception | None
@@ -34,7 +35,6 @@ class ReadableLog:
     def __init__(self, directory: str, topic_partition: TopicPartition) -> None:
         self.topic_partition = topic_partition
         self.directory = directory
-        self._segments = LogSegments()
         self._closed = None
 
     @property

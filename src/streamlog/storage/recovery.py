@@ -174,6 +174,8 @@ class LogRecovery:
     def _list_segments(self) -> list[int]:
         """Delete what a crash left half-deleted or half-written, and return the base offsets of the segments, in order."""
         names = self._filesystem.list_dir(self._directory)
+        if not names:
+            return []
         base_offsets = sorted(base for name in names if (base := base_offset_of(name)) is not None)
         stems = {f"{base:020d}" for base in base_offsets}
         for name in names:

@@ -72,6 +72,18 @@ def test_everything_is_there_after_closing_and_after_a_kill(store: Store, how: s
     check_log(store.log)
 
 
+def test_trap_13_no_record_is_dropped_for_its_producer_being_known(store: Store) -> None:
+    batches = [store.batch(b"same") for _ in range(3)]
+    for sequence, batch in enumerate(batches):
+        batch.producer_id, batch.producer_epoch, batch.base_sequence = 7, 0, sequence
+    offsets = [store.log.append(batch) for batch in batches]
+    assert offsets == [0, 1, 2]
+    store.reopen()
+    assert store.values() == [b"same"] * 3
+    found = [(b.producer_id, b.base_sequence) for b in store.log.read_batches(0, 1 << 20)]
+    assert found == [(7, 0), (7, 1), (7, 2)]
+
+
 def test_log_7_reading_outside_the_log_is_out_of_range(store: Store) -> None:
     store.fill(20)
     store.log.advance_log_start(5)
