@@ -63,40 +63,6 @@ def failing(topic: Broker, monkeypatch: pytest.MonkeyPatch) -> Failing:
     return Failing(topic, monkeypatch)
 
 
-def test_con_9_commit_stores_the_next_offset_with_the_leader_epoch(consumer: Consumer) -> None:
-    consumer.commit()
-    assert consumer.committed([T0, T1]) == {
-        T0: OffsetAndMetadata(3, "", 0),
-        T1: OffsetAndMetadata(0, "", 0),
-    }
-
-
-def test_con_15_committed_is_none_when_nothing_was(consumer: Consumer) -> None:
-    assert consumer.committed(T0) is None
-    assert consumer.committed([T0, TopicPartition("nope", 7)]) == {
-        T0: None,
-        TopicPartition("nope", 7): None,
-    }
-
-
-def test_given_offsets_are_committed_as_they_are(consumer: Consumer) -> None:
-    consumer.commit({T0: 1, T1: OffsetAndMetadata(0, "note")})
-    assert consumer.committed(T0) == OffsetAndMetadata(1)
-    assert consumer.committed(T1) == OffsetAndMetadata(0, "note")
-    assert consumer.position(T0) == 3, "a commit moves no position"
-    consumer.commit({})
-    assert consumer.committed(T0) == OffsetAndMetadata(1)
-
-
-def test_committed_offset_is_where_the_next_consumer_begins(
-    topic: Broker, consumer: Consumer
-) -> None:
-    consumer.commit({T0: 2})
-    consumer.close()
-    with Consumer(topic, "t", group_id="g") as other:
-        assert other.poll().values() == [b"0@2"]
-
-
 def test_con_9_too_long_metadata_commits_nothing(consumer: Consumer) -> None:
     with pytest.raises(OffsetMetadataTooLargeError):
         consumer.commit({T0: 1, T1: OffsetAndMetadata(1, "x" * 4097)})
