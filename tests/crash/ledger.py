@@ -23,6 +23,7 @@ class Broken(AssertionError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(f"{kind}: {message}")
         self.kind = kind
+        self.message = message
 
 
 @attrs.define

@@ -119,7 +119,7 @@ def _in_child(target: Callable[[], Contents]) -> Contents:
         try:
             result: Contents | tuple[str, str] = target()
         except Broken as error:
-            result = error.kind, str(error)
+            result = error.kind, error.message
         except (StreamlogError, OSError) as error:
             result = "unopenable", f"{type(error).__name__}: {error}"
         report.raw(pickle.dumps(result))

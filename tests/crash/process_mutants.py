@@ -1,0 +1,320 @@
+"""Broken streamlogs, by name, that only a dying process, a forked one, a lost disk or a second run can tell from a good one.
+
+``python tests/crash/process_mutants.py [NAME ...]`` lets the tests that have to catch them try, and prints who caught what.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sortedcontainers import SortedKeyList
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:  # run as a script
+    sys.path.insert(0, str(ROOT))
+
+from streamlog.broker import group_coordinator  # noqa: E402
+from streamlog.broker.group_records import GroupEpoch  # noqa: E402
+from streamlog.broker.partition import Partition  # noqa: E402
+from streamlog.client import positions  # noqa: E402
+from streamlog.runtime import Lock, RandomSource, os_directory_lock, system_calls  # noqa: E402
+from streamlog.runtime.os_directory_lock import OsDirectoryLock  # noqa: E402
+from streamlog.runtime.timer_queue import TimerQueue  # noqa: E402
+from streamlog.storage.group_commit import GroupCommit  # noqa: E402
+from streamlog.storage.leader_epochs import LeaderEpochs  # noqa: E402
+from streamlog.storage.recovery import LogRecovery  # noqa: E402
+from streamlog.structs import OffsetAndMetadata  # noqa: E402
+
+
+class Mutant(NamedTuple):
+    """One broken build."""
+
+    why: str
+    #: What has to catch it: a script with its arguments, or a test.
+    catcher: str
+    patch: Callable[[], AbstractContextManager[None]]
+
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(name: str, catcher: str) -> Callable[[Callable[[], Iterator[None]]], None]:
+    """Register a generator that patches, yields, and leaves nothing patched; its docstring says why that is wrong."""
+
+    def register(function: Callable[[], Iterator[None]]) -> None:
+        MUTANTS[name] = Mutant(function.__doc__ or "", catcher, contextmanager(function))
+
+    return register
+
+
+@contextmanager
+def patched(owner: Any, name: str, replacement: Any) -> Iterator[None]:
+    """Replace an attribute while the context is open."""
+    original = owner.__dict__[name]
+    setattr(owner, name, replacement)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+# ---- what an acknowledgement means
+
+
+@mutant(
+    "ack before append",
+    "tests/crash/kill_loop.py 20 --seed 1 --mode direct --death exit --threads 1",
+)
+def ack_before_append() -> Iterator[None]:
+    """A record is acknowledged when it is about to be stored: it is the one behind it that stores it."""
+    append, append_value = Partition.append, Partition.append_value
+    late: dict[int, list[Callable[[], object]]] = {}
+
+    def lag(self: Partition, store: Callable[[], int], records: int) -> int:
+        waiting = late.setdefault(id(self), [])
+        while waiting:
+            waiting.pop(0)()
+        waiting.append(store)
+        return self.log.log_end_offset
+
+    def late_append(self: Partition, batch: Any) -> int:
+        if self.topic.startswith("__"):
+            return append(self, batch)
+        return lag(self, lambda: append(self, batch), batch.record_count)
+
+    def late_append_value(self: Partition, value: bytes, timestamp_ms: int) -> int:
+        return lag(self, lambda: append_value(self, value, timestamp_ms), 1)
+
+    with patched(Partition, "append", late_append):
+        with patched(Partition, "append_value", late_append_value):
+            yield
+
+
+@mutant("ack before sync", "tests/crash/power_cuts.py 40 --seed 1 --mode direct --flush ack")
+def ack_before_sync() -> Iterator[None]:
+    """flush_messages=1 promises the disk."""
+
+    def wait_for(self: GroupCommit, end_offset: int) -> None:
+        self.durable_end_offset = max(self.durable_end_offset, end_offset)
+
+    with patched(GroupCommit, "wait_for", wait_for):
+        yield
+
+
+@mutant(
+    "followers of a group commit do not wait",
+    "tests/crash/power_cuts.py 40 --seed 1 --mode direct --flush ack --threads 8",
+)
+def followers_do_not_wait() -> Iterator[None]:
+    """Who comes while a sync is under way is not covered by it: its pages may have been written before."""
+    wait_for = GroupCommit.wait_for
+
+    def impatient(self: GroupCommit, end_offset: int) -> None:
+        if not self._is_taken:
+            wait_for(self, end_offset)
+
+    with patched(GroupCommit, "wait_for", impatient):
+        yield
+
+
+# ---- one owner
+
+
+@mutant("lockf instead of flock", "-m pytest tests/unit/runtime/test_os_directory_lock.py")
+def lockf() -> Iterator[None]:
+    """Closing any other descriptor of the file drops the lock, and the same process is let in twice (F25)."""
+
+    def lock_exclusively(fd: int) -> bool:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    with patched(system_calls, "lock_exclusively", lock_exclusively):
+        yield
+
+
+@mutant("a forked child unlocks", "-m pytest tests/unit/runtime/test_os_directory_lock.py")
+def unlocked_by_child() -> Iterator[None]:
+    """LOCK_UN in the child takes the lock from the parent, which goes on writing (F25)."""
+    abandon = OsDirectoryLock.abandon
+
+    def unlocking(self: OsDirectoryLock) -> None:
+        if self._fd >= 0:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        abandon(self)
+
+    with patched(OsDirectoryLock, "abandon", unlocking):
+        yield
+
+
+@mutant("a forked child keeps the lock", "-m pytest tests/unit/runtime/test_os_directory_lock.py")
+def lock_kept_by_child() -> Iterator[None]:
+    """With the owner killed, nobody can open the directory for as long as a child of it lives (F25)."""
+    with patched(OsDirectoryLock, "_forked", lambda self: None):
+        yield
+
+
+@mutant("no lock", "-m pytest tests/unit/runtime/test_os_directory_lock.py")
+def no_lock() -> Iterator[None]:
+    """Two brokers write over each other."""
+    with patched(os_directory_lock.system_calls, "lock_exclusively", lambda fd: True):
+        yield
+
+
+# ---- offsets and epochs
+
+
+@mutant(
+    "offsets given again under the same epoch",
+    "tests/crash/power_cuts.py 60 --seed 2 --mode groups",
+)
+def same_epoch() -> Iterator[None]:
+    """What a group has read cannot be told from what was written in its place after a power loss."""
+    run = LogRecovery.run
+
+    def forgetful(self: LogRecovery) -> Any:
+        recovered = run(self)
+        if self._power_failed:
+            recovered.leader_epoch -= 1
+            recovered.epochs = LeaderEpochs(())
+        return recovered
+
+    with patched(LogRecovery, "run", forgetful):
+        yield
+
+
+@mutant("epoch of a commit ignored", "-m pytest tests/unit/client/test_positions.py")
+def epoch_ignored() -> Iterator[None]:
+    """The group goes on behind records that it has never seen."""
+    end_of_epoch = positions._end_of_epoch
+    with patched(
+        positions, "_end_of_epoch", lambda partition, leader_epoch: end_of_epoch(partition, None)
+    ):
+        yield
+
+
+@mutant(
+    "committed offset above the log end believed",
+    "tests/crash/power_cuts.py 60 --seed 2 --mode groups",
+)
+def not_clamped() -> Iterator[None]:
+    """The group waits for that offset, and skips what is written below it until then."""
+
+    def believing(partition: Partition, leader_epoch: int | None) -> OffsetAndMetadata:
+        return OffsetAndMetadata(1 << 62)
+
+    with patched(positions, "_end_of_epoch", believing):
+        yield
+
+
+@mutant(
+    "generations start again", "tests/crash/kill_loop.py 20 --seed 1 --mode groups --death kill"
+)
+def generations_start_again() -> Iterator[None]:
+    """A member of a process that died is taken for one of today's."""
+    read_records = group_coordinator.read_records
+
+    def forgetful(home: Partition) -> Iterator[Any]:
+        return (record for record in read_records(home) if not isinstance(record, GroupEpoch))
+
+    with patched(group_coordinator, "read_records", forgetful):
+        yield
+
+
+# ---- every run the same
+
+
+@mutant("chance that no seed decides", "-m pytest tests/integration/test_determinism.py")
+def unseeded() -> Iterator[None]:
+    """A failure that was found once is not found again."""
+    with patched(RandomSource, "stream", lambda self, name: random.Random()):
+        yield
+
+
+@mutant("names hashed by Python", "-m pytest tests/integration/test_determinism.py")
+def hashed_by_python() -> Iterator[None]:
+    """``hash`` of a text is another one in each process."""
+
+    def digest(self: RandomSource, name: str) -> bytes:
+        return random.Random(hash((self.seed, name))).randbytes(32)
+
+    with patched(RandomSource, "_digest", digest):
+        yield
+
+
+@mutant(
+    "timers of the same time in any order", "-m pytest tests/unit/runtime/test_virtual_clock.py"
+)
+def timers_in_any_order() -> Iterator[None]:
+    """What was asked for first happens first."""
+
+    def start_over(self: TimerQueue) -> None:
+        self._lock = Lock()
+        self._timers = SortedKeyList(key=lambda timer: (timer.due_key[0], -timer.due_key[1]))
+
+    with patched(TimerQueue, "start_over", start_over):
+        yield
+
+
+class Attempt(NamedTuple):
+    """What came of letting a catcher try."""
+
+    caught: bool
+    seconds: float
+    #: The first broken promise or failed test.
+    found: str
+
+
+def attempt(name: str) -> Attempt:
+    """Let the catcher of a mutant try. Raises RuntimeError when it could not even start."""
+    environment = {
+        **os.environ,
+        "STREAMLOG_MUTANT": name,
+        "PYTHONPATH": os.pathsep.join(
+            (str(Path(__file__).with_name("mutant_site")), str(ROOT), str(ROOT / "src"))
+        ),
+    }
+    command = [sys.executable, *MUTANTS[name].catcher.split()]
+    if "pytest" in command:
+        command += ["-q", "-x", "-p", "no:cacheprovider"]
+    started = time.monotonic()
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    output = done.stdout + done.stderr
+    found = re.search(r"^(?:  seed .*|FAILED .*)$", output, re.MULTILINE)
+    if done.returncode != 0 and found is None:
+        raise RuntimeError(f"{name}: could not be tried:\n{output}")
+    return Attempt(
+        done.returncode != 0, time.monotonic() - started, found[0].strip() if found else ""
+    )
+
+
+def main() -> int:
+    """Try all mutants, or those that were named, and print the table."""
+    escaped = 0
+    for name in sys.argv[1:] or MUTANTS:
+        result = attempt(name)
+        escaped += not result.caught
+        print(
+            f"{'caught' if result.caught else 'ESCAPED':<8}{result.seconds:5.1f} s  {name}: {MUTANTS[name].why}\n"
+            f"          by {MUTANTS[name].catcher}\n          {result.found[-300:]}",
+            flush=True,
+        )
+    return bool(escaped)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
