@@ -83,6 +83,10 @@ damage: $(DEV_STAMP) ## damage every byte of a data directory, and much else (DA
 powercuts: $(DEV_STAMP) ## cut the power of a disk under a working process N times (root only; CUT_ARGS="--flush ack")
 	$(BIN)/python tests/crash/power_cuts.py $(N) $(CUT_ARGS)
 
+.PHONY: mutants
+mutants: $(DEV_STAMP) ## break streamlog in named ways, and print which test caught each
+	$(BIN)/python tests/crash/process_mutants.py $(MUTANTS)
+
 .PHONY: bench
 bench: $(BENCH_STAMP) ## measure streamlog against floors and peers in the same run (BENCH_ARGS=...)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
