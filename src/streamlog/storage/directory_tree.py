@@ -49,15 +49,21 @@ def _is_empty_manifest(filesystem: FileSystem, path: str) -> bool:
 
 
 def make_durable_directory(filesystem: FileSystem, path: str) -> None:
-    """Make the directory at *path* with its missing parents, so that none of them is gone after a power loss."""
-    made: list[str] = []
+    """Make the directory at *path* with its missing parents, so that none of them is gone after a power loss.
+
+    Does nothing where a data directory is already. From the top down, each made only when the name above it is on the disk: an
+    earlier attempt that failed on the way has then left at most the lowest one there is without that, and that is made up for.
+    """
+    if filesystem.exists(join(path, FORMAT_NAME)):
+        return
+    missing: list[str] = []
     at = path
     while not filesystem.exists(at):
-        made.append(at)
+        missing.append(at)
         at = parent_path(at)
-    if made:
-        filesystem.make_dir(path)
-    for directory in made:
+    for directory in (at, *reversed(missing)):
+        if directory is not at:
+            filesystem.make_dir(directory)
         try:
             filesystem.sync_dir(parent_path(directory))
         except PermissionError as error:  # one may be allowed to write into it and not to read it

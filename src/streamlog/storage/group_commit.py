@@ -141,9 +141,11 @@ class GroupCommit:
 
     def error(self) -> DurabilityError:
         """Return the DurabilityError to raise after a failed sync."""
+        failure = self._failure
         return DurabilityError(
-            f"{self._describe()}: sync failed ({self._failure}); whether the records behind offset "
-            f"{self.durable_end_offset} are on the disk is unknown. No more is appended: close the broker and open it again"
+            f"{self._describe()}: sync failed ({failure}); whether the records behind offset "
+            f"{self.durable_end_offset} are on the disk is unknown. No more is appended: close the broker and open it again",
+            errno=None if failure is None else failure.errno,
         )
 
 

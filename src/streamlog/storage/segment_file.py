@@ -174,6 +174,8 @@ class SegmentFile:
             room.check(end - self._allocated)
         file.allocate(self._allocated, end)
         self._allocated = end
+        # Until the new room is mapped, which can fail: nobody may store through a map that is not there.
+        self.limit = 0
         self._words = None
 
     def _next_allocation(self) -> int:

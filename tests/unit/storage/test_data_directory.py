@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from streamlog.runtime import OsFileSystem, RandomSource, Runtime, VirtualClock
 from streamlog.storage import DataDirectory
 from streamlog.storage.checkpoint_file import read_checkpoint, write_checkpoint
 from streamlog.storage.directory_state import DirectoryState
+from streamlog.testing import CrashFileSystem, FaultPlan, FaultyFileSystem
+from streamlog.testing.crash_images import power_images
 from tests.support.hooked_files import (
     CHANGING_CALLS,
     CallLog,
@@ -78,10 +81,28 @@ def test_its_name_and_those_of_new_parents_survive_a_power_failure(memory_disk: 
 
     disk = Disk(HookedFileSystem(memory_disk.filesystem, hook), memory_disk.root)
     open_directory(disk, "a/b").close()
-    assert synced[:2] == ["/root/a", "/root"]
+    assert synced[:3] == ["/", "/root", "/root/a"]
     synced.clear()
     open_directory(disk, "a/b").close()
     assert "/root" not in synced
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_its_name_survives_a_power_failure_though_the_first_attempt_to_make_it_failed(
+    at: int,
+) -> None:
+    # The second attempt found the directory there and took its name for durable: a power loss then took everything.
+    plan = FaultPlan()
+    disk = Disk(FaultyFileSystem(CrashFileSystem(), plan), "")
+    plan.fail("sync_dir", errno.EIO, at=at)
+    with pytest.raises(OSError, match="Input/output error"):
+        open_directory(disk, "a/b")
+    open_directory(disk, "a/b").store_manifest({"topics": {}})
+    inner = disk.filesystem.inner
+    assert isinstance(inner, CrashFileSystem)
+    image = next(power_images(inner, RandomSource(1).stream("images")))
+    assert image.description == "nothing unsynced"
+    assert image.filesystem().exists("/a/b/META")
 
 
 def test_a_parent_that_may_not_be_read_is_no_obstacle(memory_disk: Disk) -> None:

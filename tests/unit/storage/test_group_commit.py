@@ -132,9 +132,10 @@ def test_a_failed_sync_fails_all_who_wait_and_is_final(group: GroupCommit, disk:
 
 def test_the_first_failure_is_the_one_that_is_told(group: GroupCommit) -> None:
     group.fail(OSError(5, "first"))
-    group.fail(OSError(5, "second"))
-    with pytest.raises(DurabilityError, match="first"):
+    group.fail(OSError(28, "second"))
+    with pytest.raises(DurabilityError, match="first") as caught:
         group.wait_for(1)
+    assert caught.value.errno == 5
 
 
 def test_another_error_of_the_sync_is_not_final(group: GroupCommit, disk: Disk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from streamlog.runtime import OsFileSystem, TokenLock
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.room import Room
 from streamlog.storage.segment_file import FIRST_CHUNK_BYTES, MAX_CHUNK_BYTES, SegmentFile
+from streamlog.testing import FaultPlan, FaultyFileSystem
 from tests.support.hooked_files import CallLog, HookedFileSystem
 from tests.support.storage import Disk
 from tests.unit.storage.conftest import memory_disk_of
@@ -96,6 +98,19 @@ def test_a_full_disk_changes_nothing_and_freed_space_helps() -> None:
     assert segment.mapping_for_read()[:8] == b"a" * 8
     disk.filesystem.unlink("/root/ballast")
     segment.reserve(FIRST_CHUNK_BYTES + 8, FIRST_CHUNK_BYTES + 8)
+
+
+def test_nothing_is_stored_through_a_map_that_could_not_be_made(memory_disk: Disk) -> None:
+    # The room was there and its map was not: the next small append found no map, and left half a batch behind.
+    plan = FaultPlan()
+    segment = segment_on(Disk(FaultyFileSystem(memory_disk.filesystem, plan), memory_disk.root))
+    store_bytes(segment, b"a" * 8)
+    plan.fail("map", errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        segment.reserve(FIRST_CHUNK_BYTES + 8, GIB)
+    assert segment.limit == 0, "an append has to come by here first"
+    store_bytes(segment, b"b" * 8)
+    assert segment.mapping_for_read()[:16] == b"a" * 8 + b"b" * 8
 
 
 def test_the_last_bytes_of_a_disk_are_used() -> None:
