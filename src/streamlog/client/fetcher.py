@@ -140,8 +140,8 @@ class Fetcher:
         """Take up to *limit* records out of the buffers, reading as needed; none gives an empty list.
 
         The positions stay where they are: `deliver` moves them once the records are on their way to
-        the user. What is wrong with one partition (`CorruptLogError`,
-        `RecordDecodeError`, `OffsetOutOfRangeError`) is raised when the records before it were
+        the user. What is wrong with one partition (`CorruptLogError`, `RecordDecodeError`,
+        `OffsetOutOfRangeError`, an error of the disk) is raised when the records before it were
         returned; the other partitions are returned by the next calls.
         """
         if not self._may_have_more and not self._signal_is_set():
@@ -163,7 +163,7 @@ class Fetcher:
             following = self._turn + 1 if self._turn + 1 < len(partitions) else 0
             try:
                 limit -= self._take(assigned, limit, groups)
-            except StreamlogError:
+            except (StreamlogError, OSError):
                 assigned.drop_buffer()
                 if groups:
                     return groups  # the next call starts here and meets the error first

@@ -12,6 +12,7 @@ from streamlog.errors import (
     CorruptLogError,
     LogTruncationError,
     NoOffsetForPartitionError,
+    StorageError,
     UnknownTopicOrPartitionError,
 )
 from streamlog.structs import OffsetAndMetadata, TopicPartition
@@ -103,7 +104,7 @@ class PositionFinder:
                 assigned.move_to(start.offset, start.leader_epoch)
                 if start is committed:
                     assigned.committed_position = start.offset
-        except CorruptLogError:
+        except (CorruptLogError, StorageError):
             # Reading raises it when it is this partition's turn, so that the others go on.
             assigned.move_to(0 if start is None else start.offset)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from streamlog.client.consumer import Consumer
 from streamlog.errors import CorruptLogError, OffsetOutOfRangeError, RecordDecodeError
 from streamlog.record import build_batch
 from streamlog.record.layout import CONTROL_BIT
-from streamlog.runtime import VirtualClock
+from streamlog.runtime import OsFileSystem, VirtualClock
 from streamlog.structs import TopicPartition
+from streamlog.testing import FaultPlan, FaultyFileSystem
 from tests.support.consuming import T0, T1, append, drain, fill
 
 
@@ -268,6 +270,23 @@ def test_bad_record_of_one_partition_does_not_stop_the_others(topic: Broker) -> 
     assert found == [0, 1, 2, 3][: len(found)]
     assert len(found) >= 2
     assert errors >= 1
+
+
+def test_error_of_the_disk_in_one_partition_does_not_stop_the_others(data_dir: str) -> None:
+    # An OSError left the turn where it was, so the same partition was asked first for ever.
+    plan = FaultPlan()
+    files = FaultyFileSystem(OsFileSystem(), plan)
+    with Broker(data_dir) as broker:
+        broker.create_topic("t", partitions=2)
+        of_t0, of_t1 = fill(broker, 3, T0), fill(broker, 3, T1)
+    with Broker(data_dir, filesystem=files) as broker:
+        consumer = reader(broker, T0, T1)
+        fault = plan.fail("map", errno.EIO, path="*/t-0/*", times=None)
+        with pytest.raises(OSError, match="Input/output error: '.*/t-0/"):
+            consumer.poll()
+        assert list(consumer.poll().values()) == of_t1
+        fault.end()
+        assert list(consumer.poll().values()) == of_t0
 
 
 def test_deserializer_is_told_the_topic(broker: Broker) -> None:

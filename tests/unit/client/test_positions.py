@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 
@@ -12,9 +13,11 @@ from streamlog.errors import (
     CorruptLogError,
     LogTruncationError,
     OffsetOutOfRangeError,
+    StorageError,
 )
+from streamlog.runtime import OsFileSystem
 from streamlog.structs import OffsetAndMetadata, TopicPartition
-from streamlog.testing import CrashLab
+from streamlog.testing import CrashLab, FaultPlan, FaultyFileSystem
 from tests.support.consuming import T0, T1, append, drain, fill
 
 
@@ -320,3 +323,22 @@ def test_partition_that_was_refused_at_opening_is_raised_when_it_is_read_and_alo
         assert found == values
         assert errors
         assert all(error.topic_partition == T0 for error in errors)
+
+
+def test_partition_whose_files_could_not_be_opened_keeps_nobody_from_reading_the_others(
+    data_dir: str,
+) -> None:
+    # Every poll raised while positions were looked up, so the other partitions were never read again.
+    plan = FaultPlan()
+    files = FaultyFileSystem(OsFileSystem(), plan)
+    with Broker(data_dir) as broker:
+        broker.create_topic("t", partitions=2)
+        fill(broker, 3, T0)
+        values = fill(broker, 3, T1)
+    plan.fail("list_dir", errno.EIO, path="*/t-0")
+    with Broker(data_dir, filesystem=files) as broker:
+        with Consumer(broker, auto_offset_reset="earliest") as consumer:
+            consumer.assign([T0, T1])
+            with pytest.raises(StorageError, match="t-0: its log could not be opened"):
+                consumer.poll()
+            assert list(consumer.poll().values()) == values
