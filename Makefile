@@ -87,6 +87,10 @@ powercuts: $(DEV_STAMP) ## cut the power of a disk under a working process N tim
 mutants: $(DEV_STAMP) ## break streamlog in named ways, and print which test caught each
 	$(BIN)/python tests/crash/process_mutants.py $(MUTANTS)
 
+.PHONY: errors
+errors: $(DEV_STAMP) ## fail calls to the disk in RUNS runs (RUNS=0: every call, error and workload; ERRORS_ARGS=...) and check the same
+	$(BIN)/python tests/crash/error_loop.py $(or $(RUNS),0) $(ERRORS_ARGS)
+
 .PHONY: bench
 bench: $(BENCH_STAMP) ## measure streamlog against floors and peers in the same run (BENCH_ARGS=...)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

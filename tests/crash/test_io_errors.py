@@ -1,0 +1,68 @@
+"""Promises P7 and P11: an error of the disk, at whatever call, loses, doubles and halves nothing, and nothing is stuck (L2)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.error_loop import KINDS, LAYERS, Case, every_case, run_case, run_some
+from tests.crash.error_workloads import WORKLOADS
+
+RUNS = int(os.environ.get("STREAMLOG_ERRORS", "200"))
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for leaks in /proc")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.crash
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_any_call_that_fails_in_any_way_loses_doubles_and_halves_nothing() -> None:
+    seed = random.SystemRandom().randrange(1 << 31)
+    print(f"seed {seed}")
+    counts = run_some(RUNS, seed)
+    print(f"{counts['injections']} injections in {counts['runs']} runs")
+    assert counts["injections"] >= counts["runs in which a call failed"] >= RUNS
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_workload_keeps_its_promises_on_a_healthy_disk_as_well(
+    layer: str, workload: object, tmp_path: Path
+) -> None:
+    case = Case(layer, workload.name, "EIO", False, 0)  # type: ignore[attr-defined]
+    assert run_case(case, str(tmp_path)) == 0
+
+
+def test_every_case_is_tried_until_no_call_is_left_to_fail() -> None:
+    cases = every_case()
+    case, seen = next(cases), []
+    while case.kind == KINDS[0] and case.workload == WORKLOADS[0].name:
+        seen.append((case.is_sticky, case.number))
+        case = cases.send(case.number < 3)
+    assert seen == [(False, 1), (False, 2), (False, 3), (True, 1), (True, 2), (True, 3)]
+    assert case.kind == KINDS[1]
+    assert Case.parse(str(case)) == case
+
+
+@pytest.mark.crash
+@pytest.mark.slow
+def test_sync_that_fails_and_then_succeeds_never_acknowledges(tmp_path: Path) -> None:
+    """The fsyncgate case: every call of the workload in turn fails once, each sync among them, and the next one would succeed."""
+    for number in range(1, 400):
+        if not run_case(Case("power", "produce to disk", "EIO", False, number), str(tmp_path)):
+            break
+    else:
+        raise AssertionError("the workload never ended")
