@@ -45,7 +45,9 @@ class ConsumerConfig(Config):
 
     unsupported: ClassVar[Mapping[str, str]] = UNSUPPORTED_CONSUMER_KEYS
 
-    client_id: str = option(text(), "", "A name for logs, metrics and the member id.")
+    client_id: str = option(
+        text(), "", "The beginning of the member id; empty means `consumer-` and the group."
+    )
     group_id: str | None = option(
         nullable(text(may_be_blank=False), "no group"),
         None,

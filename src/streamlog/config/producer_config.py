@@ -42,7 +42,7 @@ class ProducerConfig(Config):
     }
     unsupported: ClassVar[Mapping[str, str]] = UNSUPPORTED_PRODUCER_KEYS
 
-    client_id: str = option(text(), "", "A name for logs and metrics.")
+    client_id: str = option(text(), "", "A name for messages and logs.")
     key_serializer: Any = option(_SERIALIZER, None, "Turns keys into bytes; None takes bytes.")
     value_serializer: Any = option(_SERIALIZER, None, "Turns values into bytes; None takes bytes.")
     acks: Literal["all", 0, 1] = option(

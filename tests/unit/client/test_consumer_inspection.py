@@ -51,6 +51,16 @@ def test_topics_are_listed_by_name_without_the_brokers_own(
     assert consumer.list_topics()["t"] == consumer.partitions_for("t")
 
 
+def test_a_topic_deleted_while_topics_are_listed_is_left_out(
+    broker: Broker, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.create_topic("a")
+    names = broker.topics()
+    monkeypatch.setattr(broker, "topics", lambda **_: names)
+    broker.delete_topic("a")
+    assert list(consumer.list_topics()) == ["t"]
+
+
 def test_metrics_begin_with_nothing(consumer: Consumer) -> None:
     assert consumer.metrics() == {
         "poll_total": 0,
