@@ -1,32 +1,11 @@
-"""Who gets which partition: functions from subscriptions to assignments, with no state and no clock.
-
-Rules: semantics C12. Only ``range`` so far.
-"""
+"""The range rule: every topic is cut into consecutive runs, one for each subscriber."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import attrs
-
+from streamlog.broker.assignors.member_subscription import MemberSubscription, assignment_order
 from streamlog.structs import TopicPartition
-
-
-@attrs.frozen
-class MemberSubscription:
-    """What an assignor needs to know of one member."""
-
-    member_id: str
-    topics: frozenset[str]
-    """The topics it wants, patterns already resolved; topics that do not exist are skipped."""
-    instance_id: str | None = None
-
-
-def assignment_order(member: MemberSubscription) -> tuple[int, str]:
-    """Sort key of range and round robin (ASG-1): static members by instance id, then the others by member id."""
-    if member.instance_id is not None:
-        return 0, member.instance_id
-    return 1, member.member_id
 
 
 def assign_range(
