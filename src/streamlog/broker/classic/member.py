@@ -1,0 +1,60 @@
+"""One member of a classic group, as the coordinator keeps it."""
+
+from __future__ import annotations
+
+import attrs
+
+from streamlog.broker.classic.requests import JoinRequest, JoinResponse, Reply, SyncResponse
+from streamlog.broker.member_session import MemberSession
+
+
+@attrs.define
+class ClassicMember:
+    """Source: Kafka ``ClassicGroupMember``. Threads: whoever holds the coordinator's lock."""
+
+    member_id: str
+    instance_id: str | None
+    client_id: str
+    session_timeout_ms: int
+    rebalance_timeout_ms: int
+    protocols: tuple[tuple[str, bytes], ...]
+    session: MemberSession
+    assignment: bytes = b""
+    joining: Reply[JoinResponse] | None = None
+    """The answer to its join, while it waits for the others."""
+    syncing: Reply[SyncResponse] | None = None
+    """The answer to its sync, while it waits for the leader."""
+
+    @classmethod
+    def of(cls, member_id: str, request: JoinRequest) -> ClassicMember:
+        """Return the member that *request* makes."""
+        return cls(
+            member_id,
+            request.instance_id,
+            request.client_id,
+            request.session_timeout_ms,
+            request.rebalance_timeout_ms,
+            request.protocols,
+            request.session,
+        )
+
+    @property
+    def is_static(self) -> bool:
+        """Whether it has an instance id, and hence stays when it does not answer (KIP-345)."""
+        return self.instance_id is not None
+
+    def metadata(self, protocol: str) -> bytes:
+        """Return its subscription for *protocol*, which it supports."""
+        return dict(self.protocols)[protocol]
+
+    def vote(self, candidates: frozenset[str]) -> str:
+        """Return its first choice among *candidates*, which all members support (GRP-5)."""
+        return next(name for name, _ in self.protocols if name in candidates)
+
+    def update(self, request: JoinRequest) -> None:
+        """Take over what a new join says."""
+        self.client_id = request.client_id
+        self.session_timeout_ms = request.session_timeout_ms
+        self.rebalance_timeout_ms = request.rebalance_timeout_ms
+        self.protocols = request.protocols
+        self.session = request.session
