@@ -8,6 +8,7 @@ Everything public is here; helpers for tests are in `streamlog.testing`. Start w
 'orders'
 """
 
+from streamlog.broker.assignors import MemberSubscription
 from streamlog.broker.broker import Broker
 from streamlog.broker.group import GroupState
 from streamlog.broker.group_description import (
@@ -31,6 +32,13 @@ from streamlog.client.consumer_inspection import ConsumerMetrics
 from streamlog.client.consumer_records import ConsumerRecords
 from streamlog.client.new_topic import NewTopic
 from streamlog.client.offset_spec import ListedOffset, OffsetSpec
+from streamlog.client.partition_assignor import (
+    CooperativeStickyAssignor,
+    PartitionAssignor,
+    RangeAssignor,
+    RoundRobinAssignor,
+    StickyAssignor,
+)
 from streamlog.client.producer import Producer
 from streamlog.client.rebalance_listener import RebalanceListener
 from streamlog.client.record_future import RecordFuture, RunFuture
@@ -49,22 +57,27 @@ from streamlog.errors import (
     DeadlockError,
     DiskFullError,
     DurabilityError,
+    FencedInstanceIdError,
     FencedMemberEpochError,
     ForkedError,
     GroupIdNotFoundError,
+    GroupMaxSizeReachedError,
     GroupNotEmptyError,
     GroupSubscribedToTopicError,
     IllegalGenerationError,
     IllegalStateError,
+    InconsistentGroupProtocolError,
     InvalidConfigurationError,
     InvalidGroupIdError,
     InvalidPartitionsError,
     InvalidRecordError,
     InvalidReplicationFactorError,
     InvalidRequestError,
+    InvalidSessionTimeoutError,
     InvalidTimestampError,
     InvalidTopicError,
     LogTruncationError,
+    MemberIdRequiredError,
     MessageTooLargeError,
     NoOffsetForPartitionError,
     NotLeaderOrFollowerError,
@@ -130,6 +143,12 @@ __all__ = [
     "ConsumerMetrics",
     "ConsumerRecords",
     "RebalanceListener",
+    "PartitionAssignor",
+    "MemberSubscription",
+    "RangeAssignor",
+    "RoundRobinAssignor",
+    "StickyAssignor",
+    "CooperativeStickyAssignor",
     # admin
     "Admin",
     "AlterConfigOp",
@@ -217,7 +236,12 @@ __all__ = [
     "RebalanceInProgressError",
     "IllegalGenerationError",
     "UnknownMemberIdError",
+    "FencedInstanceIdError",
     "FencedMemberEpochError",
+    "GroupMaxSizeReachedError",
+    "InconsistentGroupProtocolError",
+    "InvalidSessionTimeoutError",
+    "MemberIdRequiredError",
     "StaleMemberEpochError",
     "OffsetMetadataTooLargeError",
 ]

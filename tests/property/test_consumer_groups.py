@@ -8,6 +8,7 @@ without a rest, and every record was returned at least once, exactly once where 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import settings
@@ -19,12 +20,13 @@ from hypothesis.stateful import (
     initialize,
     invariant,
     rule,
+    run_state_machine_as_test,
 )
 
 from streamlog.broker.broker import Broker
 from streamlog.broker.group import GroupState
 from streamlog.client.consumer import Consumer
-from streamlog.errors import CommitFailedError
+from streamlog.errors import CommitFailedError, RebalanceInProgressError
 from streamlog.runtime import VirtualClock
 from streamlog.structs import TopicPartition
 from tests.support.consuming import append
@@ -38,6 +40,8 @@ class GroupMachine(RuleBasedStateMachine):
     """A broker under a virtual clock, driven by one thread."""
 
     consumers: Bundle[Consumer] = Bundle("consumers")
+    options: ClassVar[dict[str, Any]] = {}
+    """How every consumer is configured."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,6 +67,7 @@ class GroupMachine(RuleBasedStateMachine):
             max_poll_records=max_records,
             max_poll_interval_ms=INTERVAL_MS,
             allow_auto_create_topics=False,
+            **self.options,
         )
         if by_pattern:
             consumer.subscribe(pattern="t-.*")
@@ -85,8 +90,8 @@ class GroupMachine(RuleBasedStateMachine):
     def commit(self, consumer: Consumer) -> None:
         try:
             consumer.commit()
-        except CommitFailedError:
-            pass  # evicted, or not joined while others are members
+        except (CommitFailedError, RebalanceInProgressError):
+            pass  # evicted, or not joined while others are members, or assignments are being made
 
     @rule(consumer=consumers)
     def pause_all(self, consumer: Consumer) -> None:
@@ -107,12 +112,16 @@ class GroupMachine(RuleBasedStateMachine):
 
     @rule(ms=st.sampled_from([1, 4_000, 6_000, INTERVAL_MS + 1]))
     def time_passes(self, ms: int) -> None:
-        group = self.broker.group_coordinator._groups.get(GROUP)
-        before = set(group.members) if group is not None else set()
+        before = self.member_ids()
         self.clock.advance(ms)
-        group = self.broker.group_coordinator._groups.get(GROUP)
-        if group is not None and before - set(group.members):
+        if before - self.member_ids():
             self.was_evicted = True
+
+    def member_ids(self) -> set[str]:
+        group = self.broker.group_coordinator._groups.get(GROUP)
+        if group is None:
+            return set()
+        return set(group.members if group.classic is None else group.classic.members)
 
     # ---- what happens to the topics
 
@@ -140,9 +149,18 @@ class GroupMachine(RuleBasedStateMachine):
     # ---- what must hold
 
     @invariant()
+    def no_two_members_read_one_partition(self) -> None:
+        reading: Counter[TopicPartition] = Counter()
+        known = self.member_ids()
+        for consumer in self.members:
+            if consumer.group_metadata().member_id in known:
+                reading.update(consumer.assignment())
+        assert not reading or max(reading.values()) == 1
+
+    @invariant()
     def no_partition_has_two_owners(self) -> None:
         group = self.broker.group_coordinator._groups.get(GROUP)
-        if group is None:
+        if group is None or group.classic is not None:
             return
         claims: Counter[TopicPartition] = Counter()
         for member in group.members.values():
@@ -196,6 +214,28 @@ class GroupMachine(RuleBasedStateMachine):
             assert all(count == 1 for count in self.returned.values())
 
 
-TestGroupMachine = GroupMachine.TestCase
-TestGroupMachine.settings = settings(stateful_step_count=40)
-TestGroupMachine.pytestmark = [pytest.mark.slow]  # type: ignore[attr-defined]
+def classic(*assignors: str) -> type[GroupMachine]:
+    """The same under the classic protocol, with each of its ways to share partitions out."""
+    options = {"group_protocol": "classic", "partition_assignment_strategy": assignors}
+    return type("Classic", (GroupMachine,), {"options": options})
+
+
+MACHINES: dict[str, type[GroupMachine]] = {
+    "consumer_range": GroupMachine,
+    "consumer_uniform": type(
+        "Uniform", (GroupMachine,), {"options": {"group_remote_assignor": "uniform"}}
+    ),
+    "classic_range": classic("range", "cooperative-sticky"),
+    "classic_round_robin": classic("roundrobin"),
+    "classic_sticky": classic("sticky"),
+    "classic_cooperative_sticky": classic("cooperative-sticky"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", MACHINES)
+def test_groups_keep_their_promises_whatever_happens(name: str) -> None:
+    machine = MACHINES[name]
+    machine.TestCase.settings = settings(stateful_step_count=40)
+    run_state_machine_as_test(machine, settings=machine.TestCase.settings)  # type: ignore[no-untyped-call]

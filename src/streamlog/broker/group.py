@@ -7,6 +7,8 @@ from enum import Enum
 
 import attrs
 
+from streamlog.broker.classic.group import ClassicGroup
+from streamlog.broker.classic.state import ClassicState
 from streamlog.broker.group_member import GroupMember, MemberState
 from streamlog.broker.group_records import (
     CurrentAssignment,
@@ -28,7 +30,7 @@ _NOTHING: frozenset[TopicPartition] = frozenset()
 
 
 class GroupState(Enum):
-    """What a group as a whole is doing. Source: Kafka ``ConsumerGroup.ConsumerGroupState``."""
+    """What a group as a whole is doing. Source: Kafka ``GroupState``."""
 
     EMPTY = "empty"
     """No members; offsets may be there."""
@@ -36,6 +38,12 @@ class GroupState(Enum):
     """Some member is on the way to its target."""
     STABLE = "stable"
     """Every member holds its target."""
+    PREPARING_REBALANCE = "preparing_rebalance"
+    """Classic groups: waiting for all members to join."""
+    COMPLETING_REBALANCE = "completing_rebalance"
+    """Classic groups: waiting for the leader's assignment."""
+    DEAD = "dead"
+    """Deleted."""
 
 
 class Group:
@@ -59,11 +67,17 @@ class Group:
         self.owners: dict[TopicPartition, str] = {}
         """Partition to the one member that claims it. The invariant of the whole machinery."""
         self.offsets: dict[TopicPartition, OffsetCommit] = {}
+        self.classic: ClassicGroup | None = None
+        """The rebalance of a group under the classic protocol, whose generation is `epoch`. Members are
+        here or there, never in both.
+        """
         self._targets: Mapping[str, frozenset[TopicPartition]] = {}
 
     @property
     def state(self) -> GroupState:
         """Whether the group is empty, settled or on the way."""
+        if self.classic is not None and self.classic.state is not ClassicState.EMPTY:
+            return GroupState(self.classic.state.value)
         if not self.members:
             return GroupState.EMPTY
         settled = all(self.is_settled(member) for member in self.members.values())
@@ -72,7 +86,12 @@ class Group:
     @property
     def exists(self) -> bool:
         """Whether anything is remembered of the group: one nobody ever used looks like one deleted."""
-        return bool(self.members or self.offsets or self.epoch)
+        return bool(self.member_count or self.offsets or self.epoch)
+
+    @property
+    def member_count(self) -> int:
+        """How many members there are, under either protocol."""
+        return len(self.members) + (0 if self.classic is None else len(self.classic.members))
 
     def is_settled(self, member: GroupMember) -> bool:
         """Return whether *member* holds its target of the present epoch."""

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from streamlog.broker.classic.consumer_protocol import decode_assignment, decode_subscription
+from streamlog.broker.classic.group import ClassicGroup
+from streamlog.broker.classic.member import ClassicMember
 from streamlog.broker.group import Group
 from streamlog.broker.group_description import (
     ConsumerGroupDescription,
@@ -15,6 +18,7 @@ from streamlog.broker.group_description import (
     GroupOffset,
     MemberDescription,
 )
+from streamlog.broker.group_membership import preferred_assignor
 from streamlog.broker.group_records import (
     GroupRecord,
     GroupTombstone,
@@ -26,9 +30,6 @@ from streamlog.errors import (
     GroupSubscribedToTopicError,
 )
 from streamlog.structs import OffsetAndMetadata, TopicPartition
-
-ASSIGNOR = "range"
-"""The one assignor there is."""
 
 
 def list_group(group: Group) -> ConsumerGroupListing:
@@ -44,33 +45,76 @@ def describe_group(
     """Return everything about the group. *bounds* has log start and log end of every partition that is
     committed or claimed; one without bounds was deleted and is left out.
     """
+    members, owners = _members(group)
     offsets = []
     for topic_partition in sorted(bounds):
         start, end = bounds[topic_partition]
         position = committed.get(topic_partition)
         offset = None if position is None else position.offset
         lag = None if offset is None else max(end - max(offset, start), 0)
-        owner = group.owners.get(topic_partition)
+        owner = owners.get(topic_partition)
         offsets.append(GroupOffset(topic_partition, offset, end, lag, owner))
     return ConsumerGroupDescription(
         group.group_id,
         group.state,
         group.epoch,
         is_simple=group.epoch == 0,
-        assignor=ASSIGNOR,
-        members=tuple(
-            MemberDescription(
-                member.member_id,
-                member.client_id,
-                member.current.epoch,
-                member.current.state,
-                tuple(sorted(member.topics)),
-                tuple(sorted(member.current.assigned)),
-                tuple(sorted(group.target_of(member.member_id))),
-            )
-            for _, member in sorted(group.members.items())
-        ),
+        protocol="consumer" if group.classic is None else "classic",
+        assignor=_assignor(group),
+        members=members,
         offsets=tuple(offsets),
+    )
+
+
+def owned_partitions(group: Group) -> frozenset[TopicPartition]:
+    """Return every partition that somebody reads."""
+    return frozenset(_members(group)[1])
+
+
+def _assignor(group: Group) -> str | None:
+    if group.classic is not None:
+        return group.classic.protocol
+    return preferred_assignor(group.members.values()) if group.members else None
+
+
+def _members(
+    group: Group,
+) -> tuple[tuple[MemberDescription, ...], Mapping[TopicPartition, str]]:
+    """Return the members by id, and who reads what."""
+    if group.classic is not None:
+        members = tuple(
+            _classic_member(group.classic, member)
+            for _, member in sorted(group.classic.members.items())
+        )
+        return members, {tp: member.member_id for member in members for tp in member.assignment}
+    members = tuple(
+        MemberDescription(
+            member.member_id,
+            member.client_id,
+            None,
+            member.current.epoch,
+            member.current.state,
+            tuple(sorted(member.topics)),
+            tuple(sorted(member.current.assigned)),
+            tuple(sorted(group.target_of(member.member_id))),
+        )
+        for _, member in sorted(group.members.items())
+    )
+    return members, group.owners
+
+
+def _classic_member(group: ClassicGroup, member: ClassicMember) -> MemberDescription:
+    topics = decode_subscription(member.protocols[0][1]).topics
+    assignment = tuple(sorted(decode_assignment(member.assignment).partitions))
+    return MemberDescription(
+        member.member_id,
+        member.client_id,
+        member.instance_id,
+        group.generation,
+        None,
+        tuple(sorted(topics)),
+        assignment,
+        assignment,
     )
 
 
@@ -80,9 +124,9 @@ def handle_delete_group(group: Group) -> list[GroupRecord]:
     Raises `GroupIdNotFoundError`, `GroupNotEmptyError` while it has members (GRP-12).
     """
     check_exists(group)
-    if group.members:
+    if group.member_count:
         raise GroupNotEmptyError(
-            f"group {group.group_id!r}: expected no members, found {len(group.members)}"
+            f"group {group.group_id!r}: expected no members, found {group.member_count}"
         )
     records: list[GroupRecord] = [OffsetTombstone(group.group_id, tp) for tp in group.offsets]
     return [*records, GroupTombstone(group.group_id)]
@@ -98,7 +142,7 @@ def handle_delete_offsets(group: Group, partitions: Iterable[TopicPartition]) ->
     records: list[GroupRecord] = []
     for topic_partition in partitions:
         topic = topic_partition.topic
-        readers = [member for member in group.members.values() if topic in member.topics]
+        readers = [member for member in _members(group)[0] if topic in member.topics]
         if readers:
             raise GroupSubscribedToTopicError(
                 f"group {group.group_id!r}: {topic_partition}: expected no member subscribed to "

@@ -8,6 +8,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import ref
 
+from streamlog.broker.classic.coordinator import ClassicCoordinator
+from streamlog.broker.classic.group import ClassicGroup
+from streamlog.broker.classic.requests import (
+    JoinRequest,
+    JoinResponse,
+    Reply,
+    SyncRequest,
+    SyncResponse,
+)
 from streamlog.broker.group import Group
 from streamlog.broker.group_administration import (
     check_exists,
@@ -15,6 +24,7 @@ from streamlog.broker.group_administration import (
     handle_delete_group,
     handle_delete_offsets,
     list_group,
+    owned_partitions,
 )
 from streamlog.broker.group_description import ConsumerGroupDescription, ConsumerGroupListing
 from streamlog.broker.group_membership import (
@@ -25,11 +35,13 @@ from streamlog.broker.group_membership import (
     handle_leave,
 )
 from streamlog.broker.group_offsets import check_committer, handle_commit, look_up_offsets
-from streamlog.broker.group_records import GroupRecord, StoredRecord
+from streamlog.broker.group_records import GroupEpoch, GroupRecord, StoredRecord
+from streamlog.broker.group_timers import GroupTimers
 from streamlog.broker.java_hash import partition_for_group
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC, encode_record, read_records
 from streamlog.broker.topics_snapshot import TopicFacts, TopicsSnapshot
 from streamlog.errors import (
+    InconsistentGroupProtocolError,
     StreamlogError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
@@ -53,6 +65,7 @@ class GroupCoordinator:
     """All consumer groups of one broker. Made by the broker; used by consumers and the admin client.
 
     * membership: `heartbeat`, `leave`
+    * the classic protocol: `join`, `sync`, `classic_heartbeat`, `classic_leave`
     * offsets: `commit_offsets`, `fetch_offsets`, `fetch_all_offsets`
     * from outside: `list_groups`, `describe`, `delete`, `delete_offsets`
 
@@ -73,6 +86,14 @@ class GroupCoordinator:
         self._loaded: set[int] = set()
         self._snapshot: tuple[int, TopicsSnapshot] = (-1, TopicsSnapshot({}))
         self._timers: dict[tuple[str, str], Timer] = {}
+        self._classic_timers = GroupTimers(broker.scheduler, self._lock)
+        self._classic = ClassicCoordinator(
+            broker.config,
+            self._clock,
+            self._classic_timers,
+            self._begin_generation,
+            self._new_member_id,
+        )
 
     # ---- membership
 
@@ -81,7 +102,10 @@ class GroupCoordinator:
         did not arrive, makes no second member.
         """
         with self._lock:
-            uuid = self._broker.runtime.random.uuid(f"member of {group_id}")
+            return self._new_member_id(group_id, client_id)
+
+    def _new_member_id(self, group_id: str, client_id: str) -> str:
+        uuid = self._broker.runtime.random.uuid(f"member of {group_id}")
         return f"{client_id or 'consumer-' + group_id}-{uuid}"
 
     def heartbeat(self, request: Heartbeat) -> HeartbeatResponse:
@@ -94,6 +118,7 @@ class GroupCoordinator:
         with self._lock:
             home = self._home_or_create(request.group_id)
             group = self._load(request.group_id, home)
+            self._leave_classic_protocol(group)
             before = group.members.get(request.member_id)
             epoch = group.epoch
             response, records = handle_heartbeat(group, request, self._topics())
@@ -111,6 +136,75 @@ class GroupCoordinator:
         with self._lock:
             self._remove(group_id, member_id)
 
+    # ---- the classic protocol
+
+    def join(self, request: JoinRequest, reply: Reply[JoinResponse]) -> None:
+        """Join a classic group; *reply* is given when all members have. See `ClassicCoordinator.join`.
+
+        Raises `InconsistentGroupProtocolError` as well while members speak the other protocol.
+        """
+        with self._lock:
+            home = self._home_or_create(request.group_id)
+            group = self._load(request.group_id, home)
+            if group.members:
+                raise InconsistentGroupProtocolError(
+                    f"group {request.group_id!r}: its members use group_protocol='consumer', "
+                    "expected this one to do so too, found 'classic'"
+                )
+            if group.classic is None:
+                group.classic = ClassicGroup(group.group_id, group.epoch)
+            self._classic.join(group.classic, request, reply)
+
+    def sync(self, request: SyncRequest, reply: Reply[SyncResponse]) -> None:
+        """Bring or fetch the assignment of a classic group. See `ClassicCoordinator.sync`."""
+        with self._lock:
+            self._classic.sync(self._find_classic(request.group_id), request, reply)
+
+    def classic_heartbeat(
+        self, group_id: str, member_id: str, instance_id: str | None, generation: int
+    ) -> None:
+        """Return while all is well. See `ClassicCoordinator.heartbeat`."""
+        with self._lock:
+            classic = self._find_classic(group_id)
+            self._classic.heartbeat(classic, member_id, instance_id, generation)
+
+    def classic_leave(self, group_id: str, member_id: str, instance_id: str | None = None) -> None:
+        """Leave a classic group; a static member only falls silent. Nothing happens for no member."""
+        with self._lock:
+            classic = self._find_classic(group_id)
+            if instance_id is None:
+                self._classic.leave(classic, member_id)
+            else:
+                self._classic.detach(classic, member_id)
+
+    def topics(self) -> TopicsSnapshot:
+        """Return the topics as they are now, to hold subscriptions against."""
+        with self._lock:
+            return self._topics()
+
+    def _find_classic(self, group_id: str) -> ClassicGroup:
+        found = self._find(group_id).classic
+        return ClassicGroup(group_id, 0) if found is None else found
+
+    def _begin_generation(self, group_id: str) -> int:
+        """Store the next generation of the group and return it."""
+        home = self._home_or_create(group_id)
+        group = self._load(group_id, home)
+        self._apply(group, home, [GroupEpoch(group_id, group.epoch + 1)])
+        return group.epoch
+
+    def _leave_classic_protocol(self, group: Group) -> None:
+        """Let an empty group change to the other protocol (NGP-5)."""
+        classic = group.classic
+        if classic is None:
+            return
+        if classic.members:
+            raise InconsistentGroupProtocolError(
+                f"group {group.group_id!r}: its members use group_protocol='classic', "
+                "expected this one to do so too, found 'consumer'"
+            )
+        group.classic = None
+
     # ---- offsets
 
     def commit_offsets(
@@ -119,11 +213,11 @@ class GroupCoordinator:
         member_id: str,
         member_epoch: int,
         offsets: Mapping[TopicPartition, OffsetAndMetadata],
+        instance_id: str | None = None,
     ) -> None:
         """Store *offsets* for the group; they survive the end of the process once this returns.
 
-        All or nothing. Raises `UnknownMemberIdError`, `StaleMemberEpochError`,
-        `OffsetMetadataTooLargeError`, `UnknownTopicOrPartitionError` for a partition that does not
+        All or nothing. Raises as `check_committer` does, `OffsetMetadataTooLargeError`, `UnknownTopicOrPartitionError` for a partition that does not
         exist, `DiskFullError`. Source: Kafka ``OffsetMetadataManager.commitOffset``.
         """
         topic_ids = self._topic_ids(offsets)
@@ -133,7 +227,14 @@ class GroupCoordinator:
             home = self._home_or_create(group_id)
             group = self._load(group_id, home)
             records = handle_commit(
-                group, member_id, member_epoch, offsets, topic_ids, now_ms, metadata_max_bytes
+                group,
+                member_id,
+                member_epoch,
+                offsets,
+                topic_ids,
+                now_ms,
+                metadata_max_bytes,
+                instance_id,
             )
             self._apply(group, home, records)
 
@@ -151,10 +252,12 @@ class GroupCoordinator:
         with self._lock:
             return self._all_offsets(self._find(group_id))
 
-    def check_committer(self, group_id: str, member_id: str, member_epoch: int) -> None:
+    def check_committer(
+        self, group_id: str, member_id: str, member_epoch: int, instance_id: str | None = None
+    ) -> None:
         """Raise what `commit_offsets` would raise for this member, committing nothing."""
         with self._lock:
-            check_committer(self._find(group_id), member_id, member_epoch)
+            check_committer(self._find(group_id), member_id, member_epoch, instance_id)
 
     # ---- from outside
 
@@ -177,7 +280,7 @@ class GroupCoordinator:
             check_exists(group)
             committed = self._all_offsets(group)
             bounds = {}
-            for topic_partition in {*committed, *group.owners}:
+            for topic_partition in {*committed, *owned_partitions(group)}:
                 try:
                     partition = self._broker.partition(*topic_partition)
                     bounds[topic_partition] = partition.log_start_offset, partition.high_watermark
@@ -210,6 +313,7 @@ class GroupCoordinator:
             for timer in self._timers.values():
                 timer.cancel()
             self._timers.clear()
+            self._classic_timers.close()
 
     # ---- where a group lives
 

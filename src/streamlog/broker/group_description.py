@@ -25,9 +25,12 @@ class MemberDescription:
 
     member_id: str
     client_id: str
+    group_instance_id: str | None
+    """Of a static member."""
     epoch: int
-    """The group epoch whose target it works with (NGP-3)."""
-    state: MemberState
+    """The group epoch whose target it works with (NGP-3); in a classic group the generation."""
+    state: MemberState | None
+    """How far it is on the way; None in a classic group, where all go together."""
     topics: tuple[str, ...]
     """The topics it wants, sorted; a pattern is resolved."""
     assignment: tuple[TopicPartition, ...]
@@ -60,7 +63,10 @@ class ConsumerGroupDescription:
     epoch: int
     """The group's generation."""
     is_simple: bool
-    assignor: str
+    protocol: str
+    """``"consumer"`` or ``"classic"``, the group protocol."""
+    assignor: str | None
+    """Who shares partitions out; None where nobody has yet."""
     members: tuple[MemberDescription, ...]
     """By member id."""
     offsets: tuple[GroupOffset, ...]

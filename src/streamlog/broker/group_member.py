@@ -68,3 +68,5 @@ class GroupMember:
     """The subscription resolved against the topics that exist."""
     session: MemberSession
     current: MemberAssignment = MemberAssignment()
+    assignor: str = "range"
+    """Which of the coordinator's assignors it votes for."""

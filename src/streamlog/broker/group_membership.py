@@ -8,12 +8,13 @@ Source: Kafka ``GroupMetadataManager.consumerGroupHeartbeat``; KIP-848; semantic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import attrs
 
-from streamlog.broker.assignors import MemberSubscription, assign_range
+from streamlog.broker.assignors import MemberSubscription, assign_range, assign_uniform
 from streamlog.broker.group import Group
 from streamlog.broker.group_member import GroupMember, Subscription
 from streamlog.broker.group_records import (
@@ -49,6 +50,8 @@ class Heartbeat(NamedTuple):
     session: MemberSession
     owned: frozenset[TopicPartition]
     """The partitions it reads now: not before they were assigned, no longer once given back."""
+    assignor: str = "range"
+    """The coordinator's assignor that it would like: ``"range"`` or ``"uniform"``."""
 
 
 class HeartbeatResponse(NamedTuple):
@@ -73,7 +76,12 @@ def handle_heartbeat(
     if request.member_epoch == JOIN_EPOCH:
         wanted = topics.resolve(request.subscription)
         member = GroupMember(
-            member_id, request.client_id, request.subscription, wanted, request.session
+            member_id,
+            request.client_id,
+            request.subscription,
+            wanted,
+            request.session,
+            assignor=request.assignor,
         )
     else:
         member = _known_member(group, request)
@@ -95,7 +103,7 @@ def handle_heartbeat(
         topology = _topology(members, topics)
         if changed or topology != group.topology:
             epoch += 1
-            change = _new_target(group_id, epoch, members, topology)
+            change = _new_target(group, epoch, members, topology)
             records += GroupEpoch(group_id, epoch), change
             target = change.targets[member_id]
     if request.member_epoch == JOIN_EPOCH and member_id in group.members:
@@ -113,7 +121,7 @@ def handle_leave(group: Group, member_id: str, topics: TopicsSnapshot) -> list[G
         return []
     members = {name: one for name, one in group.members.items() if name != member_id}
     epoch = group.epoch + 1
-    change = _new_target(group.group_id, epoch, members, _topology(members, topics))
+    change = _new_target(group, epoch, members, _topology(members, topics))
     return [MemberLeft(group.group_id, member_id), GroupEpoch(group.group_id, epoch), change]
 
 
@@ -150,11 +158,24 @@ def _topology(members: Mapping[str, GroupMember], topics: TopicsSnapshot) -> Top
     }
 
 
+def preferred_assignor(members: Iterable[GroupMember]) -> str:
+    """Return the assignor with most votes, range when there are as many for the other.
+
+    Source: Kafka ``ConsumerGroup.preferredServerAssignor``.
+    """
+    votes = Counter(member.assignor for member in members)
+    return "uniform" if votes["uniform"] > votes["range"] else "range"
+
+
 def _new_target(
-    group_id: str, epoch: int, members: Mapping[str, GroupMember], topology: Topology
+    group: Group, epoch: int, members: Mapping[str, GroupMember], topology: Topology
 ) -> TargetAssignment:
-    targets = assign_range(
-        [MemberSubscription(member.member_id, member.topics) for member in members.values()],
-        {name: partition_count for name, (_, partition_count) in topology.items()},
-    )
-    return TargetAssignment(group_id, epoch, topology, targets)
+    subscriptions = [
+        # What a member was on the way to is what stickiness is about.
+        MemberSubscription(name, member.topics, owned=tuple(group.target_of(name)))
+        for name, member in members.items()
+    ]
+    counts = {name: partition_count for name, (_, partition_count) in topology.items()}
+    is_uniform = preferred_assignor(members.values()) == "uniform"
+    assign = assign_uniform if is_uniform else assign_range
+    return TargetAssignment(group.group_id, epoch, topology, assign(subscriptions, counts))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from streamlog.broker.classic.checks import check_member
+from streamlog.broker.classic.state import COMMIT_REFUSALS
 from streamlog.broker.group import Group
 from streamlog.broker.group_records import GroupRecord, OffsetCommit
 from streamlog.errors import (
@@ -20,18 +22,25 @@ NO_MEMBER = ""
 """Member id of a commit by someone who is in no group, such as a consumer using ``assign``."""
 
 
-def check_committer(group: Group, member_id: str, member_epoch: int) -> None:
+def check_committer(
+    group: Group, member_id: str, member_epoch: int, instance_id: str | None = None
+) -> None:
     """Raise unless this member, in this epoch, may commit for *group*.
 
     Raises `UnknownMemberIdError` for a stranger while the group has members (CON-12) and for a member
-    that left or was evicted, `StaleMemberEpochError` for an epoch that is over (NGP-4).
+    that left or was evicted, `StaleMemberEpochError` for an epoch that is over (NGP-4); in a classic
+    group `IllegalGenerationError`, `FencedInstanceIdError`, and `RebalanceInProgressError` while the
+    assignment is being made (GRP-8).
     """
     if member_id == NO_MEMBER:
-        if group.members:
+        if group.member_count:
             raise UnknownMemberIdError(
                 f"group {group.group_id!r}: a commit from outside is accepted only while the group "
-                f"has no members, found {len(group.members)}"
+                f"has no members, found {group.member_count}"
             )
+        return
+    if group.classic is not None:
+        check_member(group.classic, member_id, instance_id, member_epoch, COMMIT_REFUSALS)
         return
     member = group.members.get(member_id)
     if member is None:
@@ -51,12 +60,13 @@ def handle_commit(
     topic_ids: Mapping[str, str],
     now_ms: int,
     metadata_max_bytes: int,
+    instance_id: str | None = None,
 ) -> list[GroupRecord]:
     """Return one record for each of *offsets*; all are refused when one is.
 
     Raises as `check_committer` does, and `OffsetMetadataTooLargeError` (CON-9).
     """
-    check_committer(group, member_id, member_epoch)
+    check_committer(group, member_id, member_epoch, instance_id)
     group_id = group.group_id
     records: list[GroupRecord] = []
     for topic_partition, position in offsets.items():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from streamlog.client.partition_arguments import to_partition
 from streamlog.errors import (
     CommitFailedError,
+    IllegalGenerationError,
     InvalidGroupIdError,
     RetriableCommitFailedError,
     RetriableError,
@@ -25,7 +26,7 @@ from streamlog.structs import OffsetAndMetadata, TopicPartition
 if TYPE_CHECKING:
     from streamlog.broker.group_coordinator import GroupCoordinator
     from streamlog.client.consumer_interceptors import ConsumerInterceptors
-    from streamlog.client.membership import Membership
+    from streamlog.client.group_protocol import AnyMembership
     from streamlog.runtime import Clock
 
 Offsets = dict[TopicPartition, OffsetAndMetadata]
@@ -47,7 +48,7 @@ class OffsetCommitter:
         self,
         coordinator: GroupCoordinator,
         group_id: str,
-        membership: Membership,
+        membership: AnyMembership,
         interceptors: ConsumerInterceptors,
         clock: Clock,
     ) -> None:
@@ -138,10 +139,14 @@ class OffsetCommitter:
         membership = self._membership
         try:
             self._coordinator.commit_offsets(
-                self._group_id, membership.member_id, membership.epoch, offsets
+                self._group_id,
+                membership.member_id,
+                membership.epoch,
+                offsets,
+                membership.instance_id,
             )
             self.commit_count += 1
-        except (UnknownMemberIdError, StaleMemberEpochError) as error:
+        except (UnknownMemberIdError, StaleMemberEpochError, IllegalGenerationError) as error:
             raise CommitFailedError(
                 f"cannot commit {_names(offsets)}: {error}; the partitions may belong to another "
                 "consumer by now: poll to join again, and make more frequent polls or a larger "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from streamlog.broker.member_session import MemberSession
 from streamlog.client.argument_checks import check_broker, check_timeout
+from streamlog.client.classic_membership import ClassicMembership
 from streamlog.client.commits import OffsetCommitter, require_group
 from streamlog.client.consumer_commits import CommitCalls
 from streamlog.client.consumer_inspection import InspectionCalls
@@ -16,7 +18,7 @@ from streamlog.client.consumer_interceptors import ConsumerInterceptors
 from streamlog.client.consumer_positions import PositionCalls
 from streamlog.client.consumer_records import EMPTY, ConsumerRecords
 from streamlog.client.fetcher import Fetcher
-from streamlog.client.membership import Membership
+from streamlog.client.group_protocol import AnyMembership, make_membership
 from streamlog.client.offset_reset import OffsetReset
 from streamlog.client.partition_arguments import some_from_arguments, to_partitions
 from streamlog.client.poll_loop import PollLoop
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 CLOSE_TIMEOUT_MS = 30_000
 _BROKER_PATIENCE_S = 5.0
+
+_logger = logging.getLogger("streamlog")
 
 
 class Consumer(PositionCalls, CommitCalls, InspectionCalls):
@@ -105,13 +109,13 @@ class Consumer(PositionCalls, CommitCalls, InspectionCalls):
         self._fetcher = Fetcher(settings, self._signal, reset.recover)
         self._subscription = SubscriptionState(self._fetcher.assign)
         self._positions = PositionFinder(reset, self._committed_offsets)
-        self._membership: Membership | None = None
+        self._membership: AnyMembership | None = None
         self._committer: OffsetCommitter | None = None
         if settings.group_id is not None:
             session = MemberSession(
                 self._signal, settings.max_poll_interval_ms, clock.monotonic_ms()
             )
-            self._membership = Membership(
+            self._membership = make_membership(
                 broker.group_coordinator,
                 settings.group_id,
                 settings,
@@ -331,13 +335,25 @@ class Consumer(PositionCalls, CommitCalls, InspectionCalls):
             membership = self._membership
             if membership is None:
                 return ConsumerGroupMetadata(group_id)
-            return ConsumerGroupMetadata(group_id, membership.epoch, membership.member_id)
+            return ConsumerGroupMetadata(
+                group_id, membership.epoch, membership.member_id, membership.instance_id
+            )
 
     def enforce_rebalance(self, reason: str | None = None) -> None:
-        """Refused with `IllegalStateError`: under ``group_protocol="consumer"`` the coordinator alone
-        decides when to assign anew (NGP-5).
+        """Let the next `poll` start a rebalance, which *reason* explains in the log.
+
+        Raises `IllegalStateError` under ``group_protocol="consumer"``, where the coordinator alone
+        decides when to assign anew (NGP-5), and for a consumer that is not subscribed.
         """
         with self._guard:
+            membership = self._membership
+            if isinstance(membership, ClassicMembership) and self._subscription.is_by_group:
+                _logger.info("%r: rebalance asked for: %s", self, reason or "no reason given")
+                membership.request_rejoin()
+                self._loop.changed()
+                return
+            if self.config.group_protocol == "classic":
+                raise IllegalStateError("enforce_rebalance: the consumer is not subscribed")
             raise IllegalStateError(
                 "enforce_rebalance is not available with group_protocol='consumer': the coordinator "
                 f"reassigns whenever members, subscriptions or topics change; reason given: {reason}"
@@ -399,7 +415,7 @@ class Consumer(PositionCalls, CommitCalls, InspectionCalls):
             self._membership.leave()
 
     def _refuse_in_callback(self, call: str) -> None:
-        if self._membership is not None and self._membership.is_in_callback:
+        if self._membership is not None and self._membership.calls.is_running:
             raise IllegalStateError(f"{call}() was called from within a rebalance listener")
 
     def _close_for_broker(self) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from streamlog.broker.group_membership import JOIN_EPOCH, Heartbeat
 from streamlog.broker.member_session import MemberSession
+from streamlog.client.listener_calls import ListenerCalls
 from streamlog.client.subscription import SubscriptionState
 from streamlog.errors import (
     FencedMemberEpochError,
     StaleMemberEpochError,
-    StreamlogError,
     UnknownMemberIdError,
-    WakeupError,
 )
 from streamlog.structs import TopicPartition
 
@@ -49,10 +48,13 @@ class Membership:
         self._group_id = group_id
         self._client_id = config.client_id
         self._subscription = subscription
-        self.before_revocation: Callable[[], None] = _nothing
+        self._assignor = config.group_remote_assignor
+        self.calls = ListenerCalls(group_id, subscription)
+        self.before_revocation: Callable[[], None] = nothing
         """Called while the partitions to be revoked are still assigned: auto-commit (CON-8)."""
         self.session = session
         """Another one after each join: see `_prepare_to_join`."""
+        self.instance_id: str | None = None
         self.member_id = ""
         """Empty for a consumer that is no member."""
         self._joins_as = ""
@@ -61,9 +63,6 @@ class Membership:
         """The member epoch, which users know as the generation."""
         self.news_seen = session.news
         """The ``session.news`` that the last heartbeat answered."""
-        self.is_in_callback = False
-        """Whether a rebalance listener is running."""
-        self._callback_error: Exception | None = None
         self._owes_assigned = False
         """Whether something was revoked and the listener was not yet told what it got for that."""
 
@@ -75,7 +74,7 @@ class Membership:
         """
         while self._heartbeat():
             pass
-        self._raise_callback_error()
+        self.calls.raise_error()
 
     def _heartbeat(self) -> bool:
         """Send one heartbeat and carry out the answer; return whether another has to follow."""
@@ -96,6 +95,7 @@ class Membership:
                     subscription.request,
                     session,
                     owned,
+                    self._assignor,
                 )
             )
         except (UnknownMemberIdError, FencedMemberEpochError) as error:
@@ -117,7 +117,7 @@ class Membership:
         if added or is_joining or self._owes_assigned:
             # Also when nothing was added: a listener learns by it that the rebalance is over (CON-13).
             self._owes_assigned = False
-            self._call("on_partitions_assigned", added)
+            self.calls.assigned(added)
         return False
 
     def _prepare_to_join(self) -> None:
@@ -151,56 +151,30 @@ class Membership:
                 self._revoke(owned)
             self._coordinator.leave(self._group_id, self.member_id)
             self._forget()
-        self._raise_callback_error()
+        self.calls.raise_error()
 
     def _check(self) -> None:
         """Assert what holds while no call is under way. For tests."""
         assert (self.member_id == "") == (self.epoch == NO_EPOCH)
-        assert not self.is_in_callback
-        assert self._callback_error is None
+        self.calls._check()
 
     def _revoke(self, revoked: frozenset[TopicPartition]) -> None:
         self.before_revocation()
-        self._call("on_partitions_revoked", revoked)
+        self.calls.revoked(revoked)
         subscription = self._subscription
         subscription.assign_from_group(frozenset(subscription.assigned) - revoked)
 
     def _lose(self, owned: frozenset[TopicPartition]) -> None:
         self._forget()
         if owned:
-            self._call("on_partitions_lost", owned)
+            self.calls.lost(owned)
             self._subscription.assign_from_group(frozenset())
-
-    def _raise_callback_error(self) -> None:
-        error, self._callback_error = self._callback_error, None
-        if isinstance(error, WakeupError):
-            raise error
-        if error is not None:
-            raise StreamlogError(
-                f"group {self._group_id!r}: the rebalance listener failed: {error!r}"
-            ) from error
 
     def _forget(self) -> None:
         self.member_id = self._joins_as = ""
         self.epoch = NO_EPOCH
         self._owes_assigned = False
 
-    def _call(self, method: str, partitions: Collection[TopicPartition]) -> None:
-        """Run one method of the listener. What it raises is kept for the end: a half-finished step
-        would leave two members with one partition, or none.
-        """
-        listener = self._subscription.listener
-        if listener is None:
-            return
-        self.is_in_callback = True
-        try:
-            getattr(listener, method)(sorted(partitions))
-        except Exception as error:  # noqa: BLE001 - the caller's code may raise anything
-            if self._callback_error is None:
-                self._callback_error = error
-        finally:
-            self.is_in_callback = False
 
-
-def _nothing() -> None:
+def nothing() -> None:
     """Do nothing."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from streamlog.client.assigned_partition import AssignedPartition
     from streamlog.client.commits import OffsetCommitter, Offsets
     from streamlog.client.fetcher import Fetcher, Group
-    from streamlog.client.membership import Membership
+    from streamlog.client.group_protocol import AnyMembership
     from streamlog.client.positions import PositionFinder
     from streamlog.client.subscription import SubscriptionState
     from streamlog.config import ConsumerConfig
@@ -50,7 +50,7 @@ class PollLoop:
         subscription: SubscriptionState,
         fetcher: Fetcher,
         positions: PositionFinder,
-        membership: Membership | None,
+        membership: AnyMembership | None,
         committer: OffsetCommitter | None,
     ) -> None:
         self._broker = broker
@@ -178,7 +178,7 @@ class PollLoop:
                 "subscribe() or assign() before poll()"
             )
         membership = self._membership
-        if membership is not None and membership.is_in_callback:
+        if membership is not None and membership.calls.is_running:
             raise IllegalStateError("poll() was called from within a rebalance listener")
         self._is_changed = True  # stays so when one of the steps raises
         if subscription.kind is SubscriptionKind.TOPICS:

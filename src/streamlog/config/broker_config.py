@@ -92,6 +92,23 @@ class BrokerConfig(Config):
     offset_metadata_max_bytes: int = option(
         integer(0, INT_MAX), 4096, "The longest note a committed offset may carry, as UTF-8."
     )
+    group_initial_rebalance_delay_ms: int = option(
+        integer(0, INT_MAX),
+        0,
+        "How long the first rebalance of an empty classic group waits for more members; Kafka's 3,000"
+        " would keep every first `poll` waiting.",
+    )
+    group_max_size: int = option(
+        integer(1, INT_MAX), INT_MAX, "Members that a classic group may have."
+    )
+    group_min_session_timeout_ms: int = option(
+        integer(1, INT_MAX),
+        6_000,
+        "The shortest `session_timeout_ms` of a classic group's members.",
+    )
+    group_max_session_timeout_ms: int = option(
+        integer(1, INT_MAX), 1_800_000, "The longest of them."
+    )
     max_open_segments: int | None = option(
         nullable(integer(1, INT_MAX), "derived from the limit on open files"),
         None,

@@ -17,18 +17,21 @@ from streamlog.config.kinds import (
     integer,
     nullable,
     objects,
-    only,
     plugin,
+    plugins,
     text,
-    words,
 )
-from streamlog.config.plugin_names import SERDE_NAMES
-from streamlog.config.unsupported import NOT_YET, UNSUPPORTED_CONSUMER_KEYS
+from streamlog.config.plugin_names import ASSIGNOR_NAMES, SERDE_NAMES
+from streamlog.config.unsupported import UNSUPPORTED_CONSUMER_KEYS
 from streamlog.errors import InvalidConfigurationError
 from streamlog.structs import Isolation
 
 _DESERIALIZER = plugin("a deserializer", SERDE_NAMES, "deserialize")
 _BY_DURATION = "by_duration:"
+_KEYS_OF_OTHER_PROTOCOL: Mapping[str, tuple[str, ...]] = {
+    "classic": ("group_remote_assignor",),
+    "consumer": ("partition_assignment_strategy", "session_timeout_ms", "group_instance_id"),
+}
 
 
 def _check_reset(policy: str) -> None:
@@ -53,10 +56,16 @@ class ConsumerConfig(Config):
         None,
         "The consumer group; needed for `subscribe` and for commits.",
     )
-    group_instance_id: None = option(
-        only(None, "static members are " + NOT_YET),
+    group_instance_id: str | None = option(
+        nullable(text(may_be_blank=False), "a dynamic member"),
         None,
-        "The name of a static member; not supported yet.",
+        "The name of a static member, which keeps its place in the group while it is away for less"
+        " than `session_timeout_ms`; with `group_protocol='classic'`.",
+    )
+    session_timeout_ms: int = option(
+        integer(1, INT_MAX),
+        45_000,
+        "How long a static member may be away; with `group_protocol='classic'`.",
     )
     key_deserializer: Any = option(_DESERIALIZER, None, "Makes keys of bytes; None gives bytes.")
     value_deserializer: Any = option(
@@ -117,23 +126,26 @@ class ConsumerConfig(Config):
         (),
         "Objects whose `on_consume` and `on_commit` see records and commits, in this order.",
     )
-    partition_assignment_strategy: tuple[str, ...] = option(
-        words(
-            ("range",),
-            refused=dict.fromkeys(
-                ("uniform", "roundrobin", "sticky", "cooperative-sticky"), NOT_YET
-            ),
-        ),
-        ("range",),
-        "How partitions are shared out in a group; other values are not supported yet.",
+    partition_assignment_strategy: tuple[Any, ...] = option(
+        plugins("a `PartitionAssignor`", ASSIGNOR_NAMES, "assign"),
+        ("range", "cooperative-sticky"),
+        "How the leader shares partitions out with `group_protocol='classic'`, the preferred way"
+        " first: all members need one in common. Nobody stops reading for a rebalance if all of them"
+        " are cooperative.",
+    )
+    group_remote_assignor: str = option(
+        choice(("range", "uniform")),
+        "range",
+        "How the coordinator shares partitions out with `group_protocol='consumer'`; most votes win.",
     )
     exclude_internal_topics: bool = option(
         boolean(), True, "A pattern subscription leaves out topics such as `__consumer_offsets`."
     )
     group_protocol: str = option(
-        choice(("consumer",), refused={"classic": NOT_YET}),
+        choice(("consumer", "classic")),
         "consumer",
-        "The group protocol; groups behave as under KIP-848.",
+        "Who shares partitions out: the coordinator, member by member (`consumer`, KIP-848), or a"
+        " member that leads, for all at once (`classic`).",
     )
 
     @property
@@ -145,7 +157,16 @@ class ConsumerConfig(Config):
 
     @classmethod
     def complete(cls, given: dict[str, object]) -> dict[str, object]:
-        """Without a group, turn auto-commit off when it was left to its default, as Kafka does."""
+        """Without a group, turn auto-commit off when it was left to its default, as Kafka does.
+
+        Refuses what the group protocol in use has no meaning for (NGP-5).
+        """
+        protocol = given.get("group_protocol", "consumer")
+        for key in _KEYS_OF_OTHER_PROTOCOL[str(protocol)]:
+            if key in given:
+                raise InvalidConfigurationError(
+                    f"ConsumerConfig: {key} has no meaning with group_protocol={protocol!r}"
+                )
         if given.get("group_id") is not None:
             return given
         if given.get("enable_auto_commit"):

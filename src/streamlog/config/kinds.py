@@ -193,6 +193,30 @@ def words(
     return Kind(f"list of {expected}", expected, parse)
 
 
+def plugins(what: str, names: Sequence[str], method: str) -> Kind:
+    """Return the kind of lists of stock names, of classes and of objects that have *method*, in the
+    order of preference; text with commas is a list of names. Parsing gives a tuple.
+    """
+
+    def parse(value: object, is_text: bool) -> object:
+        if isinstance(value, str):
+            value = [word for word in map(str.strip, value.split(",")) if word]
+        if not isinstance(value, (list, tuple)) or not value:
+            raise RejectedValueError
+        for item in value:
+            if not (
+                item in names if isinstance(item, str) else callable(getattr(item, method, None))
+            ):
+                raise RejectedValueError
+            if value.count(item) > 1:
+                raise RejectedValueError(f"{item!r} is named twice")
+        return tuple(value)
+
+    listed = ", ".join(map(repr, names))
+    expected = f"one or more of {listed}, or {what} with {method}()"
+    return Kind(f"list of {expected}", f"a list of {expected}", parse)
+
+
 def nullable(kind: Kind, meaning: str, *, spellings: Sequence[int] = ()) -> Kind:
     """Return *kind* with None added; *spellings* also mean None, such as Kafka's -1."""
     numbers = integer(-LONG_MAX)

@@ -23,6 +23,7 @@ PartitionerName = Literal[
     "round_robin",
     "sticky",
 ]
+AssignorName = Literal["range", "roundrobin", "sticky", "cooperative-sticky"]
 CleanupPolicy = Literal["delete", "compact"]
 
 
@@ -74,6 +75,10 @@ class BrokerOptions(TypedDict, total=False):
     log_initial_task_delay_ms: int
     offsets_topic_num_partitions: int
     offset_metadata_max_bytes: int
+    group_initial_rebalance_delay_ms: int
+    group_max_size: int
+    group_min_session_timeout_ms: int
+    group_max_session_timeout_ms: int
     max_open_segments: int | None
     min_free_bytes: int | None
     allow_network_fs: bool
@@ -111,7 +116,8 @@ class ConsumerOptions(TypedDict, total=False):
 
     client_id: str
     group_id: str | None
-    group_instance_id: None
+    group_instance_id: str | None
+    session_timeout_ms: int
     key_deserializer: SerdeName | Callable[[bytes], Any] | HasDeserialize | None
     value_deserializer: SerdeName | Callable[[bytes], Any] | HasDeserialize | None
     auto_offset_reset: str
@@ -128,6 +134,7 @@ class ConsumerOptions(TypedDict, total=False):
     check_crcs: bool
     allow_auto_create_topics: bool
     interceptors: Sequence[Any]
-    partition_assignment_strategy: Literal["range"] | Sequence[Literal["range"]]
+    partition_assignment_strategy: AssignorName | Sequence[AssignorName | object]
+    group_remote_assignor: Literal["range", "uniform"]
     exclude_internal_topics: bool
-    group_protocol: Literal["consumer"]
+    group_protocol: Literal["consumer", "classic"]

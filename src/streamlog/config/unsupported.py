@@ -19,8 +19,9 @@ NO_TRANSACTIONS = "transactions and idempotence are not supported yet"
 _NO_METRICS_PUSH = "nothing is pushed: ask a producer or consumer by its metrics()"
 _NO_OLD_METADATA = "the broker in this process tells of every change of topics at once"
 _NO_QUOTA = "there are no quotas"
-_IN_PROCESS_MEMBERSHIP = "membership is checked in process; see max_poll_interval_ms"
-_GROUP_PROTOCOL = "groups follow KIP-848 in process; classic group settings do not apply"
+_GROUP_PROTOCOL = (
+    "members are objects in this process: nothing is sent that could be late or too much"
+)
 
 COMPRESSION_TYPES = dict.fromkeys(("gzip", "snappy", "lz4", "zstd"), NOT_YET)
 """Kafka's codecs, with the reason for refusing them."""
@@ -71,7 +72,9 @@ UNSUPPORTED_CONSUMER_KEYS = unsupported_keys(
         _NO_NETWORK: _NETWORK_KEYS,
         _NO_ACCESS_CONTROL: _ACCESS_KEYS,
         _NO_METRICS_PUSH: _METRICS_KEYS,
-        _IN_PROCESS_MEMBERSHIP: ("session_timeout_ms", "heartbeat_interval_ms"),
+        "a member learns of a rebalance at its next poll, and nothing is sent meanwhile": (
+            "heartbeat_interval_ms",
+        ),
         "the broker is in this process, so no request waits or backs off; see default_api_timeout_ms": (
             "request_timeout_ms",
             "retry_backoff_ms",
@@ -79,7 +82,6 @@ UNSUPPORTED_CONSUMER_KEYS = unsupported_keys(
         ),
         _NO_OLD_METADATA: ("metadata_max_age_ms",),
         "all replicas are in this process": ("client_rack",),
-        "choose with partition_assignment_strategy": ("group_remote_assignor",),
         "share groups are not supported yet": (
             "share_acknowledgement_mode",
             "share_acquire_mode",
@@ -193,13 +195,7 @@ UNSUPPORTED_BROKER_KEYS = unsupported_keys(
             "offsets_commit_timeout_ms",
             "offsets_load_buffer_size",
         ),
-        "there is no first-join delay: members reconcile one by one": (
-            "group_initial_rebalance_delay_ms",
-        ),
         _GROUP_PROTOCOL: (
-            "group_min_session_timeout_ms",
-            "group_max_session_timeout_ms",
-            "group_max_size",
             "group_coordinator_*",
             "group_consumer_*",
         ),

@@ -47,6 +47,10 @@ CASES = {
     "log_initial_task_delay_ms": integer(30_000, 0),
     "offsets_topic_num_partitions": integer(50, 1, INT_MAX),
     "offset_metadata_max_bytes": integer(4096, 0, INT_MAX),
+    "group_initial_rebalance_delay_ms": integer(0, 0, INT_MAX),
+    "group_max_size": integer(INT_MAX, 1, INT_MAX),
+    "group_min_session_timeout_ms": integer(6_000, 1, INT_MAX),
+    "group_max_session_timeout_ms": integer(1_800_000, 1, INT_MAX),
     "max_open_segments": nullable_integer(None, 1)._replace(
         good=((None, None), (1, 1)), bad=(0, INT_MAX + 1, "5", True)
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from streamlog.client.partition_assignor import RangeAssignor
 from streamlog.config import ConsumerConfig
 from streamlog.errors import InvalidConfigurationError
 from streamlog.structs import Isolation
@@ -17,7 +18,6 @@ from tests.support.config_cases import (
     choice,
     integer,
     objects,
-    only,
     plugin,
     text,
 )
@@ -30,7 +30,8 @@ CASES = {
     "group_id": Case(
         None, ((None, None), ("billing", "billing"), (" g", " g")), ("", "  ", 5, b"g", True, [])
     ),
-    "group_instance_id": only(None, "host-1", False),
+    "group_instance_id": Case(None, ((None, None), ("host-1", "host-1")), ("", "  ", 5, b"g", [])),
+    "session_timeout_ms": integer(45_000, 1, INT_MAX),
     "key_deserializer": plugin(SERDES, "deserialize"),
     "value_deserializer": plugin(SERDES, "deserialize"),
     "auto_offset_reset": Case(
@@ -64,19 +65,49 @@ CASES = {
     "allow_auto_create_topics": boolean(True),
     "interceptors": objects("on_consume", "on_commit"),
     "partition_assignment_strategy": Case(
-        ("range",),
-        (("range", ("range",)), (["range"], ("range",)), (("range",), ("range",))),
-        ("sticky", "", [], ["range", "cooperative-sticky"], "uniform", None, 5, "Range"),
+        ("range", "cooperative-sticky"),
+        (
+            ("range", ("range",)),
+            (["sticky", "range"], ("sticky", "range")),
+            ("roundrobin, range", ("roundrobin", "range")),
+            ([RangeAssignor], (RangeAssignor,)),
+        ),
+        ("", [], ["range", "range"], ["range", object()], "uniform", None, 5, "Range"),
     ),
+    "group_remote_assignor": choice("range", ("uniform",), "sticky"),
     "exclude_internal_topics": boolean(True),
-    "group_protocol": choice("consumer", (), "classic"),
+    "group_protocol": choice("consumer", ("classic",)),
 }
 
 
-@pytest.mark.parametrize("key", [key for key in CASES if key != "enable_auto_commit"])
+CLASSIC_KEYS = ("group_instance_id", "session_timeout_ms", "partition_assignment_strategy")
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in CASES if key not in ("enable_auto_commit", *CLASSIC_KEYS)]
+)
 def test_each_key_takes_good_values_and_refuses_bad_ones(key: str) -> None:
     """Defaults of CON-1."""
     check_every_way(ConsumerConfig, key, CASES[key])
+
+
+@pytest.mark.parametrize("key", CLASSIC_KEYS)
+def test_keys_of_the_classic_protocol_are_refused_under_the_other(key: str) -> None:
+    """NGP-5."""
+    case = CASES[key]
+    assert getattr(ConsumerConfig(), key) == case.default
+    for given, kept in case.good:
+        made = ConsumerConfig.from_options(**{key: given}, group_protocol="classic")
+        assert getattr(made, key) == kept
+        with pytest.raises(
+            InvalidConfigurationError, match=f"{key} has no meaning with group_protocol='consumer'"
+        ):
+            ConsumerConfig.from_options(**{key: given})
+    for given in case.bad:
+        with pytest.raises(InvalidConfigurationError, match=key):
+            ConsumerConfig.from_options(**{key: given}, group_protocol="classic")
+    with pytest.raises(InvalidConfigurationError, match="group_remote_assignor has no meaning"):
+        ConsumerConfig.from_options(group_protocol="classic", group_remote_assignor="range")
 
 
 def test_the_cases_cover_every_key() -> None:
@@ -117,13 +148,8 @@ def test_reset_by_duration_tells_the_milliseconds() -> None:
 
 
 def test_a_refused_value_that_kafka_knows_says_why() -> None:
-    for options in ({"group_protocol": "classic"}, {"partition_assignment_strategy": "sticky"}):
-        with pytest.raises(InvalidConfigurationError, match="not supported yet"):
-            ConsumerConfig.from_options(options)
-    with pytest.raises(InvalidConfigurationError, match="static members are not supported yet"):
-        ConsumerConfig(group_instance_id="host-1")
-    with pytest.raises(InvalidConfigurationError, match="see max_poll_interval_ms"):
-        ConsumerConfig.from_options({"session.timeout.ms": 45_000})
+    with pytest.raises(InvalidConfigurationError, match="learns of a rebalance at its next poll"):
+        ConsumerConfig.from_options({"heartbeat.interval.ms": 3_000})
     with pytest.raises(InvalidConfigurationError, match="tells of every change of topics at once"):
         ConsumerConfig.from_options({"metadata.max.age.ms": 300_000})
     with pytest.raises(InvalidConfigurationError, match="pass the Broker"):

@@ -35,6 +35,12 @@ def parts(hint: Any) -> list[Any]:
     return [hint]
 
 
+NEEDED: dict[str, dict[str, Any]] = {
+    "partition_assignment_strategy": {"group_protocol": "classic"},
+}
+"""What a key has no meaning without."""
+
+
 @pytest.mark.parametrize(("options", "config"), PAIRS)
 def test_the_options_are_the_keys_in_their_order(options: Any, config: type[Config]) -> None:
     assert list(options.__annotations__) == [field.name for field in attrs.fields(config)]
@@ -59,7 +65,7 @@ def test_every_literal_is_accepted(options: Any, config: type[Config]) -> None:
         for value in parts(hint):
             if isinstance(value, (str, int)) and key != "group_id":
                 try:
-                    config.from_options(**{key: value})
+                    config.from_options(**{key: value, **NEEDED.get(key, {})})
                 except InvalidConfigurationError as error:
                     pytest.fail(f"{key}={value!r}: {error}")
 
