@@ -326,8 +326,9 @@ class CorruptLogError(StreamlogError):
 
 
 class DataLossError(CorruptLogError):
-    """Records that were acknowledged as durable are missing, such as a segment file that is gone.
-    Not retriable; continue as for `CorruptLogError`.
+    """Records that were acknowledged as durable are missing with the file that held them, or with its
+    end. Not retriable: every use of the partition raises it, until the broker is opened with the file back in
+    its place; other partitions are not concerned.
     """
 
 
