@@ -26,7 +26,8 @@ Producer(broker, config={"linger.ms": "5"})
 ```
 
 Every value is checked. `InvalidConfigurationError` names the key, what is expected and what was found; for an
-unknown key, the nearest known one. Kafka's keys that are not supported are refused with the reason, never
+unknown key, the nearest known one. Editors complete the keyword arguments, and type checkers find a misspelt
+one. Kafka's keys that are not supported are refused with the reason, never
 ignored; they are listed under each table. Where a default differs from Kafka's, the text says so.
 """
 
