@@ -9,7 +9,6 @@ from pathlib import Path
 
 from streamlog import Broker
 from streamlog.errors import StreamlogError
-from tests.crash.child import AGAIN
 from tests.crash.forked import Child, Reporter
 from tests.crash.ledger import Broken, Ledger
 from tests.crash.reading import Contents, Found, Reading
@@ -86,8 +85,14 @@ class Verification:
                     raise Broken("wrong", f"{entry} is left over")
         if not self._lost_power:
             for entry in Path(self._path, "quarantine").iterdir():
-                if f"-{AGAIN}-" not in entry.name:
-                    raise Broken("wrong", f"{entry} is left over")
+                raise Broken("wrong", f"{entry} is left over")
+        names = {f"{one.topic}-{one.partition}" for one in contents.partitions}
+        for directory in Path(self._path, "topics").iterdir():
+            if directory.name in names or directory.name.startswith("__"):
+                continue
+            # One that was about to become a topic's is left alone; it is empty.
+            if any(file.stat().st_size for file in directory.glob("*")):
+                raise Broken("wrong", f"{directory}: left over, with something in it")
         for partition, found in contents.partitions.items():
             name = f"{partition.topic}-{partition.partition}"
             _check_log_files(Path(self._path, "topics", name), found, chunks)

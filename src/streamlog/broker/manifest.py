@@ -4,7 +4,8 @@ The manifest is one map, replaced as a whole and protected by a checksum (``stor
 
     {"broker_id": 1, "topics_created": 7,
      "topics": {"orders": {"id": "<hex>", "partitions": 3,
-                           "created_ms": 1700000000000, "overrides": {"retention_ms": 86400000}}}}
+                           "created_ms": 1700000000000, "overrides": {"retention_ms": 86400000}}},
+     "deleted": {"payments": 2}}
 
 How to add a field: give it a default in `TopicEntry`, so that manifests of older versions stay
 readable; a field that an older version must not overlook needs a new format version instead.
@@ -39,6 +40,8 @@ class Manifest:
     topics_created: int = 0
     """How many topics were ever created here: makes the next topic id a new one, whatever the seed."""
     topics: dict[str, TopicEntry] = attrs.field(factory=dict)
+    deleted: dict[str, int] = attrs.field(factory=dict)
+    """Topics that are no more and whose files may still be there, with how many partitions they had."""
 
     def to_map(self) -> dict[str, Any]:
         """Return the manifest as plain values, topics sorted by name."""
@@ -54,6 +57,7 @@ class Manifest:
                 }
                 for name, entry in sorted(self.topics.items())
             },
+            "deleted": dict(sorted(self.deleted.items())),
         }
 
     @classmethod
@@ -65,6 +69,7 @@ class Manifest:
         """
         if not stored:
             return cls(broker_id)
+        deleted = _field({"deleted": {}, **stored}, "deleted", dict, "the manifest")
         return cls(
             broker_id=_field(stored, "broker_id", int, "the manifest"),
             topics_created=_field(stored, "topics_created", int, "the manifest"),
@@ -72,15 +77,16 @@ class Manifest:
                 name: _topic_entry(name, entry)
                 for name, entry in _field(stored, "topics", dict, "the manifest").items()
             },
+            deleted={
+                _checked_name(name, "the manifest"): _field(deleted, name, int, "deleted")
+                for name in deleted
+            },
         )
 
 
 def _topic_entry(name: object, stored: object) -> TopicEntry:
     where = f"topic {name!r} in the manifest"
-    try:
-        validate_topic_name(name)  # it is about to become a path
-    except InvalidTopicError as error:
-        raise UnsupportedFormatError(f"{where}: {error}") from error
+    _checked_name(name, where)
     if not isinstance(stored, dict):
         raise UnsupportedFormatError(f"{where}: expected a map, found {type(stored).__name__}")
     return TopicEntry(
@@ -89,6 +95,13 @@ def _topic_entry(name: object, stored: object) -> TopicEntry:
         created_ms=_field(stored, "created_ms", int, where),
         overrides=_field(stored, "overrides", dict, where),
     )
+
+
+def _checked_name(name: object, where: str) -> str:
+    try:
+        return validate_topic_name(name)  # it is about to become a path
+    except InvalidTopicError as error:
+        raise UnsupportedFormatError(f"{where}: {error}") from error
 
 
 def _field(stored: dict[str, Any], name: str, kind: type, where: str) -> Any:

@@ -76,10 +76,10 @@ class PartitionFiles:
             del self._directory.recovery_report.partitions[opened_before:]
         return created
 
-    def delete(self, topic: Topic, partition: Partition, error: StreamlogError) -> None:
+    def delete(self, topic: Topic, partition: Partition, error: StreamlogError) -> bool:
         """Take *partition* of *topic* out of use, saying *error*, and delete its files.
 
-        Files that cannot be deleted are logged and stay: the manifest no longer names them.
+        Files that cannot be deleted are logged and stay, and it returns False.
         """
         log = self.refuse(partition, error)
         try:
@@ -89,6 +89,18 @@ class PartitionFiles:
                 self._directory.delete_log(log)
         except (StreamlogError, OSError):
             _logger.exception("Could not delete the files of %s", partition.topic_partition)
+            return False
+        return True
+
+    def delete_left(self, topic_name: str, partition_count: int) -> bool:
+        """Delete what is left of a topic that was deleted; return False, having said why, if something stays."""
+        try:
+            for number in range(partition_count):
+                self._directory.delete_unopened_log(topic_name, number, "")
+        except (StreamlogError, OSError) as error:
+            _logger.warning("Files of the deleted topic %s are still there: %s", topic_name, error)
+            return False
+        return True
 
     def close(self, partitions: Iterable[Partition]) -> None:
         """Take *partitions* out of use and leave their files alone."""

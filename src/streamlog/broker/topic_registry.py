@@ -68,6 +68,8 @@ class TopicRegistry:
         self._refusal: StreamlogError | None = None
         self._listeners: tuple[Signal, ...] = ()
         self._manifest = self._read_manifest()
+        # Of the deleted topics in it, those whose files have gone.
+        self._files_gone: set[str] = set()
         self.epoch = 0
         """Grows with every topic created, grown, configured or deleted: a cheap way to see whether
         cached metadata is still right."""
@@ -89,6 +91,10 @@ class TopicRegistry:
                 self._files.open(topic, number) for number in range(entry.partitions)
             ]
             self._topics[name] = topic
+        for name, count in self._manifest.deleted.items():
+            # A crash came in between: the topic was deleted, and its files were about to be.
+            if name not in self._topics and self._files.delete_left(name, count):
+                self._files_gone.add(name)
         self._directory.finish_opening({p.topic_partition for p in self.partitions()})
 
     # ---- look up
@@ -242,15 +248,18 @@ class TopicRegistry:
         with self._lock:
             topic = self.topic(name)
             entry = self._manifest.topics.pop(name)
+            self._manifest.deleted[name] = entry.partitions
             try:
                 self._store()
             except BaseException:
                 self._manifest.topics[name] = entry
+                del self._manifest.deleted[name]
                 raise
             del self._topics[name]
             gone = UnknownTopicOrPartitionError(f"topic {name!r} was deleted")
-            for partition in topic.partitions:
-                self._files.delete(topic, partition, gone)
+            deleted = [self._files.delete(topic, one, gone) for one in topic.partitions]
+            if all(deleted):
+                self._files_gone.add(name)
         self._announce()
 
     # ---- notice
@@ -332,6 +341,9 @@ class TopicRegistry:
         manifest = self._manifest
         partitions = self._files.create(topic, range(entry.partitions))
         manifest.topics[topic.name] = entry
+        # What was left of an earlier topic of the name, making the files has put out of the way.
+        manifest.deleted.pop(topic.name, None)
+        self._files_gone.discard(topic.name)
         try:
             self._store()
         except BaseException:
@@ -359,6 +371,12 @@ class TopicRegistry:
         return AppendGate(config, self._runtime.clock.time_ns)
 
     def _store(self) -> None:
+        if self._files_gone:
+            # First, or a power loss could bring files back of which nobody would know any more.
+            self._directory.sync_topics()
+            for name in self._files_gone:
+                del self._manifest.deleted[name]
+            self._files_gone.clear()
         self._directory.store_manifest(self._manifest.to_map())
 
     def _announce(self) -> None:

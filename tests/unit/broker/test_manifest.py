@@ -12,7 +12,7 @@ from streamlog.errors import UnsupportedFormatError
 def full() -> Manifest:
     overrides = {"retention_ms": 5, "cleanup_policy": ("delete",)}
     entry = TopicEntry("ab12", partitions=3, created_ms=17, overrides=overrides)
-    return Manifest(broker_id=4, topics_created=9, topics={"orders": entry})
+    return Manifest(broker_id=4, topics_created=9, topics={"orders": entry}, deleted={"old": 2})
 
 
 def test_manifest_survives_storage() -> None:
@@ -22,7 +22,20 @@ def test_manifest_survives_storage() -> None:
     entry = manifest.topics["orders"]
     assert (entry.topic_id, entry.partitions, entry.created_ms) == ("ab12", 3, 17)
     assert entry.overrides == {"retention_ms": 5, "cleanup_policy": ["delete"]}
+    assert manifest.deleted == {"old": 2}
     assert Manifest.from_map(manifest.to_map(), 4) == manifest
+
+
+def test_manifest_from_before_deleted_topics_were_noted_has_none() -> None:
+    stored = full().to_map()
+    del stored["deleted"]
+    assert Manifest.from_map(stored, broker_id=4).deleted == {}
+
+
+@pytest.mark.parametrize("deleted", [5, {"old": None}, {"../x": 1}])
+def test_strange_note_of_deleted_topics_is_another_versions(deleted: object) -> None:
+    with pytest.raises(UnsupportedFormatError):
+        Manifest.from_map({**full().to_map(), "deleted": deleted}, broker_id=4)
 
 
 def test_new_directory_gives_an_empty_manifest() -> None:

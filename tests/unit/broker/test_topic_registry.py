@@ -304,18 +304,46 @@ def test_deletion_that_cannot_be_stored_leaves_the_topic_usable(disk: BrokenDisk
         assert broker.partition("orders", 0).log_end_offset == 1
 
 
-def test_crash_before_the_files_of_a_deleted_topic_went_leaves_them_reported(
+def test_files_of_a_deleted_topic_that_were_still_there_go_at_the_next_open(
     disk: BrokenDisk, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """I19. They stayed for good, in quarantine once a topic of that name was created again."""
     with reopened(disk) as broker:
+        broker.create_topic("orders", partitions=2)
+        broker.create_topic("payments")
+        broker.partition("orders", 0).append_value(b"v", NOW_MS)
+        disk.failing = {"rename"}
+        broker.delete_topic("orders")
+        assert "Could not delete the files of orders-0" in caplog.text
+    with reopened(disk) as broker:  # and again cannot be deleted
+        assert broker.recovery_report.ignored_paths == [
+            "/data/topics/orders-0",
+            "/data/topics/orders-1",
+        ]
+        assert "Files of the deleted topic orders are still there" in caplog.text
+        disk.failing = set()
+        broker.alter_topic_configs("payments", {"retention_ms": 5})  # stores the manifest again
+    with reopened(disk) as broker:
+        assert broker.topics() == ["payments"]
+        assert broker.recovery_report.ignored_paths == []
+        assert disk.list_dir("/data/topics") == ["payments-0"]
         broker.create_topic("orders")
+        broker.partition("orders", 0).append_value(b"w", NOW_MS)
+    with reopened(disk) as broker:
+        assert broker.partition("orders", 0).log_end_offset == 1
+        assert disk.list_dir("/data/quarantine") == []
+
+
+def test_topic_created_again_is_not_taken_for_the_deleted_one(disk: BrokenDisk) -> None:
+    with reopened(disk) as broker:
+        broker.create_topic("orders", partitions=2)
         disk.failing = {"rename"}
         broker.delete_topic("orders")
         disk.failing = set()
-    assert "Could not delete the files of orders-0" in caplog.text
+        broker.create_topic("orders")
+        broker.partition("orders", 0).append_value(b"w", NOW_MS)
     with reopened(disk) as broker:
-        assert broker.topics() == []
-        assert broker.recovery_report.ignored_paths == ["/data/topics/orders-0"]
+        assert broker.partition("orders", 0).log_end_offset == 1
 
 
 class User(threading.Thread):
