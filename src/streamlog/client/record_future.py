@@ -106,7 +106,7 @@ class RecordFuture:
         """Return the batch once it is done. A split moves the future to another batch meanwhile."""
         owner = self._owner
         if not owner.done:
-            if not owner.queue.wait_until(self.done, None if timeout is None else timeout * 1000):
+            if not owner.queue.wait_until(self.done, _milliseconds(timeout)):
                 raise StreamlogTimeoutError(
                     f"{owner.queue.topic_partition}: the record was not acknowledged within"
                     f" {timeout} s"
@@ -232,14 +232,15 @@ class RunFuture(RecordFuture):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the first failed batch failed with, None if all was appended; wait as `result`."""
         deadline_ms: float | None = None
+        timeout_ms = _milliseconds(timeout)
         for part in list(self._parts):
             if part.done():
                 continue
             queue = part._owner.queue
             left_ms = None
-            if timeout is not None:
+            if timeout_ms is not None:
                 now_ms = queue.monotonic_ms()
-                deadline_ms = deadline_ms or now_ms + timeout * 1000
+                deadline_ms = deadline_ms or now_ms + timeout_ms
                 left_ms = deadline_ms - now_ms
             if not queue.wait_until(part.done, left_ms):
                 raise StreamlogTimeoutError(
@@ -282,6 +283,14 @@ def call_back(fn: Callable[[RecordFuture], object], future: RecordFuture) -> Non
         fn(future)
     except Exception:
         _logger.exception("Done callback %r failed", fn)
+
+
+def _milliseconds(timeout: float | None) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout: expected a number of seconds or None, found {timeout!r:.80}")
+    return timeout * 1000
 
 
 def _check_callable(fn: object) -> None:

@@ -128,3 +128,19 @@ def test_a_coroutine_waits_for_a_future_in_a_thread(linger_ms: float) -> None:
 
     with Broker() as broker, Producer(broker, linger_ms=linger_ms) as producer:
         assert asyncio.run(main(producer)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("wrong", ["1", b"1", True, [1]])
+def test_a_wait_for_what_is_no_number_of_seconds_is_refused(producer: Producer, wrong: Any) -> None:
+    for future in (producer.send_many("t", [b"v"]), producer.send("t", b"v")):
+        for call in (future.result, future.exception):
+            with pytest.raises(TypeError, match="timeout: expected a number of seconds or None"):
+                call(timeout=wrong)
+
+
+def test_a_wait_of_no_time_or_less_is_over_at_once(producer: Producer, clock: VirtualClock) -> None:
+    future, before = producer.send("t", b"v"), clock.monotonic_ms()
+    for timeout in (0, -1):
+        with pytest.raises(StreamlogTimeoutError):
+            future.result(timeout=timeout)
+    assert clock.monotonic_ms() == before
