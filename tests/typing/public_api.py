@@ -71,10 +71,9 @@ def refused(broker: Broker) -> None:
     Producer(broker, linger=5)  # type: ignore[call-arg]
     Producer(broker, acks="none")  # type: ignore[arg-type]
     Producer(broker, value_serializer="avro")  # type: ignore[arg-type]
-    Producer(broker, enable_idempotence=True)  # type: ignore[arg-type]
     Consumer(broker, {"group.id": "g"})  # type: ignore[arg-type]
     Consumer(broker, group="g")  # type: ignore[call-arg]
-    Consumer(broker, session_timeout_ms=5)  # type: ignore[call-arg]
+    Consumer(broker, bootstrap_servers="localhost:9092")  # type: ignore[call-arg]
     producer = Producer(broker)
     producer.send("t", b"v", b"k")  # type: ignore[call-overload]
     producer.send("t", b"v", keys=b"k")  # type: ignore[call-overload]
