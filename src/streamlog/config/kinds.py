@@ -46,8 +46,9 @@ def integer(minimum: int, maximum: int = LONG_MAX) -> Kind:
     """Return the kind of whole numbers, bounds included. ``bool`` is refused."""
 
     def parse(value: object, is_text: bool) -> object:
+        # Stripped for int() as well, which leaves a few separators that strip() takes.
         if is_text and isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
-            value = int(value)
+            value = int(value.strip())
         if not isinstance(value, int) or isinstance(value, bool):
             raise RejectedValueError
         if not minimum <= value <= maximum:
@@ -63,7 +64,7 @@ def number(minimum: float, maximum: float = math.inf) -> Kind:
 
     def parse(value: object, is_text: bool) -> object:
         if is_text and isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-            value = float(value) if "." in value else int(value)
+            value = float(value.strip()) if "." in value else int(value.strip())
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise RejectedValueError
         if not minimum <= value <= maximum or not math.isfinite(value):

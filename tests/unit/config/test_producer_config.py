@@ -160,6 +160,11 @@ def test_numbers_in_a_mapping_may_be_text_and_keep_their_kind() -> None:
     assert type(made.linger_ms) is int
     assert made.batch_size == 100
     assert ProducerConfig.from_options({"linger.ms": "0.5"}).linger_ms == 0.5
+    # strip() takes a few separators that int() and float() refuse: they were a bare ValueError.
+    odd = {"linger.ms": "0.5\x1e", "batch.size": "\x1f100", "retries": "7\x85"}
+    made = ProducerConfig.from_options(odd)
+    assert (made.linger_ms, made.batch_size, made.retries) == (0.5, 100, 7)
+    assert ProducerConfig.from_options({"linger.ms": "5\x1e"}).linger_ms == 5
 
 
 @pytest.mark.parametrize(
