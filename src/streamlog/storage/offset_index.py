@@ -11,6 +11,9 @@ from itertools import pairwise
 #: Bytes of one entry on disk: relative offset and position, u32 each. ``segment_index_bytes`` counts in it (LOG-2).
 ENTRY_BYTES = 8
 
+#: What fits an entry. A segment ends far below; only bytes that nobody here wrote say otherwise.
+MAX_RELATIVE_OFFSET = 2**32 - 1
+
 
 class OffsetIndex:
     """Entries in two parallel arrays, both strictly increasing; a lookup is one C-level bisection.

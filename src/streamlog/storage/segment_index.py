@@ -10,7 +10,7 @@ from streamlog.storage import index_file
 from streamlog.storage.batch_scan import header_at, is_zero, resync
 from streamlog.storage.file_names import LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX
 from streamlog.storage.offset_index import ENTRY_BYTES as OFFSET_ENTRY_BYTES
-from streamlog.storage.offset_index import OffsetIndex
+from streamlog.storage.offset_index import MAX_RELATIVE_OFFSET, OffsetIndex
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.segment_file import SegmentFile
 from streamlog.storage.time_index import ENTRY_BYTES as TIME_ENTRY_BYTES
@@ -219,8 +219,8 @@ class IndexedSegmentFile(SegmentFile):
         self.note_timestamp(position, header)
         gap = position - self._last_indexed_position
         if gap > (0 if always_index else self.index_interval_bytes):
-            last = self.offset_index.last()
-            if last is None or last[0] < header.base_offset - self.base_offset:
+            last, relative_offset = self.offset_index.last(), header.base_offset - self.base_offset
+            if (-1 if last is None else last[0]) < relative_offset <= MAX_RELATIVE_OFFSET:
                 self._index(header.base_offset, position)
 
     def flush_indexes(self) -> None:

@@ -304,3 +304,19 @@ def test_indexes_are_loaded_once(memory_disk: Disk) -> None:
     before = entries(other)
     other.load_indexes()
     assert entries(other) == before
+
+
+def test_a_batch_further_away_than_an_index_entry_can_say_is_left_out_and_found_all_the_same(
+    memory_disk: Disk,
+) -> None:
+    # Written by nobody here, with both checksums right: filling the index was an OverflowError.
+    segment = new_segment(memory_disk, index_interval_bytes=1 << 20)
+    fill(segment, 3)
+    segment.next_offset = far = 1 << 33
+    append(segment, b"far")
+    other = reopened(segment, memory_disk, sealed=False)
+    other.index_interval_bytes = 0
+    other.load_indexes()
+    assert len(other.offset_index) == 2
+    assert read_values(other, 2, 1) == [b"00000002"]
+    assert read_values(other, far, 1) == [b"far"]
