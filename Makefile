@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 N      ?= 50
+SECONDS ?= 60
+RUNS   ?= 0
 PYTEST_ARGS ?=
 
 BIN    := $(VENV)/bin
@@ -15,6 +17,7 @@ BASE_STAMP  := $(VENV)/.stamp-base
 DEMO_STAMP  := $(VENV)/.stamp-demo
 DEV_STAMP   := $(VENV)/.stamp-dev
 BENCH_STAMP := $(VENV)/.stamp-bench
+FUZZ_STAMP  := $(VENV)/.stamp-fuzz
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -79,6 +82,10 @@ kills: $(DEV_STAMP) ## let N working processes die, at any moment and each in it
 damage: $(DEV_STAMP) ## damage every byte of a data directory, and much else (DAMAGE_ARGS="--every 10"); what is read was produced, or an error names it
 	$(BIN)/python tests/crash/damage.py $(DAMAGE_ARGS)
 
+.PHONY: fuzz
+fuzz: $(FUZZ_STAMP) ## fuzz whatever reads bytes with atheris, SECONDS=60 or RUNS=n for each target (FUZZ_ARGS="--target columns")
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) --runs $(RUNS) $(FUZZ_ARGS)
+
 .PHONY: powercuts
 powercuts: $(DEV_STAMP) ## cut the power of a disk under a working process N times (root only; CUT_ARGS="--flush ack")
 	$(BIN)/python tests/crash/power_cuts.py $(N) $(CUT_ARGS)
@@ -100,7 +107,7 @@ venv: $(DEV_STAMP) ## make .venv with everything a developer needs
 
 .PHONY: clean
 clean: ## remove .venv, caches and demo data
-	rm -rf $(VENV) demo-data dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) fuzz-findings demo-data dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- the virtual environment
@@ -125,4 +132,9 @@ $(DEV_STAMP): $(DEMO_STAMP)
 $(BENCH_STAMP): $(DEMO_STAMP)
 	@echo "Installing the peers to measure against ..."
 	@$(PIP) install --editable '.[fast,bench]'
+	@touch $@
+
+$(FUZZ_STAMP): $(DEV_STAMP)
+	@echo "Installing the fuzzer ..."
+	@$(PIP) install --editable '.[fast,examples,dev,fuzz]'
 	@touch $@

@@ -144,7 +144,15 @@ def main() -> int:
         ]
         started = time.monotonic()
         with multiprocessing.Pool(options.processes) as pool:
-            results = pool.map(_share, work, chunksize=1)
+            results = []
+            for result in pool.imap_unordered(_share, work):
+                results.append(result)
+                done = sum(sum(r.counts.values()) for r in results)
+                print(
+                    f"{done} damages, {len(results)} of {len(work)} shares",
+                    file=sys.stderr,
+                    flush=True,
+                )
         elapsed = time.monotonic() - started
         total = sum(sum(result.counts.values()) for result in results)
         print(

@@ -7,7 +7,7 @@ which is all that an oracle may believe.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -280,11 +280,11 @@ Damage = Mapping[str, "bytes | _Directory | None"]
 class Disk:
     """File systems with a data set in them, one after the other: what was not changed is not copied again."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._files = dataset.files
+    def __init__(self, files: Mapping[str, bytes], directories: Iterable[str]) -> None:
+        self._files = files
         self._pristine = MemoryFileSystem()
-        self._changed: set[str] = set(dataset.files)
-        for directory in dataset.directories:
+        self._changed: set[str] = set(files)
+        for directory in directories:
             self._pristine._names.make_dir(directory)
 
     def load(self, damage: Damage) -> MemoryFileSystem:

@@ -63,7 +63,7 @@ class Oracle:
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
-        self.disk = Disk(dataset)
+        self.disk = Disk(dataset.files, dataset.directories)
 
     def check(self, damage: Damage, *, thoroughly: bool = True) -> str:
         """Return in a word what became of the directory; raise Wrong when that may not be.

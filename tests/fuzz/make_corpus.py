@@ -1,0 +1,85 @@
+"""Write the corpus: ``python -m tests.fuzz.make_corpus``. A few real inputs for each target, taken from a real directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgpack
+
+from streamlog.record import build_batch
+from tests.crash.damage_data import KILLED, OFFSETS_TOPIC, ROOT, Dataset, batches_of, make_dataset
+
+CORPUS = Path(__file__).parent / "corpus"
+
+#: Of the first byte of an input: checksums are made right.
+REPAIRED = b"r"
+
+
+def corpus() -> dict[str, list[bytes]]:
+    """Return the inputs of each target."""
+    dataset = make_dataset(KILLED)
+    log = dataset.files[f"{ROOT}/topics/orders-0/{0:020d}.log"]
+    batches = batches_of("", log)[:6]
+    first = log[: batches[3].end]
+    tail = dataset.files[f"{ROOT}/topics/events-0/{60:020d}.log"][:600]
+    bodies = [log[b.position + 80 : b.end] for b in batches]
+    headers = build_batch([b"a", None], [5, 3], [None, b"k"], [(("h", b"v"), ("h", None)), ()])
+    checkpoints = [dataset.files[f"{ROOT}/{kind}"] for kind in ("FORMAT", "META", "STATE")]
+    index = dataset.files[f"{ROOT}/topics/orders-0/{0:020d}.idx"]
+    times = dataset.files[f"{ROOT}/topics/orders-0/{0:020d}.tix"]
+    bomb = b"\x91" * 600
+    return {
+        "batches": [first, REPAIRED + first, tail, REPAIRED + tail[:300]],
+        "columns": [
+            *((12).to_bytes(2, "little") + body for body in bodies[:2]),
+            (2).to_bytes(2, "little") + headers.body,
+            b"\x01\x00" + (len(bomb)).to_bytes(4, "little") + bytes(8) + bomb,
+        ],
+        "index": [index, times, REPAIRED + b"\x10\x00" + (400).to_bytes(4, "little") + index[16:32]],
+        "checkpoint": [*checkpoints, *(REPAIRED + content[20:] for content in checkpoints)],
+        "directory": [
+            bytes((number,)) + REPAIRED + content[20:] for number, content in enumerate(checkpoints)
+        ],
+        "recovery": [tail, REPAIRED + tail, REPAIRED + first],
+        "names": [b"orders.eu-1", b"__consumer_offsets", b"../up", b".", "\u00e9t\u00e9".encode(), b"con.x", b"a" * 250],
+        "serdes": [
+            json.dumps({"a": [1, 2.5, None, "x"]}).encode(),
+            msgpack.packb({"a": [1, -2, None, b"x", "y", 2.5]}),
+            (1 << 40).to_bytes(8, "big"),
+            b"\x00\x00\x00\x07",
+            bomb[:300],
+        ],
+        "offsets": _offset_records(dataset),
+        "config": [
+            b"\x01\x05by_duration:P1DT2H3M4.5S",
+            b"\x03\x00compact,delete",
+            b"\x00\x07-1",
+            b"\x02\x04linger.ms",
+            b"\x03\x0b 1073741824 ",
+            b"\x02\x01true",
+        ],
+    }  # fmt: skip
+
+
+def _offset_records(dataset: Dataset) -> list[bytes]:
+    """Return key and value of two records, the key behind one byte for its length."""
+    found: list[bytes] = []
+    for tp, records in dataset.records.items():
+        if tp.topic == OFFSETS_TOPIC:
+            for record in records.values():
+                assert record.key is not None
+                found.append(bytes((len(record.key),)) + record.key + (record.value or b""))
+    return found[:1] + found[-1:]
+
+
+def main() -> None:
+    for target, inputs in corpus().items():
+        directory = CORPUS / target
+        directory.mkdir(parents=True, exist_ok=True)
+        for number, data in enumerate(inputs):
+            (directory / f"{number}").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()
