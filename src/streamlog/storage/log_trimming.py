@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from streamlog.config import TopicConfig
+from streamlog.errors import DiskFullError
 from streamlog.runtime import FileSystem, TokenLock
 from streamlog.storage.file_names import DELETED_SUFFIX
 from streamlog.storage.group_commit import GroupCommit
@@ -32,6 +33,8 @@ class TrimmableLog(ReadableLog, ABC):
 
     def __init__(self, directory: str, topic_partition: TopicPartition) -> None:
         super().__init__(directory, topic_partition)
+        # The greatest log start that is known to be in STATE, or there by other means.
+        self._recorded_log_start = 0
         #: Gets the renamed files of deleted segments, and the delay in ms after which to unlink them. None: at once.
         self.on_files_retired: Callable[[list[str], int], None] | None = None
 
@@ -50,16 +53,18 @@ class TrimmableLog(ReadableLog, ABC):
     def advance_log_start(self, offset: int) -> None:
         """Forget every record below *offset*; durable when it returns. Files go later, with retention (RET-9).
 
-        An *offset* at or below the log start changes nothing. Raises OffsetOutOfRangeError above the log end.
+        An *offset* at or below the log start changes nothing. Raises OffsetOutOfRangeError above the log end. After DiskFullError or
+        another OSError the records are forgotten here, and that may not last: call again.
         """
         with self.lock:
             self._check_usable()
             if offset > self._next_offset:
                 raise self._out_of_range(offset)
-            if offset <= self._log_start_offset:
+            if offset <= self._recorded_log_start:
                 return
-            self._log_start_offset = offset
-        self._persist()
+            # It may be there already, and not be on the disk: an earlier call failed.
+            self._log_start_offset = max(self._log_start_offset, offset)
+        self._record_log_start([])
 
     def delete_expired(self, now_ms: int, high_watermark: int) -> int:
         """Apply retention once and return how many segments went (RET-1 to RET-8).
@@ -84,9 +89,26 @@ class TrimmableLog(ReadableLog, ABC):
             self._log_start_offset = max(
                 self._log_start_offset, self._segments.in_order()[count].base_offset
             )
-        self._persist()
+        self._record_log_start(segments[:count])
         self._retire(segments[:count])
         return count
+
+    def _record_log_start(self, expired: list[Segment]) -> None:
+        """Make the log start durable. Where there is no room even for that, the indexes of what has *expired* make it."""
+        offset = self._log_start_offset
+        try:
+            self._persist()
+        except DiskFullError:
+            if not expired:
+                raise
+            # Derived data of files that go next: or a disk filled by others to the last byte could not be emptied.
+            for segment in expired:
+                for path in (segment.offset_index_path, segment.time_index_path):
+                    if self._filesystem.exists(path):
+                        self._filesystem.unlink(path)
+            self._persist()
+        with self.lock:
+            self._recorded_log_start = max(self._recorded_log_start, offset)
 
     def truncate_to(self, offset: int) -> None:
         """Cut every batch that holds *offset* or a later one (a follower that diverged, REP-5).
@@ -116,6 +138,7 @@ class TrimmableLog(ReadableLog, ABC):
             target, later = segments[keep], segments[keep + 1 :]
             position, end_offset = target.position_of(offset)
             self._log_start_offset = min(self._log_start_offset, end_offset)
+            self._recorded_log_start = min(self._recorded_log_start, end_offset)
             self._truncating_to_offset = end_offset
             self._recovery_point = PartitionCheckpoint(
                 self._log_start_offset,

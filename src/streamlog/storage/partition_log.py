@@ -101,6 +101,7 @@ class PartitionLog(TrimmableLog):
         self._active: Segment = recovered.segments[-1]
         self._next_offset = self._active.next_offset
         self._log_start_offset = min(recovered.log_start_offset, self._next_offset)
+        self._recorded_log_start = self._log_start_offset
         self._append_refused = recovered.append_refused
         self._leader_epoch = recovered.leader_epoch
         self._epochs = recovered.epochs

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
-from streamlog.errors import DurabilityError, OffsetOutOfRangeError, StorageError
+from streamlog.errors import DiskFullError, DurabilityError, OffsetOutOfRangeError, StorageError
 from streamlog.storage import RecoveryOutcome
+from streamlog.testing import FaultPlan, FaultyFileSystem
 from tests.support.hooked_files import CHANGING_CALLS, DieAt, HookedFileSystem, Killed, hook_of
 from tests.support.storage import Disk, Store, check_log
 from tests.unit.storage.conftest import memory_disk_of
@@ -52,7 +55,43 @@ def test_ret_9_the_log_start_never_goes_back_nor_beyond_the_end(store: Store) ->
     assert store.append(b"next") == 5
 
 
+def test_ret_9_a_log_start_that_could_not_be_recorded_is_recorded_by_the_next_call() -> None:
+    # The second call found the log start where it was to be, said so, and a kill brought the records back.
+    plan = FaultPlan()
+    disk = memory_disk_of()
+    store = Store(Disk(FaultyFileSystem(disk.filesystem, plan), disk.root), segment_bytes=1024)
+    values = store.fill(20)
+    plan.fail("write_at", errno.EIO, path="*/STATE*")
+    with pytest.raises(OSError, match="Input/output error"):
+        store.log.advance_log_start(12)
+    store.log.advance_log_start(12)
+    store.kill_and_open()
+    assert store.log.log_start_offset == 12
+    assert store.values() == values[12:]
+
+
 # ---- retention
+
+
+def test_retention_frees_a_disk_that_has_no_room_for_the_new_log_start() -> None:
+    # Recording it takes a few bytes more: without them nothing could ever be deleted from a disk that others had filled.
+    disk = memory_disk_of(1_000_000)
+    store = Store(disk, segment_bytes=1024, index_interval_bytes=0, retention_bytes=1500)
+    values = store.fill(200)
+    ballast = disk.filesystem.open(disk.path("ballast"), create=True)
+    ballast.allocate(0, disk.filesystem.free_bytes(disk.root))
+    assert disk.filesystem.free_bytes(disk.root) == 0
+    with pytest.raises(DiskFullError):
+        store.directory.checkpoint()
+    assert store.log.delete_expired(store.clock.time_ms(), store.log.log_end_offset)
+    assert disk.filesystem.free_bytes(disk.root) > 0
+    start = store.log.log_start_offset
+    assert start > 0
+    assert store.values() == values[start:]
+    store.kill_and_open()
+    assert store.log.log_start_offset == start
+    assert store.values() == values[start:]
+    check_log(store.log)
 
 
 def test_ret_7_the_log_start_is_the_first_remaining_segment(store: Store) -> None:
