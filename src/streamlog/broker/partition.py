@@ -185,8 +185,9 @@ class Partition:
                 f"watermark {high_watermark}, or -1, found {offset}",
                 offsets={self.topic_partition: offset},
             )
-        if offset > log.log_start_offset:
-            log.advance_log_start(offset)
+        log.advance_log_start(
+            offset
+        )  # also what is done already: an earlier call may have failed half-way
         return log.log_start_offset
 
     # ---- read

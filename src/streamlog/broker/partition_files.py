@@ -42,7 +42,7 @@ class PartitionFiles:
         """
         log: PartitionLog | RefusedLog
         try:
-            log = self._directory.open_log(topic.name, number, topic.topic_id, topic.config)
+            log = self._open_log(topic, number)
         except CorruptLogError as error:
             log = RefusedLog(error)
         except OSError as error:
@@ -55,6 +55,16 @@ class PartitionFiles:
             _logger.error("Partition cannot be used: %s", log.error)
         return self._partition(topic, number, log)
 
+    def _open_log(self, topic: Topic, number: int) -> PartitionLog:
+        # Consumers have to be able to commit what they read from a full disk.
+        return self._directory.open_log(
+            topic.name,
+            number,
+            topic.topic_id,
+            topic.config,
+            may_use_reserve=topic.is_internal,
+        )
+
     def create(self, topic: Topic, numbers: Iterable[int]) -> list[Partition]:
         """Make empty logs for new partitions, to be named in the manifest next; on an error, take back
         those made.
@@ -64,7 +74,7 @@ class PartitionFiles:
         try:
             for number in numbers:
                 self._directory.create_log_directory(topic.name, number)
-                log = self._directory.open_log(topic.name, number, topic.topic_id, topic.config)
+                log = self._open_log(topic, number)
                 created.append(self._partition(topic, number, log))
             self._directory.sync_topics()
         except BaseException:

@@ -69,6 +69,7 @@ class DataDirectory:
         self._checkpoint_lock = Lock()
         self._open_segments = OpenSegments(max_open_segments)
         self._room = Room(self._filesystem, path, min_free_bytes)
+        self._last_room = Room(self._filesystem, path, 0)
         self._quarantine = Quarantine(self._filesystem, runtime.clock, join(path, QUARANTINE_NAME))
         self._logs: dict[str, PartitionLog] = {}
         # Keys of all logs that were asked for: STATE forgets the others.
@@ -251,11 +252,18 @@ class DataDirectory:
         self._filesystem.sync_dir(join(self.path, TOPICS_NAME))
 
     def open_log(
-        self, topic: str, partition: int, topic_id: str, config: TopicConfig
+        self,
+        topic: str,
+        partition: int,
+        topic_id: str,
+        config: TopicConfig,
+        *,
+        may_use_reserve: bool = False,
     ) -> PartitionLog:
         """Open the log of one partition, recovering it as need be.
 
-        *topic_id* tells this topic from an earlier one of the same name. Raises DataLossError when durable records are missing;
+        *topic_id* tells this topic from an earlier one of the same name; *may_use_reserve* lets the log grow where only the reserve
+        is left (see `Room`). Raises DataLossError when durable records are missing;
         the report then says so, and the other logs are not concerned.
         """
         self._check_open()
@@ -288,7 +296,7 @@ class DataDirectory:
                 power_failed=self._power_failed or sync_failed,
                 quarantine=self._quarantine,
                 persist=self.checkpoint,
-                room=self._room,
+                room=self._last_room if may_use_reserve else self._room,
                 recovery=recovery,
             )
         except OSError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from streamlog.errors import DiskFullError
 from streamlog.runtime import FileSystem
 
-#: Preallocation stops while this much of the disk is left, so that checkpoints, offsets and a clean close always find room.
+#: Preallocation of records stops while this much of the disk is left, so that checkpoints, committed offsets (whose topic is not
+#: held to it) and a clean close find room.
 DEFAULT_MIN_FREE_BYTES = 16 * 1024 * 1024
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.client.consumer import Consumer
 from streamlog.errors import (
     ClosedError,
     DiskFullError,
@@ -176,6 +177,19 @@ def test_full_disk_is_retriable_costs_no_offset_and_leaves_reading_alone(
         broker.run_maintenance()
         clock.run_due()
         assert append(partition, b"again") == end
+
+
+def test_consumers_can_commit_what_they_read_from_a_full_disk(clock: VirtualClock) -> None:
+    # The reserve that was kept for this refused it: the topic of the offsets is a topic like any other.
+    disk = MemoryFileSystem(capacity_bytes=17 << 20)
+    with Broker(clock=clock, filesystem=disk, offsets_topic_num_partitions=1) as broker:
+        broker.create_topic("orders")
+        with pytest.raises(DiskFullError, match="in reserve"):
+            while True:
+                append(broker.partition("orders", 0), b"v" * 90_000)
+        with Consumer(broker, group_id="g") as consumer:
+            consumer.assign([TopicPartition("orders", 0)])
+            consumer.commit({TopicPartition("orders", 0): 1})
 
 
 # ---- bounds
