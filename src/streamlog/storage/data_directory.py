@@ -218,6 +218,8 @@ class DataDirectory:
         if not self._state.is_recovered:
             self._state.is_recovered = not self._not_opened
             self.checkpoint()
+        # Logs that are opened from here on are new: an epoch of theirs that counts the failure would be given again after the next.
+        self._power_failed = False
 
     # ------------------------------------------------------------------------------------------------------- logs
 
@@ -401,7 +403,7 @@ class DataDirectory:
         assert not self._checkpoint_lock.locked()
         self._open_segments._check()
         for key, log in self._logs.items():
-            assert key == str(log.topic_partition)
+            assert key.endswith(f"/{log.topic_partition.partition}")
             log._check()
             for segment in log.segments:
                 assert segment._file is None or id(segment) in self._open_segments._segments

@@ -329,6 +329,20 @@ def test_an_unknown_boot_counts_as_another_one(
     assert store.directory.recovery_report.power_may_have_failed
 
 
+def test_a_log_made_after_a_power_failure_starts_in_the_first_epoch(
+    store: Store, reboot: Callable[[], None]
+) -> None:
+    # It started in the second one, of which nothing was on the disk: after the next power failure its offsets were given
+    # again in the same epoch.
+    store.kill()
+    reboot()
+    store.open()
+    assert store.log.leader_epoch == 1
+    store.directory.create_log_directory("new", 0)
+    log = store.directory.open_log("new", 0, "another id", store.config)
+    assert log.leader_epoch == 0
+
+
 def test_a_power_failure_is_remembered_until_every_log_was_recovered(
     store: Store, reboot: Callable[[], None]
 ) -> None:
