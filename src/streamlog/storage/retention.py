@@ -36,7 +36,12 @@ def deletable_count(
         return segment.position > 0 and segment.next_offset <= high_watermark
 
     if config.retention_bytes != UNLIMITED:
-        excess = sum(segment.position for segment in segments[deletable:]) - config.retention_bytes
+        excess = _excess_bytes(segments[deletable:], config)
+        if excess >= segments[deletable].position:
+            # Something is to go: now the sizes must be true, also of segments that a power loss left with the room they had.
+            for segment in segments[deletable:]:
+                segment.ensure_indexes()
+            excess = _excess_bytes(segments[deletable:], config)
         while (
             deletable < len(segments)
             and may_go(segments[deletable])
@@ -52,3 +57,7 @@ def deletable_count(
         ):
             deletable += 1
     return deletable
+
+
+def _excess_bytes(segments: Sequence[Segment], config: TopicConfig) -> int:
+    return sum(segment.position for segment in segments) - config.retention_bytes

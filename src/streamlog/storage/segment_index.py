@@ -196,7 +196,8 @@ class IndexedSegmentFile(SegmentFile):
                 following = resync(mapping, position, end, self.base_offset)
                 if following is None:
                     if self.sealed and is_zero(mapping, position, end):
-                        self.position = position  # preallocated room that was never given back
+                        # Preallocated room that was never given back.
+                        self.position = self.synced_position = position
                     break
                 position, header = following
             if behind <= header.base_offset < self.next_offset:  # not one that comes again

@@ -107,6 +107,19 @@ def test_ret_7_the_log_start_is_the_first_remaining_segment(store: Store) -> Non
     assert store.kill_and_open().log_start_offset == 9
 
 
+def test_ret_4_room_that_a_power_loss_left_behind_a_segment_does_not_count(store: Store) -> None:
+    # The file was found as large as it once was, and as much more was deleted: the log dropped below the limit.
+    values = store.fill(20)
+    store.kill()
+    store.disk.cut(store.segment_path(9), 65_536)
+    store.open()
+    store.with_config(retention_bytes=1500)
+    assert store.log.delete_expired(0, high_watermark=20) == 0
+    assert store.values() == values
+    assert store.log.size_bytes == 20 * BATCH
+    check_log(store.log)
+
+
 def test_ret_6_the_active_segment_goes_after_a_new_one_was_rolled(store: Store) -> None:
     store.fill(3)
     store.clock.advance(HOUR_MS)

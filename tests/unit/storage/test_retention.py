@@ -28,6 +28,9 @@ class FakeSegment:
     def largest_timestamp_ms(self) -> int:
         return self.newest_ms
 
+    def ensure_indexes(self) -> None:
+        """Its size is known."""
+
 
 def segments(*sizes: int, ages_ms: tuple[int, ...] | None = None) -> list[Segment]:
     ages_ms = ages_ms or (0,) * len(sizes)
