@@ -363,6 +363,7 @@ class PartitionLog(TrimmableLog):
                 # Together, or an append in between would see no failure and raise the limit again.
                 self._group_commit.fail(error)
                 self._active.limit = 0
+            self._note_failed_sync()
             raise
         with self.lock:
             self._recovery_point = PartitionCheckpoint(
@@ -382,6 +383,17 @@ class PartitionLog(TrimmableLog):
             elif self._on_dirty is not None:
                 self._on_dirty(self)
         return end_offset
+
+    def _note_failed_sync(self) -> None:
+        """Let STATE say at once that pages may be lost: this process may not live until the next checkpoint."""
+        try:
+            self._persist()
+        except ClosedError:
+            pass  # the directory is closing, and writes STATE when all logs are closed
+        except OSError as error:
+            _logger.warning(
+                "%s: that a sync failed could not be noted: %s", self.topic_partition, error
+            )
 
     def checkpoint(self) -> PartitionCheckpoint:
         """Return what STATE has to remember of this log now."""

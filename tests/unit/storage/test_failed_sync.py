@@ -107,16 +107,20 @@ def test_a_close_after_a_failed_sync_says_so_and_does_not_count_as_clean(
     assert state.checkpoints[f"{TOPIC_ID}/0"].recovery_offset == 0
 
 
+@pytest.mark.parametrize("end", ["close", "kill"])
 def test_pages_that_were_dropped_after_a_failed_sync_count_as_lost(
-    store: Store, disk: ForgetfulFileSystem
+    store: Store, disk: ForgetfulFileSystem, end: str
 ) -> None:
     # On the same boot: the log was silently shorter, and its offsets were given again under the same epoch.
     values = store.fill(10)
     store.log.sync()
     store.fill(20)
     fail_a_sync(store, disk)
-    with pytest.raises(DurabilityError):
-        store.close()
+    if end == "close":
+        with pytest.raises(DurabilityError):
+            store.close()
+    else:
+        store.kill()
     disk.drop_cache()
     store.open()
     assert not store.directory.recovery_report.power_may_have_failed
@@ -130,6 +134,23 @@ def test_pages_that_were_dropped_after_a_failed_sync_count_as_lost(
     store.reopen()
     assert store.recovery.outcome is RecoveryOutcome.CLEAN
     store.close()
+
+
+def test_a_failed_sync_that_cannot_be_noted_is_raised_all_the_same(
+    store: Store, disk: ForgetfulFileSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.fill(3)
+
+    def fail(call: str, path: str) -> None:
+        if call == "write_atomically":
+            raise OSError(28, "No space left on device", path)
+
+    disk.hook = fail
+    with caplog.at_level("WARNING", "streamlog"):
+        fail_a_sync(store, disk)
+    assert "that a sync failed could not be noted" in caplog.text
+    disk.hook = lambda call, path: None
+    store.kill()
 
 
 def test_good_batches_behind_dropped_pages_go_to_quarantine(
