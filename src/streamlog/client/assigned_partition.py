@@ -82,10 +82,14 @@ class AssignedPartition:
         return self.partition is not None and self.position is not None and not self.paused
 
     def lag(self, isolation: Isolation) -> int | None:
-        """Return how many offsets are between position and visible end; None while either is unknown."""
-        if self.position is None or self.partition is None:
+        """Return how many offsets are between position and visible end; None while either is unknown.
+
+        Threads: any.
+        """
+        position, partition = self.position, self.partition
+        if position is None or partition is None:
             return None
-        return self.partition.end_offset(isolation) - self.position
+        return partition.end_offset(isolation) - position
 
     def deliver(self) -> None:
         """What was taken is in the user's hands: the position moves (CON-4)."""

@@ -71,10 +71,10 @@ class Consumer(PositionCalls, CommitCalls, InspectionCalls):
     (``{"group.id": ...}``). Raises `InvalidConfigurationError`, and `InvalidGroupIdError` for topics
     without a ``group_id`` (CON-3).
 
-    Threads: one at a time; a second one gets `ConcurrentModificationError` (CON-2). Only `wakeup`
-    may be called by any. After `close`, or that of the broker, every call raises `ClosedError`; in
-    the child of a fork `ForkedError`. No thread runs behind the scenes: membership, auto-commit and
-    callbacks all happen inside `poll`. Source: Kafka ``KafkaConsumer``.
+    Threads: one at a time; a second one gets `ConcurrentModificationError` (CON-2). Only `wakeup` and
+    `metrics` may be called by any. After `close`, or that of the broker, every call raises
+    `ClosedError`; in the child of a fork `ForkedError`. No thread runs behind the scenes: membership,
+    auto-commit and callbacks all happen inside `poll`. Source: Kafka ``KafkaConsumer``.
     """
 
     def __init__(

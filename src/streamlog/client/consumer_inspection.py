@@ -73,22 +73,26 @@ class InspectionCalls:
             return found
 
     def metrics(self) -> ConsumerMetrics:
-        """Return what was counted since the consumer was made, and how far behind it is."""
-        with self._guard:
-            assigned = self._subscription.assigned
-            lags = {}
-            for name, one in assigned.items():
-                try:
-                    lag = one.lag(self._isolation)
-                except StreamlogError:
-                    continue  # the partition is damaged or gone, which `poll` will say
-                if lag is not None:
-                    lags[name] = lag
-            return ConsumerMetrics(
-                poll_total=self._polls,
-                records_consumed_total=self._fetcher.delivered_count,
-                bytes_consumed_total=self._fetcher.read_bytes,
-                commit_total=0 if self._committer is None else self._committer.commit_count,
-                assigned_partitions=len(assigned),
-                records_lag=lags,
-            )
+        """Return what was counted since the consumer was made, and how far behind it is.
+
+        Threads: any, also while another one polls, as in Kafka: each number is right by itself.
+        """
+        if self._guard.refusal is not None:
+            self._guard.refuse()
+        assigned = self._subscription.assigned  # replaced as a whole when it changes
+        lags = {}
+        for name, one in assigned.items():
+            try:
+                lag = one.lag(self._isolation)
+            except StreamlogError:
+                continue  # the partition is damaged or gone, which `poll` will say
+            if lag is not None:
+                lags[name] = lag
+        return ConsumerMetrics(
+            poll_total=self._polls,
+            records_consumed_total=self._fetcher.delivered_count,
+            bytes_consumed_total=self._fetcher.read_bytes,
+            commit_total=0 if self._committer is None else self._committer.commit_count,
+            assigned_partitions=len(assigned),
+            records_lag=lags,
+        )

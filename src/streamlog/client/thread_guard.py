@@ -55,7 +55,7 @@ class ThreadGuard:
             raise copy.copy(self.closing)
         raise ConcurrentModificationError(
             "the consumer is in use by another thread: expected one thread at a time, only wakeup() "
-            "may be called from outside; give each thread a consumer of its own"
+            "and metrics() may be called from outside; give each thread a consumer of its own"
         )
 
     def forked(self, error: StreamlogError) -> None:

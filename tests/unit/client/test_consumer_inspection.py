@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from streamlog.broker.broker import Broker
@@ -110,6 +112,23 @@ def test_metrics_of_an_iteration_count_what_the_loop_has_seen(
     assert consumer.metrics()["poll_total"] == 0
     assert [record.offset for record in consumer.poll()] == [2, 3, 4]
     assert consumer.metrics()["records_consumed_total"] == 5
+
+
+def test_con_2_metrics_may_be_asked_for_while_another_thread_polls() -> None:
+    with Broker() as broker:
+        broker.create_topic("t", partitions=2)
+        fill(broker, 3, T0)
+        consumer = Consumer(broker, group_id="g", auto_offset_reset="earliest")
+        consumer.assign([T0, T1])
+        assert len(consumer.poll()) == 3
+        polling = threading.Thread(target=lambda: consumer.poll(20_000))
+        polling.start()
+        while consumer.metrics()["poll_total"] < 2:
+            pass  # until it has begun
+        assert consumer.metrics()["records_lag"] == {T0: 0, T1: 0}
+        fill(broker, 1, T1)
+        polling.join()
+        assert consumer.metrics()["records_consumed_total"] == 4
 
 
 def test_a_commit_that_failed_is_not_counted(broker: Broker, consumer: Consumer) -> None:
