@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 N      ?= 50
+STATES ?= 10000
 SECONDS ?= 60
 RUNS   ?= 0
 PYTEST_ARGS ?=
@@ -73,6 +74,10 @@ docs: $(DEV_STAMP) ## write the documents that are generated from the code
 coverage: $(DEV_STAMP) ## run the tests and show the branches that none of them takes
 	$(BIN)/python -m coverage run -m pytest $(PYTEST_ARGS)
 	$(BIN)/python -m coverage report
+
+.PHONY: crash
+crash: $(DEV_STAMP) ## open what is left by crashes at every step, STATES=10000 of them (SEED=n, CRASH_ARGS="--processes 1"); nothing promised is lost
+	$(BIN)/python -m tests.crash.explore $(STATES) $(if $(SEED),--seed $(SEED)) $(CRASH_ARGS)
 
 .PHONY: kills
 kills: $(DEV_STAMP) ## let N working processes die, at any moment and each in its way (N=50, KILL_ARGS="--mode groups --seed 7"); nothing promised is lost

@@ -1,0 +1,123 @@
+"""Explore crash states: ``python -m tests.crash.explore STATES [--seed N] [--processes N]``, or one program again with ``--program``.
+
+First every program of one call, then of two, then as many of three and of the long random ones as STATES allows, in turns; each process
+takes its share. A failure prints the command that shows it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+from tests.crash.explorer import THOROUGH, CrashStateError, Effort, Explorer
+from tests.crash.programs import FLUSHES, long_programs, program, short_programs
+
+Result = tuple[Counter[str], Counter[str], int, int, int, str]
+
+
+def all_programs(seed: int) -> Iterator[str]:
+    """Yield names of programs without end: the short ones first, then those of three calls among long ones."""
+    for calls in (0, 1, 2):
+        for flush in FLUSHES:
+            yield from short_programs(calls, flush)
+    three = [name for flush in FLUSHES for name in short_programs(3, flush)]
+    random.Random(seed).shuffle(three)
+    long = long_programs(seed)
+    for number, name in enumerate(three):
+        yield name
+        if number % 3 == 0:
+            yield next(long)
+    yield from long
+
+
+def explore_share(share: int, shares: int, states: int, seed: int) -> Result:
+    """Explore every *shares*-th program until *states* disks were opened."""
+    explorer = Explorer(seed, Effort())
+    by_kind: Counter[str] = Counter()
+    programs: Counter[str] = Counter()
+    failure = ""
+    for number, name in enumerate(all_programs(seed)):
+        if explorer.counts.total >= states:
+            break
+        if number % shares != share:
+            continue
+        before = explorer.counts.total
+        kind = name.split("/")[0]
+        if kind == "calls":
+            kind = f"programs of {len([c for c in name.split('/')[2].split(',') if c])} calls"
+        try:
+            explorer.explore(program(name))
+        except CrashStateError as error:
+            failure = str(error)
+        by_kind[kind] += explorer.counts.total - before
+        programs[kind] += 1
+        if failure:
+            break
+    counts = explorer.counts
+    return by_kind, programs, counts.total, counts.steps, counts.checks, failure
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("states", nargs="?", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--program", help="run this one alone")
+    parser.add_argument("--step", type=int, help="and crash it at this step alone")
+    arguments = parser.parse_args(argv)
+    seed = random.SystemRandom().randrange(1 << 20) if arguments.seed is None else arguments.seed
+    if arguments.program:
+        return explore_one(arguments.program, arguments.step, seed)
+    print(f"seed {seed}", flush=True)
+    started = time.monotonic()
+    shares = arguments.processes
+    work = [(share, shares, -(-arguments.states // shares), seed) for share in range(shares)]
+    if shares == 1:
+        results = [explore_share(*work[0])]
+    else:
+        with multiprocessing.get_context("spawn").Pool(shares, quiet) as pool:
+            results = pool.starmap(explore_share, work)
+    seconds = time.monotonic() - started
+    by_kind: Counter[str] = sum((result[0] for result in results), Counter())
+    programs: Counter[str] = sum((result[1] for result in results), Counter())
+    for kind in sorted(by_kind):
+        print(f"{kind:20} {programs[kind]:6} programs {by_kind[kind]:9,} states")
+    states, steps, checks = (sum(result[n] for result in results) for n in (2, 3, 4))
+    print(
+        f"{states:,} states ({states / seconds:.0f}/s, {seconds:.0f} s), {steps:,} crash points, "
+        f"{checks:,} checks, seed {seed}"
+    )
+    failures = [result[5] for result in results if result[5]]
+    for failure in failures:
+        print(failure)
+    print("FAILED" if failures else "every invariant held")
+    return 1 if failures else 0
+
+
+def quiet() -> None:
+    """Recovery logs what it finds; here that is no news."""
+    logging.getLogger("streamlog").setLevel(logging.CRITICAL)
+
+
+def explore_one(name: str, step: int | None, seed: int) -> int:
+    explorer = Explorer(seed, Effort())
+    for effort in (Effort(), THOROUGH):
+        explorer.effort = effort
+        try:
+            explorer.explore(program(name), only_step=step)
+        except CrashStateError as error:
+            print(error)
+            return 1
+    print(f"{explorer.counts.total:,} states of {name}: every invariant held, seed {seed}")
+    return 0
+
+
+if __name__ == "__main__":
+    quiet()
+    sys.exit(main())

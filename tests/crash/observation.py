@@ -1,0 +1,177 @@
+"""What a broker shows of itself after it was opened on what a crash left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from streamlog import Broker, TopicPartition
+from streamlog.broker.partition import Partition
+from streamlog.errors import ClosedError
+from streamlog.record import split_batches
+from streamlog.runtime import VirtualClock
+from streamlog.testing import CrashFileSystem
+
+PATH = "/data"
+GROUP = "g"
+INTERNAL = "__consumer_offsets"
+
+#: A broker whose files are few and small: that of the explorer.
+CONFIG: dict[str, Any] = {
+    "offsets_topic_num_partitions": 1,
+    "min_free_bytes": 0,
+    "log_index_interval_bytes": 200,
+}
+
+#: Long after everything that a workload does.
+_LATER_MS = 1_800_000_000_000
+
+#: Leader epoch, value, key, timestamp, headers.
+Record = tuple[int, "bytes | None", "bytes | None", int, tuple[tuple[str, "bytes | None"], ...]]
+
+
+@attrs.frozen
+class LogSeen:
+    """One partition."""
+
+    outcome: str
+    message: str
+    start: int
+    end: int
+    epoch: int
+    #: Offset and record of everything that can be read.
+    records: tuple[tuple[Any, ...], ...]
+
+
+@attrs.frozen
+class TopicSeen:
+    """One topic."""
+
+    overrides: dict[str, Any]
+    logs: tuple[LogSeen, ...]
+    committed: int | None
+
+
+@attrs.frozen
+class Observation:
+    """One broker."""
+
+    error: str = ""
+    clean: bool = False
+    scanned_bytes: int = 0
+    topics: dict[str, TopicSeen] = attrs.Factory(dict)
+
+    def content(self) -> Any:
+        """Return what a second recovery has to find again: topics, records and bounds."""
+        return self.error, {
+            name: (t.overrides, t.committed, [(log.start, log.end, log.records) for log in t.logs])
+            for name, t in self.topics.items()
+        }
+
+
+def open_broker(disk: CrashFileSystem, clock: VirtualClock | None = None) -> Broker:
+    """Open the broker of the explorer on *disk*."""
+    clock = clock or VirtualClock(start_ms=_LATER_MS)
+    return Broker(PATH, filesystem=disk, clock=clock, seed=1, config=CONFIG)
+
+
+def observe(disk: CrashFileSystem) -> Observation:
+    """Open a broker on *disk*, look at everything, and let it die as by kill -9. Never raises."""
+    try:
+        broker = open_broker(disk)
+    except Exception as error:
+        return Observation(error=f"{type(error).__name__}: {error}")
+    try:
+        return look_at(broker)
+    finally:
+        abandon(broker)
+
+
+def look_at(broker: Broker) -> Observation:
+    """Read everything that *broker* has. Never raises."""
+    try:
+        outcomes = {p.topic_partition: p for p in broker.recovery_report.partitions}
+        topics = {}
+        for name in broker.topics(include_internal=True):
+            topic = broker.topic(name)
+            logs = tuple(
+                _look_at_log(partition, outcomes.get(partition.topic_partition))
+                for partition in topic.partitions
+            )
+            if name != INTERNAL:
+                topics[name] = TopicSeen(topic.overrides, logs, _committed(broker, name))
+    except Exception as error:
+        return Observation(error=f"{type(error).__name__}: {error}")
+    report = broker.recovery_report
+    return Observation("", report.clean, report.scanned_bytes, topics)
+
+
+def abandon(broker: Broker) -> None:
+    """Let *broker* die without a trace."""
+    broker.scheduler.close()
+    broker.abandon(ClosedError("killed"))
+
+
+def _committed(broker: Broker, topic: str) -> int | None:
+    if INTERNAL not in broker.topics(include_internal=True):
+        return None
+    wanted = TopicPartition(topic, 0)
+    found = broker.group_coordinator.fetch_offsets(GROUP, [wanted])[wanted]
+    return None if found is None else found.offset
+
+
+def _look_at_log(partition: Partition, recovery: Any) -> LogSeen:
+    log = partition.log
+    start, end = log.log_start_offset, log.log_end_offset
+    records: list[tuple[Any, ...]] = []
+    offset = start
+    while offset < end:
+        found = [r for r in decoded(log.read(offset, 1 << 20)) if r[0] >= offset]
+        records += found
+        offset = found[-1][0] + 1
+    _check_lookups(partition, records)
+    outcome = recovery.outcome.value if recovery is not None else "new"
+    message = recovery.message if recovery is not None else ""
+    return LogSeen(outcome, message, start, end, log.leader_epoch, tuple(records))
+
+
+def _check_lookups(partition: Partition, records: list[tuple[Any, ...]]) -> None:
+    """Indexes may be behind the log after a crash, or ahead of it, and must not be believed."""
+    for number in {0, len(records) // 3, len(records) // 2, len(records) - 1} if records else ():
+        wanted = records[number]
+        found = decoded(partition.log.read(wanted[0], 1))
+        assert wanted in found, f"{partition}: looked up offset {wanted[0]}, found {found}"
+        timestamp_ms = wanted[4]
+        first = next(offset for offset, _, _, _, ts, _ in records if ts >= timestamp_ms)
+        located = partition.offset_for_timestamp(timestamp_ms)
+        assert located is not None, f"{partition}: no record at {timestamp_ms}"
+        assert located.offset == first, (
+            f"{partition}: first record at {timestamp_ms}: {first}, found {located.offset}"
+        )
+
+
+_decoded: dict[bytes, tuple[tuple[Any, ...], ...]] = {}
+
+
+def decoded(data: bytes) -> tuple[tuple[Any, ...], ...]:
+    """Return (offset, leader epoch, value, key, timestamp, headers) of every record in *data*, checksums verified."""
+    records = _decoded.get(data)
+    if records is not None:
+        return records
+    found: list[tuple[Any, ...]] = []
+    for batch in split_batches(data):
+        batch.check()
+        values = batch.values()
+        keys = batch.keys() or [None] * len(values)
+        headers = batch.headers() or [()] * len(values)
+        found += [
+            (offset, batch.leader_epoch, value, key, timestamp_ms, tuple(header or ()))
+            for offset, value, key, timestamp_ms, header in zip(
+                batch.offsets(), values, keys, batch.timestamps_ms(), headers, strict=True
+            )
+        ]
+    if len(_decoded) > 10_000:
+        _decoded.clear()  # images share most of their bytes, programs do not
+    _decoded[data] = tuple(found)
+    return _decoded[data]

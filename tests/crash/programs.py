@@ -1,0 +1,176 @@
+"""What the crash explorer runs: every short program of an alphabet, and longer ones by chance."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from tests.crash.session import Session
+
+SMALL: dict[str, Any] = {"segment_bytes": 6_000}
+
+#: How a topic is synced: each acknowledgement waits, in the background, or when asked to.
+FLUSHES: dict[str, dict[str, Any]] = {
+    "ack": {"flush_messages": 1},
+    "background": {"flush_ms": 1_000},
+    "asked": {"flush_ms": None},
+}
+
+
+class Workload(NamedTuple):
+    """Operations with their weights, and what they are done to."""
+
+    weights: dict[str, int]
+    partitions: int = 1
+    configs: dict[str, Any] = {}
+    capacity_bytes: int | None = None
+    length: int = 14
+
+
+WORKLOADS = {
+    "W1": Workload(
+        {
+            "send": 8,
+            "append": 3,
+            "send_many": 1,
+            "send_large": 2,
+            "sync": 2,
+            "advance": 2,
+            "kill": 1,
+        }
+    ),
+    "W2": Workload(
+        {"send": 9, "append": 3, "send_many": 1, "sync": 2, "grow": 1, "advance": 2, "power": 1},
+        partitions=3,
+    ),
+    "W3": Workload(
+        {"send": 7, "append": 3, "send_many": 1, "roll": 3, "sync": 1, "advance": 2, "power": 1},
+        configs={"segment_bytes": 900, "index_interval_bytes": 0},
+    ),
+    "W4": Workload(
+        {
+            "send": 7,
+            "append": 3,
+            "roll": 2,
+            "delete_records": 2,
+            "retention": 3,
+            "advance": 3,
+            "delete": 1,
+            "create": 3,
+            "sync": 1,
+        },
+        configs={"segment_bytes": 900, "retention_bytes": 900, "file_delete_delay_ms": 400},
+    ),
+    "W8": Workload({"commit": 8, "send": 3, "sync": 2, "advance": 1, "reopen": 1, "power": 1}),
+    "W9": Workload(
+        {
+            "send_large": 8,
+            "append": 2,
+            "send_many": 1,
+            "roll": 2,
+            "delete_records": 2,
+            "retention": 2,
+            "commit": 1,
+        },
+        capacity_bytes=400_000,
+        configs={"segment_bytes": 9_000, "retention_bytes": 9_000, "file_delete_delay_ms": 0},
+        length=10,
+    ),
+    "W10": Workload({"send": 6, "reopen": 4, "sync": 1, "advance": 1, "roll": 1, "power": 1}),
+    "W11": Workload(
+        {
+            "send": 8,
+            "append": 2,
+            "send_many": 1,
+            "roll": 2,
+            "truncate": 4,
+            "sync": 1,
+            "kill": 1,
+            "power": 1,
+        },
+        configs={"segment_bytes": 900, "index_interval_bytes": 0},
+    ),
+}
+
+#: The calls of which every program of up to three is run.
+ALPHABET = (
+    "create",
+    "send",
+    "append",
+    "sync",
+    "roll",
+    "delete_records",
+    "delete",
+    "commit",
+    "grow",
+    "alter",
+    "retention",
+    "truncate",
+    "advance",
+    "reopen",
+    "kill",
+    "power",
+)
+
+#: What is there before a short program starts. It crashes too, in the program of no calls.
+_PREFIX = ("create", "send", "sync", "send")
+
+
+class Program(NamedTuple):
+    """One program, named so that it can be run again."""
+
+    name: str
+    operations: tuple[str, ...]
+    partitions: int
+    configs: dict[str, Any]
+    capacity_bytes: int | None = None
+    #: How many of the operations come before the first crash.
+    quiet: int = 0
+
+    def start(self) -> Session:
+        """Return a session in which nothing has happened yet."""
+        return Session(
+            self.name,
+            self.configs,
+            partitions=self.partitions,
+            capacity_bytes=self.capacity_bytes,
+        )
+
+
+def program(name: str) -> Program:
+    """Return the program of this name: ``W3/ack/17`` or ``calls/ack/send,roll,kill``."""
+    kind, flush, rest = name.split("/")
+    configs = {**SMALL, **FLUSHES[flush]}
+    if kind == "calls":
+        calls = tuple(call for call in rest.split(",") if call)
+        unknown = set(calls) - set(ALPHABET)
+        if unknown:
+            raise ValueError(f"{name}: expected calls of {ALPHABET}, found {sorted(unknown)}")
+        return Program(name, (*_PREFIX, *calls), 1, configs, quiet=len(_PREFIX) if calls else 0)
+    workload = WORKLOADS[kind]
+    chance = random.Random(name)
+    operations = chance.choices(
+        list(workload.weights), list(workload.weights.values()), k=workload.length
+    )
+    return Program(
+        name,
+        ("create", *operations, "reopen", "send"),
+        workload.partitions,
+        {**configs, **workload.configs},
+        workload.capacity_bytes,
+    )
+
+
+def short_programs(calls: int, flush: str) -> list[str]:
+    """Return the names of all programs of exactly so many calls."""
+    return [f"calls/{flush}/{','.join(c)}" for c in itertools.product(ALPHABET, repeat=calls)]
+
+
+def long_programs(seed: int) -> Iterator[str]:
+    """Yield names of random programs, each workload in its turn, without end."""
+    for number in itertools.count(seed * 1_000_000):
+        for workload, flush in zip(WORKLOADS, itertools.cycle(FLUSHES), strict=False):
+            shifted = list(FLUSHES)[(list(FLUSHES).index(flush) + number) % len(FLUSHES)]
+            yield f"{workload}/{shifted}/{number}"

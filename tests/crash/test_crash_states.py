@@ -1,0 +1,152 @@
+"""A share of the crash states that `python -m tests.crash.explore` goes through, and that the net holds water.
+
+Everything is named and seeded: a failure prints the command that shows the one state again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+
+import pytest
+
+from streamlog.testing import CrashFileSystem
+from tests.crash.explore import main
+from tests.crash.explorer import QUICK, SHALLOW, CrashStateError, Effort, Explorer
+from tests.crash.mutants import MUTANTS
+from tests.crash.observation import observe
+from tests.crash.programs import ALPHABET, FLUSHES, WORKLOADS, program, short_programs
+from tests.crash.session import Session
+
+SEED = 1
+
+#: For each broken build a program in which the explorer meets it soon.
+CAUGHT_BY = {
+    "ack before sync": "calls/ack/send",
+    "sync of the active segment only": "calls/asked/roll,append,sync",
+    "length stored first": "calls/ack/send",
+    "no directory sync for a new segment": "calls/ack/create",
+    "no directory sync for a new partition": "calls/ack/create",
+    "no directory sync after a rename": "calls/ack/create",
+    "rename before the bytes are synced": "calls/ack/create",
+    "topic listed before its directories are made": "calls/ack/create",
+    "DIRTY written late": "calls/asked/reopen,send",
+    "CLEAN written before the logs are closed": "calls/asked/reopen",
+    "recovery point written before the sync": "calls/asked/delete_records",
+    "log start moved in memory only": "calls/ack/delete_records",
+    "files deleted before the log start moves": "calls/asked/alter,send,roll,append,roll,send,roll,append,roll,retention",
+    "a truncation that is not announced": "calls/ack/truncate",
+    "a truncation whose names are not synced": "W11/ack/0",
+    "a torn tail is left where it is": "calls/ack/truncate",
+    "a cut that is not synced": "calls/ack/truncate",
+    "an interrupted cut is taken for a durable one": "calls/ack/truncate",
+    "offsets given again under the same epoch": "calls/asked/send",
+}
+
+#: Those that show only when recovery crashes as well.
+IN_RECOVERY = {
+    "a torn tail is left where it is",
+    "a cut that is not synced",
+    "an interrupted cut is taken for a durable one",
+    "offsets given again under the same epoch",
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet_recoveries(caplog: pytest.LogCaptureFixture) -> None:
+    """Thousands of recoveries tell what they found."""
+    caplog.set_level(logging.CRITICAL, "streamlog")
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("flush", FLUSHES)
+def test_every_call_survives_a_crash_at_each_of_its_steps(flush: str) -> None:
+    explorer = Explorer(SEED, QUICK)
+    for name in itertools.chain(short_programs(0, flush), short_programs(1, flush)):
+        explorer.explore(program(name))
+    assert explorer.counts.programs == 1 + len(ALPHABET)
+    assert explorer.counts.total > 200
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_a_workload_survives_a_crash_at_each_of_its_steps(workload: str) -> None:
+    explorer = Explorer(SEED, QUICK)
+    flush = list(FLUSHES)[list(WORKLOADS).index(workload) % len(FLUSHES)]
+    explorer.explore(program(f"{workload}/{flush}/{SEED}"))
+    assert explorer.counts.steps > 30
+
+
+def test_every_broken_build_has_a_program() -> None:
+    assert CAUGHT_BY.keys() == MUTANTS.keys()
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_build_is_caught(name: str) -> None:
+    effort = Effort() if name in IN_RECOVERY else SHALLOW
+    with MUTANTS[name]():
+        with pytest.raises(CrashStateError, match="again: python -m tests.crash.explore"):
+            Explorer(SEED, effort).explore(program(CAUGHT_BY[name]))
+
+
+def test_a_failure_is_found_again_at_its_step_alone() -> None:
+    name = "calls/asked/reopen"
+    with MUTANTS["CLEAN written before the logs are closed"]():
+        with pytest.raises(CrashStateError) as caught:
+            Explorer(SEED, QUICK).explore(program(name))
+        step = int(str(caught.value).partition(" step ")[2].partition(" ")[0])
+        with pytest.raises(CrashStateError, match=f"step {step} "):
+            Explorer(SEED, QUICK).explore(program(name), only_step=step)
+
+
+def test_the_same_program_makes_the_same_steps_each_time() -> None:
+    def steps() -> list[str]:
+        chosen, seen = program("W3/background/5"), []
+        session = chosen.start()
+        session.on_step = seen.append
+        for operation in chosen.operations:
+            session.run(operation)
+        session.on_step = None
+        session.close()
+        return seen
+
+    first = steps()
+    assert len(first) > 100
+    assert steps() == first
+
+
+def test_a_disk_that_holds_something_else_is_an_error_and_no_crash() -> None:
+    disk = CrashFileSystem()
+    disk.make_dir("/data/photos")
+    assert observe(disk).error.startswith("NotStreamlogDirectoryError")
+
+
+def test_a_program_of_an_unknown_call_is_refused() -> None:
+    with pytest.raises(ValueError, match="found \\['sned'\\]"):
+        program("calls/ack/sned")
+
+
+def test_a_session_that_does_nothing_owes_nothing() -> None:
+    session = Session("nothing", {})
+    session.run("send")  # there is no topic: nothing happens
+    session.close()
+    assert session.model.topics == {}
+
+
+def test_the_command_explores_and_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["100", "--seed", "5", "--processes", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "seed 5" in said
+    assert "every invariant held" in said
+
+
+def test_the_command_says_what_failed_and_how_to_see_it_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with MUTANTS["ack before sync"]():
+        assert main(["100", "--seed", "5", "--processes", "1"]) == 1
+        said = capsys.readouterr().out
+        again = said.partition("again: python -m tests.crash.explore ")[2].splitlines()[0]
+        assert main(again.split()) == 1
+    assert main(again.split()) == 0
