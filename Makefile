@@ -8,6 +8,8 @@ STATES ?= 10000
 SECONDS ?= 60
 RUNS   ?= 0
 PYTEST_ARGS ?=
+EXAMPLES ?= 2000
+SEED   ?= $(shell date +%s)
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -102,6 +104,10 @@ mutants: $(DEV_STAMP) ## break streamlog in named ways, and print which test cau
 .PHONY: errors
 errors: $(DEV_STAMP) ## fail calls to the disk in RUNS runs (RUNS=0: every call, error and workload; ERRORS_ARGS=...) and check the same
 	$(BIN)/python tests/crash/error_loop.py $(or $(RUNS),0) $(ERRORS_ARGS)
+
+.PHONY: model
+model: $(DEV_STAMP) ## hold the whole public surface against lists and dicts in EXAMPLES=2000 programs of 50 calls (SEED=1 repeats a run)
+	MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/property/test_model.py --hypothesis-seed=$(SEED)
 
 .PHONY: bench
 bench: $(BENCH_STAMP) ## measure streamlog against floors and peers in the same run (BENCH_ARGS=...)
