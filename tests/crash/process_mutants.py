@@ -27,12 +27,15 @@ from streamlog.broker import group_coordinator  # noqa: E402
 from streamlog.broker.group_records import GroupEpoch  # noqa: E402
 from streamlog.broker.partition import Partition  # noqa: E402
 from streamlog.client import positions  # noqa: E402
+from streamlog.client.fetcher import Fetcher  # noqa: E402
 from streamlog.runtime import Lock, RandomSource, os_directory_lock, system_calls  # noqa: E402
 from streamlog.runtime.os_directory_lock import OsDirectoryLock  # noqa: E402
+from streamlog.runtime.os_file import OsFile  # noqa: E402
 from streamlog.runtime.timer_queue import TimerQueue  # noqa: E402
 from streamlog.storage.group_commit import GroupCommit  # noqa: E402
 from streamlog.storage.leader_epochs import LeaderEpochs  # noqa: E402
 from streamlog.storage.recovery import LogRecovery  # noqa: E402
+from streamlog.storage.segment_file import SegmentFile  # noqa: E402
 from streamlog.structs import OffsetAndMetadata  # noqa: E402
 
 
@@ -124,6 +127,117 @@ def followers_do_not_wait() -> Iterator[None]:
             wait_for(self, end_offset)
 
     with patched(GroupCommit, "wait_for", impatient):
+        yield
+
+
+# ---- a disk that fails, or fills up
+
+# Every call of one workload in turn: quicker than the few hundred runs by chance that catch most of these as well.
+_ERRORS = "tests/crash/error_loop.py --only "
+
+
+@mutant("a failed sync is tried again", _ERRORS + "power:produce-to-disk:EIO:once:*")
+def sync_retried() -> Iterator[None]:
+    """The system reports an error once and forgets the pages: the second success says nothing (P11)."""
+    sync = SegmentFile.sync
+
+    def stubborn(self: SegmentFile) -> None:
+        try:
+            sync(self)
+        except OSError:
+            sync(self)
+
+    with patched(SegmentFile, "sync", stubborn):
+        yield
+
+
+@mutant("a failed sync is forgotten", _ERRORS + "memory:produce-to-disk:EIO:once:*")
+def failed_sync_forgotten() -> Iterator[None]:
+    """Whoever comes after it is acknowledged by a sync that proves nothing (P11)."""
+    with patched(GroupCommit, "fail", lambda self, failure: None):
+        yield
+
+
+@mutant("another file is synced", _ERRORS + "power:roll-to-disk:EIO:once:*")
+def other_file_synced() -> Iterator[None]:
+    """What was acknowledged as on the disk is in a file that nobody synced."""
+    sync = SegmentFile.sync
+
+    def sync_index(self: SegmentFile) -> None:
+        file, self._file = self._file, self._filesystem.open(self.path + ".other", create=True)
+        try:
+            sync(self)
+        finally:
+            self._file = file
+
+    with patched(SegmentFile, "sync", sync_index):
+        yield
+
+
+@mutant("files grow by holes", "-m pytest tests/crash/test_full_disk.py -k ballast")
+def sparse_growth() -> Iterator[None]:
+    """A store into a mapped hole kills the process when the disk is full (F1)."""
+
+    def extend(fd: int, start: int, end: int, size: int) -> None:
+        os.ftruncate(fd, max(end, size))
+
+    with patched(system_calls, "allocate", extend):
+        yield
+
+
+@mutant(
+    "no rollback of an allocation that failed",
+    _ERRORS + "system:produce:ENOSPC:once:*",
+)
+def no_rollback() -> Iterator[None]:
+    """The file stays longer than anybody knows, and keeps the last of the disk (F2)."""
+    with patched(OsFile, "_cut_back_to", lambda self, size: None):
+        yield
+
+
+@mutant("a short write is taken for a whole one", _ERRORS + "system:change-topics:short:once:*")
+def short_write() -> Iterator[None]:
+    """A disk that is nearly full writes less than it was given, and says so by a number only (F5)."""
+
+    def write_at(self: OsFile, position: int, data: Any) -> None:
+        if data:
+            system_calls.pwrite(self._fd, memoryview(data).cast("B"), position)
+
+    with patched(OsFile, "write_at", write_at):
+        yield
+
+
+@mutant(
+    "stores go on when a map could not be made",
+    _ERRORS + "memory:produce-to-disk:EINTR:once:*",
+)
+def stored_without_map() -> Iterator[None]:
+    """An append that finds no map fails half-way, with what is no error of the disk."""
+    allocate = SegmentFile._allocate
+
+    def keep_limit(self: SegmentFile, file: Any, end: int, room: Any) -> None:
+        limit = self.limit
+        allocate(self, file, end, room)
+        self.limit = limit
+
+    with patched(SegmentFile, "_allocate", keep_limit):
+        yield
+
+
+@mutant("one partition that fails stops all", _ERRORS + "memory:consume:EIO:once:*")
+def one_stops_all() -> Iterator[None]:
+    """A consumer asks the partition whose disk fails first, each time, and reads nothing of the others (P6)."""
+    collect = Fetcher.collect
+
+    def stubborn(self: Fetcher, limit: int, now_ms: float) -> Any:
+        turn = self._turn
+        try:
+            return collect(self, limit, now_ms)
+        except OSError:
+            self._turn = turn
+            raise
+
+    with patched(Fetcher, "collect", stubborn):
         yield
 
 

@@ -11,9 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.error_loop import KINDS, LAYERS, Case, every_case, run_case, run_some
+from tests.crash.error_loop import (
+    KINDS,
+    LAYERS,
+    Case,
+    every_case,
+    main,
+    run_case,
+    run_one,
+    run_some,
+)
+from tests.crash.error_session import Broken
 from tests.crash.error_workloads import WORKLOADS
+from tests.crash.process_mutants import MUTANTS
 
+ERROR_LOOP = "tests/crash/error_loop.py --only "
 RUNS = int(os.environ.get("STREAMLOG_ERRORS", "200"))
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for leaks in /proc")
@@ -62,7 +74,27 @@ def test_every_case_is_tried_until_no_call_is_left_to_fail() -> None:
 def test_sync_that_fails_and_then_succeeds_never_acknowledges(tmp_path: Path) -> None:
     """The fsyncgate case: every call of the workload in turn fails once, each sync among them, and the next one would succeed."""
     for number in range(1, 400):
-        if not run_case(Case("power", "produce to disk", "EIO", False, number), str(tmp_path)):
+        if not run_case(Case("power", "produce-to-disk", "EIO", False, number), str(tmp_path)):
             break
     else:
         raise AssertionError("the workload never ended")
+
+
+@pytest.mark.crash
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [name for name in MUTANTS if MUTANTS[name].catcher.startswith(ERROR_LOOP)]
+)
+def test_mutant_is_caught_by_failing_one_call_after_the_other(name: str) -> None:
+    with MUTANTS[name].patch(), pytest.raises(Broken, match="again: python tests/crash/error_loop"):
+        run_one(MUTANTS[name].catcher.removeprefix(ERROR_LOOP))
+
+
+def test_a_case_that_fails_says_how_to_run_it_again(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "another file is synced"
+    with MUTANTS[name].patch():
+        assert main([*MUTANTS[name].catcher.split()[1:], "--seed", "7"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("  seed 7: ")
+    again = said.split("--only ")[1].strip()
+    assert main(["--only", again]) == 0
