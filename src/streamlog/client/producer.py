@@ -228,7 +228,7 @@ class Producer:
                 try:
                     offset = append_value(value, now_ms)
                 except RetriableError:
-                    return self._path.send_plain(queue, value, None)
+                    return self._path.send_plain(queue, value, None, was_tried=True)
                 except Exception as error:  # noqa: BLE001 - whatever it is belongs to the future
                     return self._path.failed(queue.topic, queue.number, error, None)
                 appended = AppendedRecordFuture()

@@ -169,10 +169,15 @@ class RecordPath:
                 self.failed(topic, partition, error, self._interceptors.on_acknowledgement)
             raise
 
-    def send_plain(self, queue: PartitionQueue, value: bytes, key: bytes | None) -> RecordFuture:
-        """Send a record whose queue is known already and that has nothing but value and key."""
+    def send_plain(
+        self, queue: PartitionQueue, value: bytes, key: bytes | None, *, was_tried: bool = False
+    ) -> RecordFuture:
+        """Send a record whose queue is known already and that has nothing but value and key.
+
+        With *was_tried* its append by itself just failed, and the queue is to see to it.
+        """
         try:
-            if queue.append_value is not None:
+            if queue.append_value is not None and not was_tried:
                 return self.append(queue, value, key, (), None, None)
             size = len(value)
             size_bytes = size + ROW_OVERHEAD_BYTES
@@ -240,12 +245,14 @@ class RecordPath:
         value: bytes | None,
         key: bytes | None,
         timestamp_ms: int | None,
+        *,
+        was_tried: bool = False,
     ) -> None:
-        """Add a record that nobody holds a future of; `append` otherwise."""
+        """Add a record that nobody holds a future of; `append` and `send_plain` otherwise."""
         size_bytes = record_bytes(value, key, timestamp_ms, ())
         if size_bytes > self._limit_bytes:
             self._refuse_size(queue, size_bytes)
-        if queue.append_value is not None:
+        if queue.append_value is not None and not was_tried:
             try:
                 if self._append_now(queue, value, key, (), timestamp_ms, size_bytes, None):
                     return

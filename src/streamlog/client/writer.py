@@ -181,7 +181,7 @@ class WriterFactory:
         try:
             append_value(value, now_ms)
         except RetriableError:
-            self._append(queue, value, None, None)
+            self._append(queue, value, None, None, was_tried=True)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the next flush
             self._path.failed_unclaimed(error)
         else:
@@ -254,9 +254,11 @@ class WriterFactory:
         value: bytes | None,
         key: bytes | None,
         timestamp_ms: int | None,
+        *,
+        was_tried: bool = False,
     ) -> None:
         try:
-            self._path.append_unclaimed(queue, value, key, timestamp_ms)
+            self._path.append_unclaimed(queue, value, key, timestamp_ms, was_tried=was_tried)
         except StreamlogError as error:
             if isinstance(error, RAISED_BY_SEND):
                 raise

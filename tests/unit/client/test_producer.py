@@ -865,6 +865,41 @@ def test_prd_8_retries_are_counted(make: Make, failures: Failures) -> None:
     assert producer.metrics()["record_error_total"] == 1
 
 
+@pytest.mark.parametrize("retries", [0, 1, 3])
+@pytest.mark.parametrize(
+    "options", [{}, {"key": b"k"}, {"on_delivery": print}, {"headers": [("h", b"")]}]
+)
+def test_prd_8_retries_bound_the_attempts_of_each_kind_of_record(
+    make: Make, failures: Failures, retries: int, options: Any
+) -> None:
+    """With ``linger_ms=0`` one more: by itself, and as a batch, which is what may be tried again."""
+    for linger_ms, others in ((0, 2), (5, 1)):
+        producer = make(linger_ms=linger_ms, retries=retries)
+        producer.send("t", b"the topic is known").result()
+        failures.attempts = 0
+        failures.forever = lambda: DiskFullError("full")
+        assert isinstance(producer.send("t", b"v", **options).exception(), DiskFullError)
+        assert failures.attempts == others + retries
+        assert producer.metrics()["record_retry_total"] == retries
+        failures.forever = None
+
+
+@pytest.mark.parametrize("linger_ms", [0, 5])
+def test_prd_8_retries_bound_the_attempts_of_a_writer(
+    make: Make, failures: Failures, linger_ms: float
+) -> None:
+    producer = make(linger_ms=linger_ms, retries=3)
+    write = producer.writer("t")
+    write(b"the topic is known")
+    producer.flush()
+    failures.attempts = 0
+    failures.forever = lambda: DiskFullError("full")
+    write(b"v")
+    with pytest.raises(DiskFullError):
+        producer.flush()
+    assert failures.attempts == 3 + (1 if linger_ms else 2)
+
+
 def test_prd_8_other_errors_are_final(make: Make, failures: Failures) -> None:
     for linger_ms in (0, 5):
         producer = make(linger_ms=linger_ms)
@@ -919,6 +954,20 @@ def test_prd_10_acks_0_has_no_offset_and_no_retry(
         assert isinstance(producer.send("t", b"v").exception(), DiskFullError)
         assert producer.metrics()["record_retry_total"] == 0
     assert len(values(broker)) == 2
+
+
+@pytest.mark.parametrize("acks", [1, "1", -1, "all"])
+@pytest.mark.parametrize("linger_ms", [0, 5])
+def test_prd_10_acks_1_and_all_wait_for_the_append_of_the_one_replica(
+    data_dir: str, clock: VirtualClock, acks: Any, linger_ms: float
+) -> None:
+    with failing_partitions() as failures, Broker(data_dir, clock=clock) as broker:
+        producer = Producer(broker, acks=acks, linger_ms=linger_ms)
+        for offset in range(2):
+            metadata = producer.send("t", b"v").result()
+            assert (metadata.offset, metadata.durability) == (offset, Durability.PROCESS)
+            failures.next = [DiskFullError("full")] * 2
+        assert producer.metrics()["record_retry_total"] >= 1, "and what failed is tried again"
 
 
 # ---- memory (PRD-6)
