@@ -285,14 +285,16 @@ def main() -> int:
     parser.add_argument("--flush", choices=FLUSHES, default=None)
     parser.add_argument("--threads", type=int, choices=THREADS, default=None)
     parser.add_argument("--death", choices=DEATHS, default=None)
+    parser.add_argument("--first", action="store_true", help="end at the first broken promise")
     arguments = vars(parser.parse_args())
+    first = arguments.pop("first")
     kills, seed = arguments.pop("kills"), arguments.pop("seed")
     seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
     print(f"seed {seed}", flush=True)
     started = time.monotonic()
     with Loop(seed, arguments) as loop:
         run = 0
-        while loop.total["kills"] < kills:
+        while loop.total["kills"] < kills and not (first and loop.failures):
             loop.kill(run)
             run += 1
     loop.print_table()

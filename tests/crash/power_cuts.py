@@ -269,7 +269,9 @@ def main() -> int:
     parser.add_argument("--mode", dest="workload", choices=sorted(set(WORKLOADS)), default=None)
     parser.add_argument("--flush", choices=FLUSHES, default=None)
     parser.add_argument("--threads", type=int, choices=THREADS, default=None)
+    parser.add_argument("--first", action="store_true", help="end at the first broken promise")
     arguments = vars(parser.parse_args())
+    first = arguments.pop("first")
     cuts, seed = arguments.pop("cuts"), arguments.pop("seed")
     seed = random.SystemRandom().randrange(1 << 31) if seed is None else seed
     print(f"seed {seed}", flush=True)
@@ -280,6 +282,8 @@ def main() -> int:
         with PowerCuts(seed, arguments) as power:
             for run in range(cuts):
                 power.cut(run)
+                if first and power.failures:
+                    break
     except NotPossibleError as error:
         print(f"skipped: {error}")
         return SKIPPED_STATUS

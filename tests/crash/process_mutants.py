@@ -76,7 +76,7 @@ def patched(owner: Any, name: str, replacement: Any) -> Iterator[None]:
 
 @mutant(
     "ack before append",
-    "tests/crash/kill_loop.py 20 --seed 1 --mode direct --death exit --threads 1",
+    "tests/crash/kill_loop.py 20 --seed 1 --mode direct --death exit --threads 1 --first",
 )
 def ack_before_append() -> Iterator[None]:
     """A record is acknowledged when it is about to be stored: it is the one behind it that stores it."""
@@ -103,7 +103,9 @@ def ack_before_append() -> Iterator[None]:
             yield
 
 
-@mutant("ack before sync", "tests/crash/power_cuts.py 40 --seed 1 --mode direct --flush ack")
+@mutant(
+    "ack before sync", "tests/crash/power_cuts.py 40 --seed 1 --mode direct --flush ack --first"
+)
 def ack_before_sync() -> Iterator[None]:
     """flush_messages=1 promises the disk."""
 
@@ -116,7 +118,7 @@ def ack_before_sync() -> Iterator[None]:
 
 @mutant(
     "followers of a group commit do not wait",
-    "tests/crash/power_cuts.py 40 --seed 1 --mode direct --flush ack --threads 8",
+    "tests/crash/power_cuts.py 40 --seed 1 --mode direct --flush ack --threads 8 --first",
 )
 def followers_do_not_wait() -> Iterator[None]:
     """Who comes while a sync is under way is not covered by it: its pages may have been written before."""
@@ -127,6 +129,20 @@ def followers_do_not_wait() -> Iterator[None]:
             wait_for(self, end_offset)
 
     with patched(GroupCommit, "wait_for", impatient):
+        yield
+
+
+@mutant("names not synced", "tests/crash/power_cuts.py 200 --seed 1 --mode topics --first")
+def names_not_synced() -> Iterator[None]:
+    """A rename is on the disk when its directory is, not when it returns (F23)."""
+    with patched(system_calls, "sync_directory", lambda path: None):
+        yield
+
+
+@mutant("files not synced", "tests/crash/power_cuts.py 60 --seed 1 --mode script --first")
+def files_not_synced() -> Iterator[None]:
+    """A new STATE or META is renamed into its place with nothing in it yet, for all that the disk knows."""
+    with patched(system_calls, "sync_file", lambda fd: None):
         yield
 
 
@@ -292,7 +308,7 @@ def no_lock() -> Iterator[None]:
 
 @mutant(
     "offsets given again under the same epoch",
-    "tests/crash/power_cuts.py 60 --seed 2 --mode groups",
+    "tests/crash/power_cuts.py 200 --seed 2 --mode groups --first",
 )
 def same_epoch() -> Iterator[None]:
     """What a group has read cannot be told from what was written in its place after a power loss."""
@@ -321,7 +337,7 @@ def epoch_ignored() -> Iterator[None]:
 
 @mutant(
     "committed offset above the log end believed",
-    "tests/crash/power_cuts.py 60 --seed 2 --mode groups",
+    "tests/crash/power_cuts.py 200 --seed 2 --mode groups --first",
 )
 def not_clamped() -> Iterator[None]:
     """The group waits for that offset, and skips what is written below it until then."""
@@ -334,7 +350,8 @@ def not_clamped() -> Iterator[None]:
 
 
 @mutant(
-    "generations start again", "tests/crash/kill_loop.py 20 --seed 1 --mode groups --death kill"
+    "generations start again",
+    "tests/crash/kill_loop.py 20 --seed 1 --mode groups --death kill --first",
 )
 def generations_start_again() -> Iterator[None]:
     """A member of a process that died is taken for one of today's."""
