@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import errno
+from datetime import datetime, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from streamlog.errors import AlreadyOpenError, StorageError
@@ -135,7 +137,8 @@ class CrashFileSystem(FileSystem):
 
     def make_dir(self, path: str) -> None:
         at, made = self.root, ""
-        for name in _components(path):
+        names = _components(path)
+        for number, name in enumerate(names):
             made = f"{made}/{name}"
             node = at.entries.get(name)
             if node is None:
@@ -145,7 +148,8 @@ class CrashFileSystem(FileSystem):
                     change_names(step, (at, name, node))
                     self.journal.done("make_dir", made)
             elif not isinstance(node, CrashDirectory):
-                raise os_error(errno.EEXIST, path)
+                is_last = number == len(names) - 1
+                raise os_error(errno.EEXIST if is_last else errno.ENOTDIR, path)
             at = node
 
     def remove_dir(self, path: str) -> None:
@@ -190,8 +194,14 @@ class CrashFileSystem(FileSystem):
         directory = self._directory(path)
         self.open(f"{path}/{LOCK_FILE_NAME}", create=True).close()
         with self.journal.lock:
-            if id(directory) in self._locked:
-                raise AlreadyOpenError(f"{path} is in use by this process", path=path, pid=pid())
+            owner = self._locked.get(id(directory))
+            if owner is not None:
+                raise AlreadyOpenError(
+                    f"{path} is in use by this process since {owner.since}",
+                    path=path,
+                    pid=pid(),
+                    since=owner.since,
+                )
             lock = CrashDirectoryLock(path, self, directory)
             self._locked[id(directory)] = lock
             return lock
@@ -262,11 +272,14 @@ class CrashFileSystem(FileSystem):
 class CrashDirectoryLock(DirectoryLock):
     """A lock on a directory of a `CrashFileSystem`, which makes it; gone with its power."""
 
-    __slots__ = ("_disk", "directory", "path")
+    __slots__ = ("_disk", "directory", "path", "since")
 
     def __init__(self, path: str, disk: CrashFileSystem, directory: CrashDirectory) -> None:
         self.path = path
         self._disk = disk
+        now = datetime.fromtimestamp(disk.journal.time_ms() / 1000, timezone.utc)
+        self.since = now.isoformat(timespec="milliseconds")
+        """When it was taken, in ISO 8601."""
         self.directory = directory
         """What is locked; a reference, so that its id stays its own."""
 
@@ -277,5 +290,12 @@ class CrashDirectoryLock(DirectoryLock):
         self._disk._unlock(self)
 
 
-def _components(path: str) -> list[str]:
-    return [name for name in path.split("/") if name and name != "."]
+@lru_cache(4096)
+def _components(path: str) -> tuple[str, ...]:
+    names: list[str] = []
+    for name in path.split("/"):
+        if name == "..":
+            del names[-1:]  # nothing is above the root
+        elif name and name != ".":
+            names.append(name)
+    return tuple(names)

@@ -1,4 +1,4 @@
-"""Fixtures for the runtime's tests: both file systems, and a fresh interpreter."""
+"""Fixtures for the runtime's tests: every file system, and a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from streamlog.runtime import FileSystem, MemoryFileSystem, OsFileSystem
+from streamlog.testing import CrashFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,13 +27,24 @@ class Disk(NamedTuple):
         return f"{self.root}/{name}"
 
 
-@pytest.fixture(params=["os", "memory"])
+@pytest.fixture(params=["os", "memory", "crash"])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
     if request.param == "os":
         return Disk(OsFileSystem(), str(tmp_path))
-    filesystem = MemoryFileSystem()
+    return _in_memory(MemoryFileSystem() if request.param == "memory" else CrashFileSystem())
+
+
+def _in_memory(filesystem: FileSystem) -> Disk:
     filesystem.make_dir("/root")
     return Disk(filesystem, "/root")
+
+
+@pytest.fixture(params=["os", "memory"])
+def mapped_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
+    """Those whose maps are memory, so that there are views of them, and whose power nobody cuts."""
+    if request.param == "os":
+        return Disk(OsFileSystem(), str(tmp_path))
+    return _in_memory(MemoryFileSystem())
 
 
 @pytest.fixture

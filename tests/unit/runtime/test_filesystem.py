@@ -167,8 +167,8 @@ def test_allocate_within_the_file_changes_nothing(disk: Disk) -> None:
     assert file.read_at(0, 99) == b"0123456789"
 
 
-def test_map_shows_the_file_and_stores_into_it(disk: Disk) -> None:
-    file = made(disk, "a", b"0123456789")
+def test_map_shows_the_file_and_stores_into_it(mapped_disk: Disk) -> None:
+    file = made(mapped_disk, "a", b"0123456789")
     file.allocate(10, 8192)
     mapping = file.map(8192, writable=True)
     assert len(mapping) >= 8192
@@ -208,17 +208,17 @@ def test_map_of_nothing_or_of_more_than_the_file_is_refused(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("gone", ["unlink", "replace", "close", "grow"])
-def test_map_stays_readable_whatever_happens_to_the_file(disk: Disk, gone: str) -> None:
+def test_map_stays_readable_whatever_happens_to_the_file(mapped_disk: Disk, gone: str) -> None:
     """Readers hold maps without a lock while retention and rolls go on (durability 3.16)."""
-    filesystem = disk.filesystem
-    file = made(disk, "a", b"old bytes")
+    filesystem = mapped_disk.filesystem
+    file = made(mapped_disk, "a", b"old bytes")
     mapping = file.map(9, writable=False)
     view = memoryview(mapping)[:3]
     if gone == "unlink":
-        filesystem.unlink(disk.path("a"))
-        assert not filesystem.exists(disk.path("a"))
+        filesystem.unlink(mapped_disk.path("a"))
+        assert not filesystem.exists(mapped_disk.path("a"))
     elif gone == "replace":
-        filesystem.write_atomically(disk.path("a"), b"new")
+        filesystem.write_atomically(mapped_disk.path("a"), b"new")
     elif gone == "close":
         file.close()
     else:
@@ -539,6 +539,6 @@ def test_any_program_does_the_same_on_disk_and_in_memory(steps: list[tuple[objec
             assert perform(memory, "/root", step) == on_disk, step
 
 
-def test_the_boot_is_the_machines_and_stays_the_same(disk: Disk) -> None:
-    assert disk.filesystem.boot_id() == boot_id()
-    assert disk.filesystem.boot_id() == disk.filesystem.boot_id()
+def test_the_boot_is_the_machines_and_stays_the_same(mapped_disk: Disk) -> None:
+    assert mapped_disk.filesystem.boot_id() == boot_id()
+    assert mapped_disk.filesystem.boot_id() == mapped_disk.filesystem.boot_id()
