@@ -50,10 +50,25 @@ class ModelPartition:
 
     records: list[Stored] = attrs.field(factory=list)
     start: int = 0
+    epochs: dict[int, int] = attrs.field(factory=lambda: {0: 0})
+    """Where each leader epoch begins: power cuts end one and begin another."""
 
     @property
     def end(self) -> int:
         return len(self.records)
+
+    def end_of_epoch(self, epoch: int | None) -> int | None:
+        """Return up to where the log is what a reader of *epoch* knew, None for an epoch it never had (KIP-320)."""
+        if epoch is None or epoch == max(self.epochs):
+            return self.end
+        later = [start for other, start in self.epochs.items() if other > epoch]
+        return max(min(later), self.start) if later else None
+
+    def begin_epoch(self, epoch: int) -> None:
+        """The next record is the first of *epoch*; one that has no record gives way."""
+        if epoch > max(self.epochs):
+            self.epochs = {e: start for e, start in self.epochs.items() if start < self.end}
+            self.epochs[epoch] = self.end
 
     def first_at(self, timestamp_ms: int) -> int | None:
         """Return the first offset whose record is not older (TIM-1)."""
@@ -192,7 +207,10 @@ class Model:
         if asked is None and one.group is not None:
             committed = self.committed_at(one.group, partition)
             if committed is not None:
-                return min(committed.offset, log.end)
+                end = log.end_of_epoch(committed.leader_epoch)
+                if end is None or (one.policy == "none" and end < committed.offset):
+                    return self.reset(one, log, now_ms)
+                return min(committed.offset, end)
         return self.reset(one, log, now_ms, asked)
 
     def reset(

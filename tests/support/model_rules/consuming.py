@@ -238,7 +238,7 @@ class ConsumerRules(Base):
         position, log = one.positions[tp], self.model.find(tp)
         assert log is not None
         if position is None:
-            with pytest.raises(NoOffsetForPartitionError):
+            with pytest.raises((NoOffsetForPartitionError, OffsetOutOfRangeError)):
                 one.consumer.position(tp, timeout_ms=0)
         else:
             assert one.consumer.position(tp, timeout_ms=0) == position
@@ -266,15 +266,23 @@ class ConsumerRules(Base):
         one.woken = True
 
     @precondition(lambda self: self.consumers)
-    @rule(pick=picks, later=st.booleans(), place=picks, offset=st.none() | st.integers(0, 20))
-    def commit(self, pick: int, later: bool, place: int, offset: int | None) -> None:
+    @rule(
+        pick=picks,
+        later=st.booleans(),
+        place=picks,
+        offset=st.none() | st.integers(0, 20),
+        epoch=st.sampled_from([None, None, 0, 1, 99]),
+    )
+    def commit(
+        self, pick: int, later: bool, place: int, offset: int | None, epoch: int | None
+    ) -> None:
         one = self.pick_consumer(pick)
         if one.group is None:
             return
         offsets = None
         places = sorted(self.model.partitions())
         if offset is not None and places:
-            offsets = {places[place % len(places)]: OffsetAndMetadata(offset, "by hand", 3)}
+            offsets = {places[place % len(places)]: OffsetAndMetadata(offset, "by hand", epoch)}
         expected = offsets or {
             tp: position
             for tp, position in one.positions.items()

@@ -96,7 +96,8 @@ class LifeRules(Base):
             assert durable[tp] <= end <= log.end, "I1, I3"
             if end < log.end:
                 assert all(found.leader_epoch > record.epoch for record in log.records[end:])
-            del log.records[end:]  # I2: whether the rest is the same, `whole` sees
+            del log.records[end:]  # I2: whether the rest is the same, `read_all_again` sees
+            log.begin_epoch(found.leader_epoch)
         if keep is not None:
             self.model.roll_back_commits(self.end_of_offsets())
         assert self.end_of_offsets() <= offsets_end
