@@ -26,6 +26,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -97,18 +98,13 @@ def arm(plan: FaultPlan, case: Case) -> None:
 
 def run_case(case: Case, root: str) -> int:
     """Run one case in the empty directory *root*; return how many calls went wrong. Raises Broken, naming the case."""
-    clock = VirtualClock()
-    plan = FaultPlan(clock, calls=SYSTEM_CALLS) if case.layer == "system" else FaultPlan(clock)
-    if case.layer == "system":
-        session = Session(OsFileSystem(), f"{root}/data", plan, clock)
-    else:
-        disk = CrashFileSystem() if case.layer == "power" else MemoryFileSystem()
-        session = Session(FaultyFileSystem(disk, plan), "/data", plan, clock)
+    workload = _WORKLOADS[case.workload]
+    session = new_session(case.layer, workload, root)
     try:
         if case.layer != "system":
-            return _run(session, _WORKLOADS[case.workload], case)
-        with faulty_system(plan):
-            count = _run(session, _WORKLOADS[case.workload], case)
+            return _run(session, workload, case)
+        with faulty_system(session.plan):
+            count = _run(session, workload, case)
         if held(root):
             gc.collect()
             if found := held(root):
@@ -117,6 +113,23 @@ def run_case(case: Case, root: str) -> int:
     except Exception as error:
         session.kill()
         raise Broken(f"{error}\n  again: python tests/crash/error_loop.py --only {case}") from error
+
+
+def new_session(layer: str, workload: Workload, root: str) -> Session:
+    """Return a session on an empty disk; where it is a real one, in the directory *root*."""
+    clock, capacity_bytes = VirtualClock(), workload.capacity_bytes
+    if layer == "system":
+        plan = FaultPlan(clock, calls=SYSTEM_CALLS)
+        return Session(OsFileSystem(), f"{root}/data", plan, clock)
+    disk = (
+        CrashFileSystem(capacity_bytes=capacity_bytes)
+        if layer == "power"
+        else MemoryFileSystem(capacity_bytes)
+    )
+    plan = FaultPlan(clock)
+    session = Session(FaultyFileSystem(disk, plan), "/data", plan, clock)
+    session.is_small = capacity_bytes is not None
+    return session
 
 
 def _run(session: Session, workload: Workload, case: Case) -> int:
@@ -140,6 +153,8 @@ def _run(session: Session, workload: Workload, case: Case) -> int:
     session.plan.clear()
     if case.layer == "power":
         cut_power(session, case)
+    if session.is_small:
+        give_room(session)
     verify(session)
     return count
 
@@ -159,6 +174,16 @@ def check_room(session: Session) -> None:
                     raise Broken(
                         f"{active.path}: {size} bytes, of which {active._allocated} were wanted"
                     )
+
+
+def give_room(session: Session) -> None:
+    """Let the disk be as large as need be: somebody has removed something else."""
+    assert isinstance(session.filesystem, FaultyFileSystem)
+    disk = session.filesystem.inner
+    if isinstance(disk, CrashFileSystem):
+        disk.journal.capacity_bytes = None
+    elif isinstance(disk, MemoryFileSystem):
+        disk._capacity_bytes = None
 
 
 def cut_power(session: Session, case: Case) -> None:
@@ -279,25 +304,15 @@ def held(root: str) -> list[str]:
 # ---- all cases, or some of them
 
 
-def count_calls(layer: str, workload: str, root: str) -> int:
+def count_calls(layer: str, workload: Workload, root: str) -> int:
     """Return how many calls the workload makes when none fails."""
-    clock = VirtualClock()
-    plan = FaultPlan(clock, calls=SYSTEM_CALLS) if layer == "system" else FaultPlan(clock)
-    chosen = _WORKLOADS[workload]
-    if layer != "system":
-        session = Session(FaultyFileSystem(MemoryFileSystem(), plan), "/data", plan, clock)
-        chosen.prepare(session)
-        before = plan.count
-        chosen.run(session)
+    session = new_session(layer, workload, root)
+    with faulty_system(session.plan) if layer == "system" else nullcontext():
+        workload.prepare(session)
+        before = session.plan.count
+        workload.run(session)
         session.close()
-        return plan.count - before
-    with faulty_system(plan):
-        session = Session(OsFileSystem(), f"{root}/data", plan, clock)
-        chosen.prepare(session)
-        before = plan.count
-        chosen.run(session)
-        session.close()
-    return plan.count - before
+    return session.plan.count - before
 
 
 def every_case() -> Iterator[Case]:
@@ -380,15 +395,15 @@ def run_some(wanted: int, seed: int) -> Counter[str]:
     try:
         calls: dict[tuple[str, str], int] = {}
         while loop.counts["runs in which a call failed"] < wanted:
-            layer, workload = rng.choice(LAYERS), rng.choice(WORKLOADS).name
-            if (layer, workload) not in calls:
+            layer, workload = rng.choice(LAYERS), rng.choice(WORKLOADS)
+            if (layer, workload.name) not in calls:
                 os.mkdir(f"{loop.root}/count")
-                calls[layer, workload] = count_calls(layer, workload, f"{loop.root}/count")
+                calls[layer, workload.name] = count_calls(layer, workload, f"{loop.root}/count")
                 shutil.rmtree(f"{loop.root}/count")
-            highest = calls[layer, workload]
+            highest = calls[layer, workload.name]
             kind = rng.choice(KINDS)
             number = rng.randint(1, highest // 8 if kind == SHORT else highest)
-            loop.run(Case(layer, workload, kind, rng.random() < 0.5, number))
+            loop.run(Case(layer, workload.name, kind, rng.random() < 0.5, number))
         return loop.counts
     finally:
         loop.close()

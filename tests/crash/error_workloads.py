@@ -23,6 +23,8 @@ class Workload(NamedTuple):
     name: str
     prepare: Callable[[Session], None]
     run: Callable[[Session], None]
+    #: How large the disk is, where it is one in memory; None: as large as need be.
+    capacity_bytes: int | None = None
 
 
 def nothing(session: Session) -> None:
@@ -65,7 +67,7 @@ def killed(session: Session) -> None:
 
 def go_on(session: Session) -> None:
     """Whatever happened to one partition: the other one goes on, and so does this one unless it said that it cannot."""
-    if session.broker is None or session.is_sticky:
+    if session.broker is None or session.is_sticky or session.is_small:
         return
     producer = session.producer()
     for name, count in session.topics.items():
@@ -223,6 +225,28 @@ def consume(session: Session) -> None:
             raise Broken(f"{tp}: expected every record, found {found[tp]}")
 
 
+def fill_and_free(session: Session) -> None:
+    """Send until the disk is full, free it by deleting records, and go on; where it is too large for that, just send."""
+    if session.open() is None or not session.create(
+        "t", 2, segment_bytes=40_000, file_delete_delay_ms=0
+    ):
+        return
+    broker = session.broker
+    assert broker is not None
+    producer = session.producer(retries=0)
+    for _ in range(2):
+        for _ in range(14):
+            session.exchange(producer, T0, size=15_000)
+        session.read_on(session.consumer(T0))
+        end = len(session.acknowledged[T0])
+        session.deleted_below[T0] = end
+        partition = broker.partition(*T0)
+        session.attempt("delete records", partition.delete_records, max(end - 1, 0))
+        for _ in range(2):
+            session.attempt("maintenance", broker.run_maintenance)
+        session.exchange(producer, T1, size=15_000)
+
+
 def reopen(session: Session) -> None:
     if session.open() is None:
         return
@@ -258,6 +282,7 @@ WORKLOADS = [
     Workload("roll-to-disk", opened, roll_to_disk),
     Workload("retention", filled, retention),
     Workload("delete-records", filled, delete_records),
+    Workload("fill-and-free", nothing, fill_and_free, capacity_bytes=250_000),
     Workload("change-topics", filled, change_topics),
     Workload("delete-topic", filled, delete_topic),
     Workload("commit", filled, commit),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import random
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from streamlog import Broker, DurabilityError, Producer
+from streamlog.testing import CrashFileSystem, FaultPlan, FaultyFileSystem
+from streamlog.testing.crash_images import power_images
 from tests.crash.error_loop import (
     KINDS,
     LAYERS,
@@ -24,9 +29,10 @@ from tests.crash.error_loop import (
 from tests.crash.error_session import Broken
 from tests.crash.error_workloads import WORKLOADS
 from tests.crash.process_mutants import MUTANTS
+from tests.support.producing import values
 
 ERROR_LOOP = "tests/crash/error_loop.py --only "
-RUNS = int(os.environ.get("STREAMLOG_ERRORS", "200"))
+RUNS = int(os.environ.get("STREAMLOG_ERRORS", "150"))
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for leaks in /proc")
 
@@ -78,6 +84,48 @@ def test_sync_that_fails_and_then_succeeds_never_acknowledges(tmp_path: Path) ->
             break
     else:
         raise AssertionError("the workload never ended")
+
+
+@pytest.mark.parametrize("at", [1, 2, 5, 9])
+def test_threads_that_share_a_sync_that_fails_are_acknowledged_by_none_that_follows(
+    at: int,
+) -> None:
+    """Group commit: all who wait for a sync get its error, whoever comes later as well, and the other partition goes on."""
+    plan = FaultPlan()
+    disk = CrashFileSystem()
+    acknowledged: dict[int, bytes] = {}
+    refused = []
+    with Broker("data", filesystem=FaultyFileSystem(disk, plan)) as broker:
+        broker.create_topic("t", partitions=2, configs={"flush_messages": 1})
+        plan.fail("sync*", errno.EIO, path="*/t-0/*.log", at=at)
+        with Producer(broker) as producer:
+
+            def send(thread: int) -> None:
+                for number in range(8):
+                    value = b"%d-%d" % (thread, number)
+                    try:
+                        metadata = producer.send("t", value, partition=0).result(timeout=30)
+                    except DurabilityError as error:
+                        refused.append(error.errno)
+                    else:
+                        acknowledged[metadata.offset] = value
+
+            threads = [threading.Thread(target=send, args=(number,)) for number in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
+            assert len(acknowledged) + len(refused) == 48
+            assert refused
+            assert set(refused) == {errno.EIO}
+            assert producer.send("t", b"well", partition=1).result(timeout=30).offset == 0
+        with pytest.raises(DurabilityError):
+            broker.close()
+    image = next(power_images(disk, random.Random(1)))
+    assert image.description == "nothing unsynced"
+    with Broker("data", filesystem=image.filesystem()) as broker:
+        found = dict(enumerate(values(broker)))
+        assert {offset: found.get(offset) for offset in acknowledged} == acknowledged
 
 
 @pytest.mark.crash
