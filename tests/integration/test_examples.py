@@ -102,6 +102,31 @@ def test_flights_are_read_in_departure_order_with_cancelled_ones_where_they_were
     assert sum(flight["delay_minutes"] is None for flight in everything) == 8_255
 
 
+def test_rebalance_hands_totals_over_with_their_partitions(tmp_path: Path) -> None:
+    printed = run_program(EXAMPLES / "04_rebalance.py", cwd=tmp_path)
+    assert printed.splitlines()[:3] == [
+        "anna gets   payments-0, payments-1, payments-2, payments-3",
+        "anna gives  payments-2, payments-3",
+        "ben gets   payments-2, payments-3",
+    ]
+    assert printed.endswith("total: 10100, expected: 10100\n")
+
+
+def test_static_member_comes_back_in_the_same_generation(tmp_path: Path) -> None:
+    printed = run_program(EXAMPLES / "05_static_member.py", cwd=tmp_path)
+    assert printed.splitlines() == [
+        "both are there: host-1 reads [0, 1], host-2 reads [2, 3], generation 2",
+        "one restarts  : host-2 reads [2, 3], generation 2",
+        "it is back    : host-1 reads [0, 1], host-2 reads [2, 3], generation 2",
+        "it stays away : host-2 reads [0, 1, 2, 3], generation 3",
+    ]
+
+
+def test_asyncio_consumers_share_what_is_produced(tmp_path: Path) -> None:
+    printed = run_program(EXAMPLES / "06_asyncio.py", cwd=tmp_path)
+    assert printed.endswith("43 records, sum 903\n")
+
+
 def test_every_example_is_run_here() -> None:
     text = Path(__file__).read_text()
     assert [path.name for path in EXAMPLES.glob("*.py") if path.name not in text] == []

@@ -59,7 +59,7 @@ def test_examples_use_the_public_door_only() -> None:
                 imported.add(node.module)
             if isinstance(node, ast.Import):
                 imported |= {n.name for n in node.names if n.name.startswith("streamlog")}
-    assert imported <= {"streamlog", "streamlog.testing"}
+    assert imported <= {"streamlog", "streamlog.aio", "streamlog.testing"}
 
 
 def test_importing_streamlog_starts_no_thread_and_opens_no_file() -> None:

@@ -71,7 +71,7 @@ class ClassicMembership:
         self.assignors = make_assignors(config.partition_assignment_strategy)
         self._is_cooperative = all(assignor.is_cooperative for assignor in self.assignors)
         self.calls = ListenerCalls(group_id, subscription)
-        self.before_revocation: Callable[[], None] = nothing
+        self.before_revocation: Callable[[], object] = nothing
         """Called while the partitions to be revoked are still assigned: auto-commit (CON-8)."""
         self.session = session
         self.instance_id = config.group_instance_id

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from streamlog.broker.member_session import MemberSession
 from streamlog.client.argument_checks import check_broker, check_timeout
@@ -77,6 +77,9 @@ class Consumer(PositionCalls, CommitCalls, InspectionCalls):
     auto-commit and callbacks all happen inside `poll`. Source: Kafka ``KafkaConsumer``.
     """
 
+    _signal_type: ClassVar[type[Signal]] = Signal
+    """Made once, and set by whoever has news for this consumer."""
+
     def __init__(
         self,
         broker: Broker,
@@ -104,7 +107,7 @@ class Consumer(PositionCalls, CommitCalls, InspectionCalls):
         self._is_closing = False
         self._polls = 0
         clock = broker.runtime.clock
-        self._signal = Signal()
+        self._signal = self._signal_type()
         reset = OffsetReset(settings, clock)
         self._fetcher = Fetcher(settings, self._signal, reset.recover)
         self._subscription = SubscriptionState(self._fetcher.assign)

@@ -50,7 +50,7 @@ class Membership:
         self._subscription = subscription
         self._assignor = config.group_remote_assignor
         self.calls = ListenerCalls(group_id, subscription)
-        self.before_revocation: Callable[[], None] = nothing
+        self.before_revocation: Callable[[], object] = nothing
         """Called while the partitions to be revoked are still assigned: auto-commit (CON-8)."""
         self.session = session
         """Another one after each join: see `_prepare_to_join`."""

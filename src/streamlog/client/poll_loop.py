@@ -123,11 +123,8 @@ class PollLoop:
                 if membership is not None:
                     # Waiting is not the silence that max_poll_interval_ms is about (CON-14).
                     membership.session.last_poll_ms = _NEVER
-                until_ms = min(deadline_ms, self._fetcher.due_ms)
-                if self._next_auto_commit_ms < until_ms and self._uncommitted():
-                    until_ms = self._next_auto_commit_ms
-                pause_ms = None if until_ms == _NEVER else until_ms - now_ms
-                self._clock.wait_until(self._has_work, self._signal, pause_ms)
+                pause_ms = self._pause_ms(now_ms, deadline_ms)
+                self._clock.wait_until(self.has_work, self._signal, pause_ms)
                 # The wait took the signal down, so the fetcher cannot tell by it.
                 self._fetcher.look_again()
                 now_ms = self._monotonic_ms()
@@ -139,7 +136,33 @@ class PollLoop:
             if membership is not None:
                 membership.session.last_poll_ms = self._monotonic_ms()
 
-    def _has_work(self) -> bool:
+    def _pause_ms(self, now_ms: float, deadline_ms: float) -> float | None:
+        """Return how long there is nothing to do unless the signal says so; None for ever."""
+        until_ms = min(deadline_ms, self._fetcher.due_ms)
+        if self._next_auto_commit_ms < until_ms and self._uncommitted():
+            until_ms = self._next_auto_commit_ms
+        return None if until_ms == _NEVER else until_ms - now_ms
+
+    def begin_wait(self, deadline_ms: float) -> float | None:
+        """Return for how many ms to wait for the signal, None without a limit, 0 when there is work.
+
+        For those who wait in their own way; `end_wait` and a `poll` follow.
+        """
+        if self._membership is not None:
+            self._membership.session.last_poll_ms = _NEVER
+        self._signal.clear()
+        if self.has_work():
+            return 0
+        return self._pause_ms(self._monotonic_ms(), deadline_ms)
+
+    def end_wait(self) -> None:
+        """The wait is over, for whatever reason."""
+        if self._membership is not None:
+            self._membership.session.last_poll_ms = self._monotonic_ms()
+        self._fetcher.look_again()
+
+    def has_work(self) -> bool:
+        """Return whether a poll would do something now. Changes nothing the user can see."""
         membership = self._membership
         return (
             self._interrupt is not None
@@ -260,10 +283,11 @@ class PollLoop:
         self.mark_committed(offsets)
         return True
 
-    def commit_before_revocation(self, timeout_ms: float = 0) -> None:
-        """Auto-commit, if enabled, before partitions are given up (CON-8). A failure is logged."""
-        if self._next_auto_commit_ms != _NEVER:
-            self._auto_commit(timeout_ms)
+    def commit_before_revocation(self, timeout_ms: float = 0) -> bool:
+        """Auto-commit, if enabled, before partitions are given up (CON-8). A failure is logged; return
+        whether there was none.
+        """
+        return self._next_auto_commit_ms == _NEVER or self._auto_commit(timeout_ms)
 
     def leave_last_records_to_their_reader(self) -> None:
         """Auto-commit nothing more if another thread may still be at work on what it polled last.

@@ -333,13 +333,20 @@ class ClassicCoordinator:
         if now_ms < self._end_of_patience_ms(member, now_ms):
             self._watch(group, member)
             return
-        _log.warning(
-            "group %r: removed member %r: it did not poll for max_poll_interval_ms=%d%s",
-            group.group_id,
-            member.member_id,
-            member.session.max_poll_interval_ms,
-            f" and session_timeout_ms={member.session_timeout_ms}" if member.is_static else "",
-        )
+        if member.is_static:
+            _log.info(
+                "group %r: removed static member %r: away for more than session_timeout_ms=%d",
+                group.group_id,
+                member.instance_id,
+                member.session_timeout_ms,
+            )
+        else:
+            _log.warning(
+                "group %r: removed member %r: it did not poll for max_poll_interval_ms=%d",
+                group.group_id,
+                member.member_id,
+                member.session.max_poll_interval_ms,
+            )
         self._forget(group, member.member_id)
         self._rebalance(group)
 

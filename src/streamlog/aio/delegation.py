@@ -1,0 +1,83 @@
+"""Methods of the blocking clients, as methods of their counterparts for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from streamlog.errors import ConcurrentModificationError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Concatenate
+
+    from typing_extensions import ParamSpec
+
+    P = ParamSpec("P")
+
+R = TypeVar("R")
+
+
+def at_once(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
+    """Return a method that calls *method* of the blocking client: one that never waits."""
+
+    @functools.wraps(method)
+    def call(self: Any, *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(self._client, *args, **kwargs)
+
+    return cast("Callable[Concatenate[Any, P], R]", call)
+
+
+def in_thread(
+    method: Callable[Concatenate[Any, P], R],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """Return a coroutine method that runs *method* of the blocking client in a worker thread.
+
+    For calls that may wait for the disk. Cancelling the task does not stop the call.
+    """
+
+    @functools.wraps(method)
+    async def call(self: Any, *args: P.args, **kwargs: P.kwargs) -> R:
+        client = self._client
+        return await run_blocking(
+            self._is_virtual, functools.partial(method, client, *args, **kwargs)
+        )
+
+    return cast("Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]", call)
+
+
+async def run_blocking(is_virtual: bool, call: Callable[[], R]) -> R:
+    """Return what *call* returns, which may wait: in a worker thread, so that the loop goes on.
+
+    Under a virtual clock waiting takes no time, and everything happens in one thread.
+    """
+    if is_virtual:
+        return call()
+    return await asyncio.get_running_loop().run_in_executor(None, call)
+
+
+class OneTask:
+    """``with one_task:`` around calls that wait; a second task is refused instead (CON-2)."""
+
+    __slots__ = ("_is_inside",)
+
+    def __init__(self) -> None:
+        self._is_inside = False
+
+    def __enter__(self) -> None:
+        if self._is_inside:
+            raise ConcurrentModificationError(
+                "the consumer is in use by another task: expected one at a time, only wakeup() may be "
+                "called meanwhile; give each task a consumer of its own"
+            )
+        self._is_inside = True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._is_inside = False

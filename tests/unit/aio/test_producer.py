@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamlog.aio import AsyncProducer
+from streamlog.broker.broker import Broker
+from streamlog.errors import (
+    ClosedError,
+    RecordTooLargeError,
+    SerializationError,
+    UnknownTopicOrPartitionError,
+)
+from streamlog.runtime import VirtualClock
+from streamlog.structs import Durability, ProducerRecord, TopicPartition
+from tests.support.consuming import T0
+
+
+def run(main: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(asyncio.wait_for(main, 30))
+
+
+@pytest.fixture
+def real() -> Iterator[Broker]:
+    with Broker() as broker:
+        broker.create_topic("t")
+        yield broker
+
+
+def values(broker: Broker) -> list[bytes | None]:
+    partition = broker.partition(*T0)
+    found: list[bytes | None] = []
+    while len(found) < partition.high_watermark:
+        for view in partition.read_batches(len(found), 1 << 20, partition.high_watermark):
+            found += view.values()
+    return found
+
+
+@pytest.mark.parametrize("linger_ms", [0, 2])
+def test_send_returns_where_the_record_went(real: Broker, linger_ms: int) -> None:
+    async def main() -> None:
+        async with AsyncProducer(real, linger_ms=linger_ms) as producer:
+            first = await producer.send("t", b"a", key=b"k", headers=[("h", None)])
+            second = await producer.send(ProducerRecord("t", value=b"b"))
+            assert (first.offset, second.offset) == (0, 1)
+            assert first.serialized_key_size == 1
+
+    run(main())
+    assert values(real) == [b"a", b"b"]
+
+
+def test_many_on_the_way_at_a_time_keep_their_order(real: Broker) -> None:
+    async def main() -> None:
+        async with AsyncProducer(real, linger_ms=1) as producer:
+            sends = [producer.send("t", b"%d" % n) for n in range(500)]
+            found = await asyncio.gather(*sends)
+            assert [metadata.offset for metadata in found] == list(range(500))
+
+    run(main())
+    assert values(real) == [b"%d" % n for n in range(500)]
+
+
+def test_topic_that_waits_for_the_disk_is_appended_to_beside_the_loop(tmp_path: Path) -> None:
+    appended_in: list[int] = []
+    with Broker(str(tmp_path)) as broker:
+        broker.create_topic("t", configs={"flush_messages": 1})
+
+        async def main() -> None:
+            async with AsyncProducer(broker, interceptors=[Watching(appended_in)]) as producer:
+                metadata = await producer.send("t", b"v")
+                assert metadata.durability is Durability.DISK
+                assert appended_in != [threading.get_ident()]
+
+        run(main())
+
+
+class Watching:
+    def __init__(self, seen: list[int]) -> None:
+        self.seen = seen
+
+    def on_acknowledgement(self, metadata: object, error: object) -> None:
+        self.seen.append(threading.get_ident())
+
+
+def test_send_that_waits_for_room_does_not_stop_the_loop(real: Broker) -> None:
+    async def main() -> None:
+        async with AsyncProducer(real, linger_ms=1, buffer_memory=2_000_000) as producer:
+            pool = producer._client.buffer_pool
+            taken = pool.available_bytes
+            assert pool.try_take(taken)
+            waiting = asyncio.create_task(producer.send("t", b"v"))
+            while not pool.waiting:  # noqa: ASYNC110 - a worker thread makes it true
+                await asyncio.sleep(0)
+            assert not waiting.done()
+            pool.give_back(taken)
+            assert (await waiting).offset == 0
+
+    run(main())
+
+
+def test_errors_of_the_future_are_raised_and_those_of_the_call_too(real: Broker) -> None:
+    async def main() -> None:
+        async with AsyncProducer(real, max_request_size=1_000) as producer:
+            with pytest.raises(RecordTooLargeError):
+                await producer.send("t", b"x" * 2_000)
+            with pytest.raises(SerializationError):
+                await producer.send("t", 5)
+            with pytest.raises(UnknownTopicOrPartitionError):
+                await producer.send("t", b"v", partition=7)
+        with pytest.raises(ClosedError):
+            await producer.send("t", b"v")
+
+    run(main())
+
+
+def test_cancelled_send_may_go_all_the_same_and_the_others_do(real: Broker) -> None:
+    async def main() -> None:
+        async with AsyncProducer(real, linger_ms=20) as producer:
+            task = asyncio.create_task(producer.send("t", b"cancelled"))
+            other = asyncio.create_task(producer.send("t", b"other"))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await other
+
+    run(main())
+    assert values(real) == [b"cancelled", b"other"]
+
+
+def test_send_many_flush_and_metrics(real: Broker) -> None:
+    async def main() -> None:
+        async with AsyncProducer(real, linger_ms=60_000) as producer:
+            metadata = await producer.send_many("t", [b"%d" % n for n in range(100)])
+            assert metadata is not None
+            assert metadata.offset == 99
+            waiting = asyncio.create_task(producer.send("t", b"last"))
+            await asyncio.sleep(0)
+            await producer.flush()
+            assert (await waiting).offset == 100
+            assert len(await producer.partitions_for("t")) == 1
+            assert producer.metrics()["record_send_total"] == 101
+
+    run(main())
+
+
+def test_virtual_time_jumps_to_the_end_of_the_linger(broker: Broker, clock: VirtualClock) -> None:
+    started_ms = clock.monotonic_ms()
+
+    async def main() -> None:
+        async with AsyncProducer(broker, linger_ms=5_000) as producer:
+            sends = [producer.send("t", b"%d" % n) for n in range(3)]
+            found = await asyncio.gather(*sends)
+            assert [metadata.offset for metadata in found] == [0, 1, 2]
+            assert clock.monotonic_ms() == started_ms + 5_000
+
+    run(main())
+    assert broker.partition(*TopicPartition("t", 0)).high_watermark == 3
