@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from types import EllipsisType
 from typing import Any, NoReturn, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,8 +33,6 @@ def keywords_after_guard(function: F) -> F:
 
 def refuse_positional(call: str, found: object) -> NoReturn:
     """Raise TypeError: *found* was given by position, behind the last argument that may be."""
-    if isinstance(found, EllipsisType):
-        raise AssertionError(f"{call}: nothing was given by position")
     raise TypeError(
         f"{call}: expected everything after the value by name, such as key=..., partition=..., found"
         f" {found!r:.80} by position"
