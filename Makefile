@@ -100,6 +100,7 @@ powercuts: $(DEV_STAMP) ## cut the power of a disk under a working process N tim
 .PHONY: mutants
 mutants: $(DEV_STAMP) ## break streamlog in named ways, and print which test caught each
 	$(BIN)/python tests/crash/process_mutants.py $(MUTANTS)
+	$(if $(MUTANTS),,$(BIN)/python tests/crash/damage_mutants.py)
 
 .PHONY: errors
 errors: $(DEV_STAMP) ## fail calls to the disk in RUNS runs (RUNS=0: every call, error and workload; ERRORS_ARGS=...) and check the same

@@ -53,8 +53,8 @@ class Result(NamedTuple):
     failures: list[tuple[str, str, str]]
 
 
-def sweep(state: str, damages: Iterable[Cases]) -> Result:
-    """Check each of *damages* to the directory left in *state*."""
+def sweep(state: str, damages: Iterable[Cases], *, most_failures: int = _MOST_FAILURES) -> Result:
+    """Check each of *damages* to the directory left in *state*, until *most_failures* are found."""
     oracle = Oracle(make_dataset(state))
     counts: Counter[tuple[str, str, str]] = Counter()
     failures: list[tuple[str, str, str]] = []
@@ -74,7 +74,7 @@ def sweep(state: str, damages: Iterable[Cases]) -> Result:
                 outcome = "WRONG"
                 text = " ; ".join(map(str, cases))
                 failures.append((state, text, f"{type(error).__name__}: {error}"))
-                if len(failures) >= _MOST_FAILURES:
+                if len(failures) >= most_failures:
                     return Result(counts, failures)
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)

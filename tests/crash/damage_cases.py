@@ -169,7 +169,7 @@ def _places(dataset: Dataset, path: str) -> Iterator[int]:
     size = len(dataset.files[path])
     used = size
     if dataset.state != CLEAN and is_log(path):
-        batches = dataset.batches[path]
+        batches = dataset.batches.get(path, [])
         used = min(size, (batches[-1].end if batches else 0) + _ROOM_BYTES)
     elif "/quarantine/" in path:
         used = min(size, _ROOM_BYTES)  # nobody reads it

@@ -29,6 +29,9 @@ TOPICS = {"orders": 2, "events": 1, "trimmed": 1, "rescued": 1}
 GROUP = "billing"
 OFFSETS_TOPIC = "__consumer_offsets"
 
+#: A log of which META knows nothing.
+STRAY = "stray"
+
 #: How the directory was left: closed, killed on this boot, killed by a power failure.
 CLEAN, KILLED, POWER_FAILED = "clean", "killed", "power failed"
 STATES = (CLEAN, KILLED, POWER_FAILED)
@@ -78,7 +81,11 @@ class Dataset:
     @cached_property
     def batches(self) -> dict[str, list[Batch]]:
         """The batches of each log file, in order."""
-        return {path: batches_of(path, data) for path, data in self.files.items() if is_log(path)}
+        return {
+            path: batches_of(path, data)
+            for path, data in self.files.items()
+            if is_log(path) and partition_of(path) in self.records
+        }
 
     @cached_property
     def bodies(self) -> dict[tuple[TopicPartition, int], tuple[BatchHeader, bytes]]:
@@ -182,6 +189,10 @@ def make_dataset(state: str) -> Dataset:
     if state == POWER_FAILED:
         files[f"{ROOT}/STATE"] = _of_another_boot(files[f"{ROOT}/STATE"])
     directories = directories_of(filesystem)
+    directories.append(f"{ROOT}/topics/{STRAY}-0")
+    for name in (".log", ".idx"):
+        path = f"topics/{{}}-0/{0:020d}{name}"
+        files[f"{ROOT}/{path.format(STRAY)}"] = files[f"{ROOT}/{path.format('rescued')}"]
     files[f"{ROOT}/LOCK"] = b"pid=123456\nsince=2024-01-01T00:00:00.000+00:00\nboot=unknown\n"
     return Dataset(state, files, directories, records, durable, log_starts, committed)
 

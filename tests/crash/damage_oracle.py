@@ -18,6 +18,7 @@ from tests.crash.damage_data import (
     OFFSETS_TOPIC,
     POWER_FAILED,
     ROOT,
+    STRAY,
     Batch,
     Damage,
     Dataset,
@@ -127,10 +128,22 @@ class _Verdict:
         }
         if any(tp is None or tp.topic == OFFSETS_TOPIC for tp in map(partition_of, self._damage)):
             outcomes.add(self._judge_offsets())
+        self._judge_stray()
         for outcome in ("refused", "error", "cut"):
             if outcome in outcomes:
                 return outcome
         return "whole"
+
+    def _judge_stray(self) -> None:
+        """What META does not name is left alone, and reported."""
+        report, filesystem = self._broker.recovery_report, self._broker.runtime.filesystem
+        for path, data in self._dataset.files.items():
+            if f"/{STRAY}-0/" in path:
+                expected = self._damage.get(path, data)
+                if isinstance(expected, bytes) and filesystem.read_file(path, 1 << 20) != expected:
+                    raise Wrong(f"{path} was changed")
+                if path.rpartition("/")[0] not in report.ignored_paths:
+                    raise Wrong(f"{path} is not in the report: {report.ignored_paths}")
 
     # ---- one partition
 
@@ -159,12 +172,20 @@ class _Verdict:
             raise Wrong(f"{tp}: the log starts at {reading.start}, not at {start}")
         self._judge_end(tp, reading, evidence, recovery)
         for first, next_offset in reading.refused:
+            if not evidence.may_be_unread(first) and not any(
+                found.first_bad_offset <= first
+                and next_offset <= (found.next_good_offset or _UNKNOWN)
+                for found in recovery.damaged_ranges
+            ):
+                raise Wrong(f"{tp}: {first}..{next_offset} was scanned, and is not in {recovery}")
             for batch in evidence.intact:
                 named = batch.base_offset < next_offset and first < batch.next_offset
                 if named and not evidence.may_be_cut(batch):
                     raise Wrong(
                         f"{tp}: {batch} is whole, yet an error names {first}..{next_offset}"
                     )
+        if files:
+            self._judge_lookups(tp, reading, evidence)
         if files and not self._no_state and all(p.endswith((".idx", ".tix")) for p in files):
             self._judge_times(tp)
         if reading.refused:
@@ -276,6 +297,17 @@ class _Verdict:
         if evidence.looks_torn(batch):
             return
         raise Wrong(f"{tp}: ends at {reading.end}, not at {evidence.end}, in silence: {recovery}")
+
+    def _judge_lookups(self, tp: TopicPartition, reading: Reading, evidence: _Evidence) -> None:
+        """What can be read in order can be read from anywhere, by way of the indexes."""
+        partition = self._broker.partition(*tp)
+        for batch in evidence.intact[::5]:
+            offset = batch.next_offset - 1
+            if any(first <= offset < next_offset for first, next_offset in reading.returned):
+                found = partition.read_batches(offset, 1, reading.end)[0]
+                if not found.base_offset <= offset < found.next_offset:
+                    raise Wrong(f"{tp}: found {found.base_offset} where {offset} was asked for")
+                self._compare(tp, found)
 
     def _judge_times(self, tp: TopicPartition) -> None:
         """A lookup by time must not depend on what the index files hold."""
@@ -448,6 +480,10 @@ class _Evidence:
     def may_be_cut(self, batch: Batch) -> bool:
         """Whether a power failure explains that *batch* is gone, although nobody damaged it."""
         return self._power_failed and batch.base_offset >= self._recovery_offset
+
+    def may_be_unread(self, offset: int) -> bool:
+        """Whether recovery had no reason to read *offset*: below the recovery point only reading finds damage."""
+        return self._dataset.state == CLEAN or offset < self._recovery_offset
 
     def left_no_trace(self, batch: Batch) -> bool:
         """Whether there is nothing where *batch* was: a zero length, or the end of the file."""
