@@ -1,7 +1,7 @@
 """Explore crash states: ``python -m tests.crash.explore STATES [--seed N] [--processes N]``, or one program again with ``--program``.
 
 First every program of one call, then of two, then as many of three and of the long random ones as STATES allows, in turns; each process
-takes its share. A failure prints the command that shows it again.
+takes its share. ``--calls 3`` runs all of up to three calls and nothing else. A failure prints the command that shows it again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.crash.explorer import THOROUGH, CrashStateError, Effort, Explorer
+from tests.crash.explorer import QUICK, THOROUGH, CrashStateError, Effort, Explorer
 from tests.crash.programs import FLUSHES, long_programs, program, short_programs
 
 Result = tuple[Counter[str], Counter[str], int, int, int, str]
@@ -23,9 +23,7 @@ Result = tuple[Counter[str], Counter[str], int, int, int, str]
 
 def all_programs(seed: int) -> Iterator[str]:
     """Yield names of programs without end: the short ones first, then those of three calls among long ones."""
-    for calls in (0, 1, 2):
-        for flush in FLUSHES:
-            yield from short_programs(calls, flush)
+    yield from exhausted(2)
     three = [name for flush in FLUSHES for name in short_programs(3, flush)]
     random.Random(seed).shuffle(three)
     long = long_programs(seed)
@@ -36,14 +34,22 @@ def all_programs(seed: int) -> Iterator[str]:
     yield from long
 
 
-def explore_share(share: int, shares: int, states: int, seed: int) -> Result:
-    """Explore every *shares*-th program until *states* disks were opened."""
-    explorer = Explorer(seed, Effort())
+def exhausted(calls: int) -> Iterator[str]:
+    """Yield the names of all programs of up to so many calls."""
+    for number in range(calls + 1):
+        for flush in FLUSHES:
+            yield from short_programs(number, flush)
+
+
+def explore_share(share: int, shares: int, states: int, seed: int, calls: int | None) -> Result:
+    """Explore every *shares*-th program until *states* disks were opened; with *calls* all of up to that many, however many disks."""
+    explorer = Explorer(seed, Effort() if calls is None else QUICK)
     by_kind: Counter[str] = Counter()
     programs: Counter[str] = Counter()
     failure = ""
-    for number, name in enumerate(all_programs(seed)):
-        if explorer.counts.total >= states:
+    names = all_programs(seed) if calls is None else exhausted(calls)
+    for number, name in enumerate(names):
+        if calls is None and explorer.counts.total >= states:
             break
         if number % shares != share:
             continue
@@ -68,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("states", nargs="?", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--calls", type=int, help="all programs of up to so many calls instead")
     parser.add_argument("--program", help="run this one alone")
     parser.add_argument("--step", type=int, help="and crash it at this step alone")
     arguments = parser.parse_args(argv)
@@ -77,7 +84,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"seed {seed}", flush=True)
     started = time.monotonic()
     shares = arguments.processes
-    work = [(share, shares, -(-arguments.states // shares), seed) for share in range(shares)]
+    states = -(-arguments.states // shares)
+    work = [(share, shares, states, seed, arguments.calls) for share in range(shares)]
     if shares == 1:
         results = [explore_share(*work[0])]
     else:

@@ -34,7 +34,9 @@ CAUGHT_BY = {
     "CLEAN written before the logs are closed": "calls/asked/reopen",
     "recovery point written before the sync": "calls/asked/delete_records",
     "log start moved in memory only": "calls/ack/delete_records",
-    "files deleted before the log start moves": "calls/asked/alter,send,roll,append,roll,send,roll,append,roll,retention",
+    "files deleted before the log start moves": "calls/asked/alter"
+    + ",append,roll" * 6
+    + ",retention",
     "a truncation that is not announced": "calls/ack/truncate",
     "a truncation whose names are not synced": "W11/ack/0",
     "a torn tail is left where it is": "calls/ack/truncate",
@@ -139,6 +141,13 @@ def test_the_command_explores_and_says_what_it_did(capsys: pytest.CaptureFixture
     said = capsys.readouterr().out
     assert "seed 5" in said
     assert "every invariant held" in said
+
+
+def test_the_command_goes_through_all_programs_of_so_many_calls(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--calls", "0", "--seed", "5", "--processes", "1"]) == 0
+    assert f"programs of 0 calls       {len(FLUSHES)} programs" in capsys.readouterr().out
 
 
 def test_the_command_says_what_failed_and_how_to_see_it_again(
