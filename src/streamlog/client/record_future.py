@@ -27,7 +27,7 @@ class RecordFuture:
 
     It is no subclass of that, which costs too much for one in each record: ``asyncio.wrap_future`` and
     ``concurrent.futures.wait`` do not take it. In a coroutine ``await asyncio.to_thread(future.result)``
-    waits for it.
+    waits for it; a program that is all coroutines has the producer of ``streamlog.aio``.
 
     It is done once the record was appended (and synced, where the topic asks for that), or failed for
     good; with ``linger_ms=0`` as a rule before ``send`` returns. Dropping it changes nothing. Records
