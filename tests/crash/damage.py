@@ -135,7 +135,7 @@ def main() -> int:
             print(f"{state}: {dataset.size_bytes} bytes in {len(dataset.files)} files")
         print(f"seed {options.seed}", flush=True)
         # Many small shares, so that no process ends long before the others.
-        shares = 8 * options.processes
+        shares = 32 * options.processes
         several = options.random // len(states)
         work = [
             (state, options.every, several, options.seed, share, shares)
@@ -147,6 +147,8 @@ def main() -> int:
             results = []
             for result in pool.imap_unordered(_share, work):
                 results.append(result)
+                for failure in result.failures:  # now, for the rest may take long
+                    print(describe(failure), file=sys.stderr)
                 done = sum(sum(r.counts.values()) for r in results)
                 print(
                     f"{done} damages, {len(results)} of {len(work)} shares",

@@ -161,6 +161,7 @@ def single_damages(dataset: Dataset) -> Iterator[Case]:
 
 
 def _can_be_told_apart(path: str, other: str) -> bool:
+    """Whether the format can tell that two files were swapped: not the logs of two partitions (docs/decisions/0002)."""
     return not ((".log" in path and ".log" in other) and partition_of(path) != partition_of(other))
 
 
