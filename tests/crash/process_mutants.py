@@ -190,6 +190,15 @@ def other_file_synced() -> Iterator[None]:
         yield
 
 
+@mutant(
+    "recovery believes pages that a failed sync may have lost", _ERRORS + "power:roll:EIO:once:*"
+)
+def tail_not_stored_again() -> Iterator[None]:
+    """They can be read and count as written: the next sync says that they are on the disk, and they are not (P11)."""
+    with patched(LogRecovery, "_store_again", lambda self, segments, position: None):
+        yield
+
+
 @mutant("files grow by holes", "-m pytest tests/crash/test_full_disk.py -k ballast")
 def sparse_growth() -> Iterator[None]:
     """A store into a mapped hole kills the process when the disk is full (F1)."""

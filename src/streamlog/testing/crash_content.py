@@ -105,6 +105,17 @@ class CrashContent:
             self.journal.dirty.pop(self, None)
             self.journal.done("sync", path)
 
+    def fail_sync(self, path: str) -> None:
+        """Lose what a sync was to make safe, as Linux does when it cannot write: it counts as written from now on.
+
+        It can still be read, until the power goes; no later sync tries it again.
+        """
+        with self.journal.lock:
+            self.journal.step()
+            self.versions, self.sizes = {}, []
+            self.journal.dirty.pop(self, None)
+            self.journal.done("failed sync", path)
+
     # ---- how it is done
 
     def _store(self, step: int, position: int, data: bytes) -> None:

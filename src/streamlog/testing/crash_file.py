@@ -65,6 +65,10 @@ class CrashFile(File):
     def sync(self) -> None:
         self._opened().sync(self.path)
 
+    def fail_sync(self) -> None:
+        """Lose what a sync was to make safe; the caller raises."""
+        self._opened().fail_sync(self.path)
+
     def close(self) -> None:
         self._content = None
 

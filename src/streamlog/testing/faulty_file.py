@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from streamlog.runtime import File
 from streamlog.runtime.disk_errors import injected_error, raise_translated
+from streamlog.testing.crash_file import CrashFile
 
 if TYPE_CHECKING:
     from streamlog.runtime import Mapping
@@ -56,12 +57,20 @@ class FaultyFile(File):
         return self._inner.map(size, writable=writable)
 
     def sync_data(self) -> None:
-        self._check("sync_data", "sync the data")
+        self._check_sync("sync_data", "sync the data")
         self._inner.sync_data()
 
     def sync(self) -> None:
-        self._check("sync", "sync the file")
+        self._check_sync("sync", "sync the file")
         self._inner.sync()
+
+    def _check_sync(self, call: str, attempt: str) -> None:
+        fault = self._plan.check(call, self.path)
+        if fault is None:
+            return
+        if fault.errno is not None and isinstance(self._inner, CrashFile):
+            self._inner.fail_sync()  # what could not be written is not tried again
+        self._raise(fault, attempt)
 
     def close(self) -> None:
         fault = self._plan.check("close", self.path)

@@ -42,6 +42,9 @@ class FaultyFileSystem(FileSystem):
     no room, nothing stored
     offset 1
 
+    Around a `CrashFileSystem` a sync that fails loses what it was to write, as on Linux: it can be read,
+    counts as written, is tried by no later sync, and is gone after a power cut.
+
     ``write_atomically`` is made of its steps here (make, write, sync and close a temporary file, rename
     it, sync the directory), whatever *inner* does, so that each of them can fail. ``prefault``, ``words``,
     ``is_network`` and ``boot_id`` never fail anywhere and are not counted. Stores into a map make no calls.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -11,10 +12,12 @@ from streamlog.errors import DiskFullError
 from streamlog.runtime import MemoryFileSystem, OsFileSystem
 from streamlog.testing import (
     FILE_SYSTEM_CALLS,
+    CrashFileSystem,
     FaultPlan,
     FaultyFileSystem,
     VirtualClock,
 )
+from streamlog.testing.crash_images import power_images
 from tests.support.system_faults import NUMBERS, SYSTEM_CALLS, faulty_system
 
 if TYPE_CHECKING:
@@ -134,6 +137,29 @@ def test_short_write_leaves_the_first_half() -> None:
     with pytest.raises(DiskFullError, match="No room to write 2 bytes at 10: '/root/a'"):
         file.write_at(8, b"1234")
     assert file.read_at(0, 99) == b"abcdefgh12"
+
+
+def test_what_a_failed_sync_was_to_write_is_written_by_none_that_follows() -> None:
+    plan = FaultPlan()
+    disk = CrashFileSystem()
+    filesystem = FaultyFileSystem(disk, plan)
+    file = filesystem.open("/a", create=True)
+    file.write_at(0, b"safe")
+    file.sync()
+    filesystem.sync_dir("/")
+    file.write_at(4096, b"lost")
+    plan.fail("sync*", errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        file.sync_data()
+    file.sync_data()
+    assert file.read_at(4096, 4) == b"lost"
+    for image in power_images(disk, random.Random(1)):
+        found = image.filesystem().read_file("/a", 1 << 20)
+        assert (found[:4], found[4096:]) == (b"safe", bytes(4))
+    file.write_at(4096, b"new!")
+    file.sync_data()
+    image = next(power_images(disk, random.Random(1)))
+    assert image.filesystem().read_file("/a", 1 << 20)[4096:] == b"new!"
 
 
 def test_failing_close_lets_the_file_go() -> None:
