@@ -167,13 +167,21 @@ class ReadableLog:
     def damage_at(self, offset: int, reason: str) -> CorruptLogError:
         """Return the error to raise for the batch of *offset*, whose content a reader found to be wrong: *reason*.
 
-        It says in which file and where that batch is, and from which offset on the log can be read again. Raises as :meth:`read` does
-        when the place cannot be read any more. Cost: reading on to the next good batch. Threads: any.
+        It says in which file and where that batch is, and from which offset on the log can be read again. Raises ClosedError, and
+        CorruptLogError when the file is gone. Cost: reading on to the next good batch. Threads: any.
         """
         while True:
+            start = self._log_start_offset
             segment = self._segments.floor(offset)
-            if segment is None or not self._log_start_offset <= offset < self._next_offset:
-                raise self._out_of_range(offset)
+            if segment is None:  # retention took it since it was read
+                self._check_usable()
+                return CorruptLogError(
+                    f"{self.topic_partition}: {reason}; readable again from offset {start}",
+                    topic_partition=self.topic_partition,
+                    first_bad_offset=offset,
+                    next_good_offset=start,
+                    file=self.directory,
+                )
             try:
                 error = segment.damage_at(offset, reason)
             except CorruptLogError as damage:
@@ -185,6 +193,9 @@ class ReadableLog:
                 raise self._unreadable(segment, offset, failure) from failure
             error.args = (f"{self.topic_partition}: {error}",)
             error.topic_partition = self.topic_partition
+            first, after = error.first_bad_offset, error.next_good_offset
+            if first is not None and first < start and (after is None or start < after):
+                error.first_bad_offset = start  # the batch begins before the log does
             return error
 
     def end_offset_for_epoch(self, leader_epoch: int) -> EpochEndOffset | None:

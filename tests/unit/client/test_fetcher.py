@@ -358,6 +358,17 @@ def test_damaged_batch_is_raised_after_what_precedes_it_and_the_rest_stays_reada
         assert consumer.poll().values() == [b"0@4", b"0@5"]
 
 
+def test_damage_in_a_batch_that_begins_before_the_log_start_is_damage(data_dir: str) -> None:
+    damaged_log(data_dir)
+    with Broker(data_dir) as broker:
+        broker.partition(*T0).delete_records(3)
+        consumer = reader(broker)
+        with pytest.raises(CorruptLogError) as caught:
+            consumer.poll()
+        assert caught.value.first_bad_offset == 3
+        assert caught.value.next_good_offset == 4
+
+
 def test_damage_in_one_partition_does_not_stop_the_others(data_dir: str) -> None:
     damaged_log(data_dir)
     with Broker(data_dir) as broker:

@@ -303,11 +303,32 @@ def test_reading_goes_on_behind_all_damage(store: Store) -> None:
     assert [batch.base_offset for batch in store.log.read_batches(30, 100)] == [30]
 
 
-def test_damage_of_what_is_not_there_cannot_be_named(store: Store) -> None:
+def test_a_damaged_batch_that_begins_before_the_log_is_named_from_the_log_start_on(
+    store: Store,
+) -> None:
+    # Damage there was said to be an offset out of range.
+    store.append(b"a", b"b", b"c")
+    store.fill(2)
+    store.log.advance_log_start(2)
+    damaged = store.log.damage_at(0, "checksum")
+    assert (damaged.first_bad_offset, damaged.next_good_offset) == (2, 3)
+    assert (damaged.file, damaged.position) == (store.segment_path(), 0)
+
+
+def test_damage_in_a_segment_that_has_gone_meanwhile_is_named_without_a_place(
+    store: Store,
+) -> None:
+    store.fill(30)
+    store.with_config(retention_bytes=1000)
+    store.log.delete_expired(0, 30)
+    damaged = store.log.damage_at(3, "checksum")
+    assert (damaged.first_bad_offset, damaged.next_good_offset) == (3, 18)
+    assert (damaged.file, damaged.position) == (store.log_path, 0)
+    assert str(damaged) == "t-0: checksum; readable again from offset 18"
+
+
+def test_damage_cannot_be_named_once_the_log_is_closed(store: Store) -> None:
     store.fill(3)
-    for offset in (-1, 3):
-        with pytest.raises(OffsetOutOfRangeError):
-            store.log.damage_at(offset, "checksum")
     store.log.discard(ClosedError("the topic was deleted"))
     with pytest.raises(ClosedError, match="was deleted"):
         store.log.damage_at(1, "checksum")
