@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamlog.config import TopicConfig
 from streamlog.errors import ForkedError
 from streamlog.record import build_batch, split_batches
-from streamlog.runtime import FileSystem, RandomSource, Runtime, VirtualClock
+from streamlog.runtime import FileSystem, RandomSource, Runtime, TokenLock, VirtualClock
 from streamlog.storage import DataDirectory, PartitionLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from streamlog.record import BatchView, PendingBatch
     from streamlog.storage import PartitionRecovery
 
 TOPIC, TOPIC_ID = "t", "0123456789abcdef"
+
+
+@contextmanager
+def holding(lock: TokenLock) -> Iterator[None]:
+    """Hold a log's lock, in a thread that nobody interrupts."""
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Disk(NamedTuple):

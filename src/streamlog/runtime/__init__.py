@@ -41,7 +41,7 @@ from streamlog.runtime.threads import (
     spawn,
 )
 from streamlog.runtime.timer import Timer
-from streamlog.runtime.token_lock import TOKEN, TokenLock
+from streamlog.runtime.token_lock import TOKEN, TokenLock, locked
 from streamlog.runtime.virtual_clock import VirtualClock
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "Lock",
     "TokenLock",
     "TOKEN",
+    "locked",
     "RLock",
     "Thread",
     "ThreadLocal",

@@ -128,19 +128,25 @@ class MemoryFileSystem(FileSystem):
         self.open(f"{path}/{LOCK_FILE_NAME}", create=True).close()
         now = datetime.fromtimestamp(self._time_ms() / 1000, timezone.utc)
         since = now.isoformat(timespec="milliseconds")
-        with self._lock:
-            directory = self._names.directory(path)
-            owner = self._locked.get(id(directory))
-            if owner is not None:
-                raise AlreadyOpenError(
-                    f"{path} is in use by this process since {owner.since}",
-                    path=path,
-                    pid=os.getpid(),
-                    since=owner.since,
-                )
-            lock = MemoryDirectoryLock(path, since, directory, self._unlock)
-            self._locked[id(directory)] = lock
-            return lock
+        lock: MemoryDirectoryLock | None = None
+        try:
+            with self._lock:
+                directory = self._names.directory(path)
+                owner = self._locked.get(id(directory))
+                if owner is not None:
+                    raise AlreadyOpenError(
+                        f"{path} is in use by this process since {owner.since}",
+                        path=path,
+                        pid=os.getpid(),
+                        since=owner.since,
+                    )
+                lock = MemoryDirectoryLock(path, since, directory, self._unlock)
+                self._locked[id(directory)] = lock
+        except BaseException:  # Ctrl-C: the caller does not know of it
+            if lock is not None:
+                self._unlock(lock)
+            raise
+        return lock
 
     def _unlock(self, lock: MemoryDirectoryLock) -> None:
         with self._lock:

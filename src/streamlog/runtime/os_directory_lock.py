@@ -37,9 +37,9 @@ class OsDirectoryLock(DirectoryLock):
 
     __slots__ = ("_fd", "_key", "_pid", "path")
 
-    def __init__(self, path: str, fd: int, key: tuple[int, int]) -> None:
+    def __init__(self, path: str, key: tuple[int, int]) -> None:
         self.path = path
-        self._fd = fd
+        self._fd = CLOSED_FD
         self._key = key
         self._pid = os.getpid()
         on_fork_in_child(self)
@@ -53,8 +53,9 @@ class OsDirectoryLock(DirectoryLock):
         with _held_lock:
             if key in _held:
                 raise _already_open(path, os.getpid(), _held[key])
+            lock = cls(path, key)
             try:
-                fd = _open_note(note_path)
+                lock._fd = fd = _open_note(note_path)
             except OSError as error:
                 raise_translated(error, note_path, "make the lock file")
             try:
@@ -62,27 +63,28 @@ class OsDirectoryLock(DirectoryLock):
                     raise _already_open(path, *_read_note(fd))
                 since = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
                 _write_note(fd, since)
-            except OSError as error:
-                os.close(fd)
-                if isinstance(error, AlreadyOpenError):
+                _held[key] = since
+            except BaseException as error:
+                lock.abandon()
+                if isinstance(error, AlreadyOpenError) or not isinstance(error, OSError):
                     raise
                 raise_translated(error, note_path, "write the owner's name")
-            _held[key] = since
-        return cls(path, fd, key)
+        return lock
 
     def release(self) -> None:
         if os.getpid() != self._pid:
             self.abandon()  # forked behind Python's back: the lock is the parent's
             return
         with _held_lock:
-            fd, self._fd = self._fd, CLOSED_FD
+            fd = self._fd
             if fd == CLOSED_FD:
                 return
-            _held.pop(self._key, None)
-            # Unlocked and not only closed: a child may have inherited the descriptor.
             try:
+                # Unlocked and not only closed: a child may have inherited the descriptor.
                 system_calls.unlock(fd)
             finally:
+                _held.pop(self._key, None)
+                self._fd = CLOSED_FD  # last: after Ctrl-C all of it can be done again
                 os.close(fd)
 
     def abandon(self) -> None:

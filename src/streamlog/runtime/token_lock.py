@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from streamlog.runtime.threads import Condition
 
@@ -10,6 +12,16 @@ TOKEN = (None,)
 """What is in the list of a lock that nobody has."""
 
 _LOST_WAKE_UP_S = 1.0
+
+
+class _HasLock(Protocol):
+    @property
+    def lock(self) -> TokenLock: ...
+
+
+_Owner = TypeVar("_Owner", bound=_HasLock)
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 class TokenLock:
@@ -36,7 +48,7 @@ class TokenLock:
             if lock.waiting:
                 lock.wake()
 
-    Statements and not calls, because the interpreter delivers Ctrl-C when a call ends: between ``acquire()`` and the ``try:``
+    Methods that are not hot are `locked` instead. Statements and not calls, because the interpreter delivers Ctrl-C when a call ends: between ``acquire()`` and the ``try:``
     behind it an interrupt would keep the lock for ever. (Python 3.10 may deliver it there all the same.)
 
     No wake-up is lost: a waiter counts itself *before* it looks for the token, and who lets go returns the token *before*
@@ -131,13 +143,28 @@ class TokenLock:
         """Return whether somebody holds the lock, or is about to."""
         return not self.tokens
 
-    def __enter__(self) -> None:
-        self.acquire()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
+def locked(
+    method: Callable[Concatenate[_Owner, _Arguments], _Result],
+) -> Callable[Concatenate[_Owner, _Arguments], _Result]:
+    """Have *method* run with the lock of its object, ``self.lock``, held.
+
+    What ``with`` would be for, but that the interpreter looks for Ctrl-C on entering any function of Python, ``__exit__`` too.
+    """
+
+    @wraps(method)
+    def holding(self: _Owner, /, *args: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        lock = self.lock
+        tokens = lock.tokens
+        try:
+            del tokens[0]
+        except IndexError:
+            lock.wait()
+        try:
+            return method(self, *args, **options)
+        finally:
+            tokens += TOKEN
+            if lock.waiting:
+                lock.wake()
+
+    return holding

@@ -35,6 +35,8 @@ class GroupCommit:
         # Guards what follows, for a few steps at a time. Whose turn it is may sync, or keep others from it.
         self._lock = Lock()
         self._is_taken = False
+        self._turn = 0  # counts them; the present one, or the next
+        self._woken: list[_Waiter] = []
         self._waiting: list[_Waiter] = []
         self._failure: OSError | None = None
         #: Everything below this offset survives a power loss. Only grows, except by truncation.
@@ -47,7 +49,7 @@ class GroupCommit:
 
     def wait_for(self, end_offset: int) -> None:
         """Return once every record below *end_offset* survives a power loss. Raises DurabilityError when that is unknown."""
-        if self.durable_end_offset >= end_offset or not self._take_turn(end_offset):
+        if self.durable_end_offset >= end_offset or (turn := self._take_turn(end_offset)) is None:
             return
         reached = 0
         failure: OSError | None = None
@@ -57,7 +59,11 @@ class GroupCommit:
             failure = error
             self.fail(error)
         finally:
-            self._end_turn(reached)
+            try:
+                self._end_turn(turn, reached)
+            except BaseException:  # Ctrl-C in the middle of it: nobody must be left asleep
+                self._end_turn(turn, reached)
+                raise
         if failure is not None:
             raise self.error() from failure
 
@@ -70,25 +76,34 @@ class GroupCommit:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Keep every sync out: a truncation moves what they would sync. Waits for the one under way."""
-        self._take_turn(math.inf)
+        turn = self._take_turn(math.inf)
+        assert turn is not None  # nothing is durable up to infinity
         try:
             yield
         finally:
-            self._end_turn(0)
+            try:
+                self._end_turn(turn, 0)
+            except BaseException:
+                self._end_turn(turn, 0)
+                raise
 
-    def _take_turn(self, end_offset: float) -> bool:
-        """Wait until nobody has the turn, and take it; return False when *end_offset* became durable before that."""
-        with self._lock:
-            if self.durable_end_offset >= end_offset:
-                return False
-            if self._failure is not None:
-                raise self.error()
-            if not self._is_taken:
-                self._is_taken = True
-                return True
-            waiter = _Waiter(end_offset)
-            self._waiting.append(waiter)
+    def _take_turn(self, end_offset: float) -> int | None:
+        """Wait until nobody has the turn, take it and return its number; None when *end_offset* became durable before that."""
+        waiter = _Waiter(end_offset)
+        turn: int | None = None
         try:
+            with self._lock:
+                if self.durable_end_offset >= end_offset:
+                    return None
+                if self._failure is not None:
+                    raise self.error()
+                if self._is_taken:
+                    self._waiting.append(waiter)
+                else:
+                    turn = waiter.turn = self._turn
+                    self._is_taken = True
+            if turn is not None:
+                return turn
             waiter.gate.acquire()
             waiter.open_next()
         except BaseException:  # Ctrl-C
@@ -96,41 +111,39 @@ class GroupCommit:
                 if waiter in self._waiting:
                     self._waiting.remove(waiter)
             waiter.open_next()
-            if waiter.has_turn:
-                self._end_turn(0)
+            if waiter.turn is not None:
+                self._end_turn(waiter.turn, 0)
             raise
-        if not waiter.has_turn and self.durable_end_offset < end_offset:
+        if waiter.turn is None and self.durable_end_offset < end_offset:
             raise self.error()
-        return waiter.has_turn
+        return waiter.turn
 
-    def _end_turn(self, reached: int) -> None:
-        """Publish that everything below *reached* is durable, and give the turn to the next one if there is one."""
-        try:
-            self._wake(reached)
-        except BaseException:  # Ctrl-C in the middle of it: nobody must be left asleep
-            self._wake(reached)
-            raise
+    def _end_turn(self, turn: int, reached: int) -> None:
+        """Publish that everything below *reached* is durable, and give the turn to the next one if there is one.
 
-    def _wake(self, reached: int) -> None:
+        Done again after Ctrl-C in the middle of it; nothing happens if *turn* has ended.
+        """
         with self._lock:
-            self.durable_end_offset = max(self.durable_end_offset, reached)
-            if not self._waiting:
-                self._is_taken = False
-                return
-            done, rest = self._waiting, []
-            if self._failure is None:
-                rest = [w for w in self._waiting if w.end_offset > self.durable_end_offset]
-                done = [w for w in self._waiting if w.end_offset <= self.durable_end_offset]
-            if rest:
-                # First of all: the disk is idle until the next one asks it.
-                rest[0].has_turn = True
-                rest[0].open()
-            for waiter, following in pairwise(done):
-                waiter.next = following
-            if done:
-                done[0].open()
-            self._is_taken = bool(rest)
-            self._waiting = rest[1:]
+            if self._turn == turn:
+                reached = max(self.durable_end_offset, reached)
+                done, rest = self._waiting, []
+                if self._failure is None:
+                    rest = [w for w in self._waiting if w.end_offset > reached]
+                    done = [w for w in self._waiting if w.end_offset <= reached]
+                for waiter, following in pairwise(done):
+                    waiter.next = following
+                # The next one first of all: the disk is idle until it is asked.
+                woken, still_waiting = rest[:1] + done[:1], rest[1:]
+                # No call from here to the end of the turn: all of it is seen, or nothing.
+                self.durable_end_offset = reached
+                self._waiting = still_waiting
+                self._woken = woken
+                self._is_taken = rest != []
+                self._turn += 1
+                if self._is_taken:
+                    rest[0].turn = self._turn
+            for waiter in self._woken:
+                waiter.open()
 
     def _check(self) -> None:
         """Assert what holds while no call is under way. For tests."""
@@ -152,12 +165,12 @@ class GroupCommit:
 class _Waiter:
     """A thread asleep. What it has to know is set before its gate opens."""
 
-    __slots__ = ("end_offset", "gate", "has_turn", "next")
+    __slots__ = ("end_offset", "gate", "next", "turn")
 
     def __init__(self, end_offset: float) -> None:
         self.end_offset = end_offset
-        #: Whether it is its turn to sync.
-        self.has_turn = False
+        #: The number of the turn to sync that it was given.
+        self.turn: int | None = None
         #: Who is to be woken by this one.
         self.next: _Waiter | None = None
         self.gate = Lock()

@@ -102,6 +102,17 @@ class LogSegments:
             found.append(segment)
         return found[::-1]
 
+    def close_all(self) -> None:
+        """Close every segment, and then raise the first error if there was one."""
+        first_error: OSError | None = None
+        for segment in self.in_order():
+            try:
+                segment.close()
+            except OSError as error:
+                first_error = first_error or error
+        if first_error is not None:
+            raise first_error
+
     def abandon(self) -> None:
         """Have every segment drop its files, taking no lock: for the child of a fork."""
         self._lock = Lock()

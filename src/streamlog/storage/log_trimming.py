@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from streamlog.config import TopicConfig
 from streamlog.errors import DiskFullError
-from streamlog.runtime import FileSystem, TokenLock
+from streamlog.runtime import FileSystem, TokenLock, locked
 from streamlog.storage.file_names import DELETED_SUFFIX
 from streamlog.storage.group_commit import GroupCommit
 from streamlog.storage.leader_epochs import LeaderEpochs
@@ -56,15 +56,19 @@ class TrimmableLog(ReadableLog, ABC):
         An *offset* at or below the log start changes nothing. Raises OffsetOutOfRangeError above the log end. After DiskFullError or
         another OSError the records are forgotten here, and that may not last: call again.
         """
-        with self.lock:
-            self._check_usable()
-            if offset > self._next_offset:
-                raise self._out_of_range(offset)
-            if offset <= self._recorded_log_start:
-                return
-            # It may be there already, and not be on the disk: an earlier call failed.
-            self._log_start_offset = max(self._log_start_offset, offset)
-        self._record_log_start([])
+        if self._advance(offset):
+            self._record_log_start([])
+
+    @locked
+    def _advance(self, offset: int) -> bool:
+        self._check_usable()
+        if offset > self._next_offset:
+            raise self._out_of_range(offset)
+        if offset <= self._recorded_log_start:
+            return False
+        # It may be there already, and not be on the disk: an earlier call failed.
+        self._log_start_offset = max(self._log_start_offset, offset)
+        return True
 
     def delete_expired(self, now_ms: int, high_watermark: int) -> int:
         """Apply retention once and return how many segments went (RET-1 to RET-8).
@@ -72,26 +76,31 @@ class TrimmableLog(ReadableLog, ABC):
         Files are renamed at once and unlinked ``file_delete_delay_ms`` later. The log start moves first, durably: a log whose
         first file is missing without that would look like data loss.
         """
-        with self.lock:
-            self._check_usable()
-            segments = self._segments.in_order()
-            count = deletable_count(
-                segments,
-                self._config,
-                now_ms=now_ms,
-                log_start_offset=self._log_start_offset,
-                high_watermark=high_watermark,
-            )
-            if count == 0:
-                return 0
-            if count == len(segments):
-                self._roll()  # the active one expired as well: its successor starts empty (RET-6)
+        expired = self._leave_behind(now_ms, high_watermark)
+        if expired:
+            self._record_log_start(expired)
+            self._retire(expired)
+        return len(expired)
+
+    @locked
+    def _leave_behind(self, now_ms: int, high_watermark: int) -> list[Segment]:
+        """Move the log start past the segments that may go, and return those."""
+        self._check_usable()
+        segments = self._segments.in_order()
+        count = deletable_count(
+            segments,
+            self._config,
+            now_ms=now_ms,
+            log_start_offset=self._log_start_offset,
+            high_watermark=high_watermark,
+        )
+        if count == len(segments):
+            self._roll()  # the active one expired as well: its successor starts empty (RET-6)
+        if count:
             self._log_start_offset = max(
                 self._log_start_offset, self._segments.in_order()[count].base_offset
             )
-        self._record_log_start(segments[:count])
-        self._retire(segments[:count])
-        return count
+        return segments[:count]
 
     def _record_log_start(self, expired: list[Segment]) -> None:
         """Make the log start durable. Where there is no room even for that, the indexes of what has *expired* make it."""
@@ -107,8 +116,11 @@ class TrimmableLog(ReadableLog, ABC):
                     if self._filesystem.exists(path):
                         self._filesystem.unlink(path)
             self._persist()
-        with self.lock:
-            self._recorded_log_start = max(self._recorded_log_start, offset)
+        self._log_start_recorded(offset)
+
+    @locked
+    def _log_start_recorded(self, offset: int) -> None:
+        self._recorded_log_start = max(self._recorded_log_start, offset)
 
     def truncate_to(self, offset: int) -> None:
         """Cut every batch that holds *offset* or a later one (a follower that diverged, REP-5).
@@ -130,43 +142,51 @@ class TrimmableLog(ReadableLog, ABC):
             self._truncate(offset)
 
     def _truncate(self, offset: int) -> None:
-        with self.lock:
-            self._check_usable()
-            self._active.limit = 0  # appends go by _prepare from now on, which refuses them
-            segments = self._segments.in_order()
-            keep = max(number for number, s in enumerate(segments) if s.base_offset <= offset)
-            target, later = segments[keep], segments[keep + 1 :]
-            position, end_offset = target.position_of(offset)
-            self._log_start_offset = min(self._log_start_offset, end_offset)
-            self._recorded_log_start = min(self._recorded_log_start, end_offset)
-            self._truncating_to_offset = end_offset
-            self._recovery_point = PartitionCheckpoint(
-                self._log_start_offset,
-                end_offset,
-                target.base_offset,
-                position,
-                self._leader_epoch,
-                NO_TIMESTAMP,
-                NO_TIMESTAMP,
-                target.base_offset,
-            )
+        target, position, later = self._announce_cut(offset)
         self._persist()
-        with self.lock:
-            target.truncate(position, end_offset)
-            self._activate(target, end_offset)
-            self._group_commit.durable_end_offset = end_offset
-            self._epochs.truncate_from_end(end_offset)
-            self._epochs.assign(self._leader_epoch, end_offset)
-            for segment in later:
-                self._segments.remove(segment)
+        self._cut(target, position, later)
         self._retire(later)
         if later:
             # Before the cut counts as done: a power loss may bring the names back, to follow what is appended from now on.
             self._filesystem.sync_dir(self.directory)
         target.sync()
-        with self.lock:
-            self._truncating_to_offset = -1
+        self._truncating_to_offset = -1
         self._persist()
+
+    @locked
+    def _announce_cut(self, offset: int) -> tuple[Segment, int, list[Segment]]:
+        """Stop appends and note where the log will end; return the segment, the position in it, and what comes after."""
+        self._check_usable()
+        self._active.limit = 0  # appends go by _prepare from now on, which refuses them
+        segments = self._segments.in_order()
+        keep = max(number for number, s in enumerate(segments) if s.base_offset <= offset)
+        target, later = segments[keep], segments[keep + 1 :]
+        position, end_offset = target.position_of(offset)
+        self._log_start_offset = min(self._log_start_offset, end_offset)
+        self._recorded_log_start = min(self._recorded_log_start, end_offset)
+        self._truncating_to_offset = end_offset
+        self._recovery_point = PartitionCheckpoint(
+            self._log_start_offset,
+            end_offset,
+            target.base_offset,
+            position,
+            self._leader_epoch,
+            NO_TIMESTAMP,
+            NO_TIMESTAMP,
+            target.base_offset,
+        )
+        return target, position, later
+
+    @locked
+    def _cut(self, target: Segment, position: int, later: list[Segment]) -> None:
+        end_offset = self._truncating_to_offset
+        target.truncate(position, end_offset)
+        self._activate(target, end_offset)
+        self._group_commit.durable_end_offset = end_offset
+        self._epochs.truncate_from_end(end_offset)
+        self._epochs.assign(self._leader_epoch, end_offset)
+        for segment in later:
+            self._segments.remove(segment)
 
     def _retire(self, segments: list[Segment]) -> None:
         retired: list[str] = []

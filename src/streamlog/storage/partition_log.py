@@ -15,7 +15,7 @@ from streamlog.errors import (
 from streamlog.record.columns import single_value_size
 from streamlog.record.layout import HEADER_SIZE, MAX_BATCH_BYTES, aligned, single_middle
 from streamlog.record.pending_batch import PendingBatch
-from streamlog.runtime import TOKEN, FileSystem, Runtime, TokenLock
+from streamlog.runtime import TOKEN, FileSystem, Runtime, TokenLock, locked
 from streamlog.storage.group_commit import GroupCommit
 from streamlog.storage.log_segments import LogSegments, fingerprint
 from streamlog.storage.log_trimming import TrimmableLog
@@ -81,7 +81,7 @@ class PartitionLog(TrimmableLog):
         self._tokens = self.lock.tokens
         self._config = config
         self._append_refused = ""
-        self._closing = False
+        self._closing = self.is_closed = False
         self._dirty = False
         self._truncating_to_offset = -1
         self._on_dirty: Callable[[PartitionLog], None] | None = None
@@ -140,11 +140,11 @@ class PartitionLog(TrimmableLog):
         return self._on_dirty
 
     @on_dirty.setter
+    @locked
     def on_dirty(self, callback: Callable[[PartitionLog], None] | None) -> None:
-        with self.lock:
-            self._on_dirty = callback
-            if self._dirty and callback is not None:
-                callback(self)
+        self._on_dirty = callback
+        if self._dirty and callback is not None:
+            callback(self)
 
     @property
     def leader_epoch(self) -> int:
@@ -154,11 +154,11 @@ class PartitionLog(TrimmableLog):
         return self._leader_epoch
 
     @leader_epoch.setter
+    @locked
     def leader_epoch(self, epoch: int) -> None:
-        with self.lock:
-            self._leader_epoch = epoch
-            self._single_middle = single_middle(epoch)
-            self._epochs.assign(epoch, self._next_offset)
+        self._leader_epoch = epoch
+        self._single_middle = single_middle(epoch)
+        self._epochs.assign(epoch, self._next_offset)
 
     @property
     def config(self) -> TopicConfig:
@@ -166,13 +166,13 @@ class PartitionLog(TrimmableLog):
         return self._config
 
     @config.setter
+    @locked
     def config(self, config: TopicConfig) -> None:
-        with self.lock:
-            self._config = config
-            self._active.index_interval_bytes = config.index_interval_bytes
-            self._active.segment_index_bytes = config.segment_index_bytes
-            self._active.limit = 0
-            self._roll_after_ms = _ROLL_NOT_CHOSEN_MS
+        self._config = config
+        self._active.index_interval_bytes = config.index_interval_bytes
+        self._active.segment_index_bytes = config.segment_index_bytes
+        self._active.limit = 0
+        self._roll_after_ms = _ROLL_NOT_CHOSEN_MS
 
     def append(self, batch: PendingBatch) -> int:
         """Append *batch* and return the offset of its first record; the others follow without a gap (REC-8).
@@ -310,12 +310,12 @@ class PartitionLog(TrimmableLog):
         else:
             segment.erase(size)
 
+    @locked
     def roll(self) -> None:
         """Close the active segment and start a new one; nothing happens while the active one is empty."""
-        with self.lock:
-            self._check_usable()
-            if self._active.position:
-                self._roll()
+        self._check_usable()
+        if self._active.position:
+            self._roll()
 
     def _roll(self) -> Segment:
         """Start a new segment. Its file comes first: when that fails the old segment is still the active one."""
@@ -349,40 +349,38 @@ class PartitionLog(TrimmableLog):
 
     def _sync_segments(self) -> int:
         """Sync what is not yet on the disk, oldest first, and return the end offset that this covers. One thread at a time."""
-        with self.lock:
-            self._check_usable()
-            segments = self._segments.unsynced()
-            active, end_offset, position = self._active, self._next_offset, self._active.position
-            first, greatest = active.first_timestamp_ms, active.max_timestamp_ms
-            greatest_offset = active.max_timestamp_offset
+        segments, reached = self._begin_sync()
         try:
             for segment in segments:
                 segment.sync()
         except OSError as error:
-            with self.lock:
-                # Together, or an append in between would see no failure and raise the limit again.
-                self._group_commit.fail(error)
-                self._active.limit = 0
+            self._fail_sync(error)
             self._note_failed_sync()
             raise
-        with self.lock:
-            self._recovery_point = PartitionCheckpoint(
-                self._log_start_offset,
-                end_offset,
-                active.base_offset,
-                position,
-                self._leader_epoch,
-                first,
-                greatest,
-                greatest_offset,
-            )
-            self._dirty = self._next_offset > end_offset
-            if not self._dirty:
-                # The next append goes by _prepare, which announces it.
-                self._active.limit = min(self._active.limit, -self._active.limit)
-            elif self._on_dirty is not None:
-                self._on_dirty(self)
-        return end_offset
+        self._end_sync(reached)
+        return reached.recovery_offset
+
+    @locked
+    def _begin_sync(self) -> tuple[list[Segment], PartitionCheckpoint]:
+        """Return what has to be synced, and the recovery point that this will make."""
+        self._check_usable()
+        active = self._active
+        return self._segments.unsynced(), PartitionCheckpoint(
+            self._log_start_offset,
+            self._next_offset,
+            active.base_offset,
+            active.position,
+            self._leader_epoch,
+            active.first_timestamp_ms,
+            active.max_timestamp_ms,
+            active.max_timestamp_offset,
+        )
+
+    @locked
+    def _fail_sync(self, error: OSError) -> None:
+        # Together, or an append in between would see no failure and raise the limit again.
+        self._group_commit.fail(error)
+        self._active.limit = 0
 
     def _note_failed_sync(self) -> None:
         """Let STATE say at once that pages may be lost: this process may not live until the next checkpoint."""
@@ -395,32 +393,42 @@ class PartitionLog(TrimmableLog):
                 "%s: that a sync failed could not be noted: %s", self.topic_partition, error
             )
 
+    @locked
+    def _end_sync(self, reached: PartitionCheckpoint) -> None:
+        self._recovery_point = reached
+        self._dirty = self._next_offset > reached.recovery_offset
+        if not self._dirty:
+            # The next append goes by _prepare, which announces it.
+            self._active.limit = min(self._active.limit, -self._active.limit)
+        elif self._on_dirty is not None:
+            self._on_dirty(self)
+
+    @locked
     def checkpoint(self) -> PartitionCheckpoint:
         """Return what STATE has to remember of this log now."""
-        with self.lock:
-            point = self._recovery_point
-            try:
-                if self._closed is None and point.recovery_offset > 0:
-                    self._active.flush_indexes()
-            except OSError as error:
-                _logger.warning(
-                    "%s: index not written, it is rebuilt at the next open: %s",
-                    self.topic_partition,
-                    error,
-                )
-            self._epochs.truncate_from_start(self._log_start_offset)
-            sealed_count, sealed_crc = fingerprint(
-                self._segments.base_offsets(), self._log_start_offset, point.segment_base_offset
+        point = self._recovery_point
+        try:
+            if self._closed is None and point.recovery_offset > 0:
+                self._active.flush_indexes()
+        except OSError as error:
+            _logger.warning(
+                "%s: index not written, it is rebuilt at the next open: %s",
+                self.topic_partition,
+                error,
             )
-            return point._replace(
-                log_start_offset=self._log_start_offset,
-                leader_epoch=self._leader_epoch,
-                truncating_to_offset=self._truncating_to_offset,
-                sync_failed=int(self._group_commit.failure is not None),
-                sealed_count=sealed_count,
-                sealed_crc=sealed_crc,
-                epochs=self._epochs.pack(),
-            )
+        self._epochs.truncate_from_start(self._log_start_offset)
+        sealed_count, sealed_crc = fingerprint(
+            self._segments.base_offsets(), self._log_start_offset, point.segment_base_offset
+        )
+        return point._replace(
+            log_start_offset=self._log_start_offset,
+            leader_epoch=self._leader_epoch,
+            truncating_to_offset=self._truncating_to_offset,
+            sync_failed=int(self._group_commit.failure is not None),
+            sealed_count=sealed_count,
+            sealed_crc=sealed_crc,
+            epochs=self._epochs.pack(),
+        )
 
     def close(self) -> None:
         """Sync, write the indexes out and let go of the files. Closing again changes nothing.
@@ -428,39 +436,37 @@ class PartitionLog(TrimmableLog):
         Raises DurabilityError or OSError when the end of the log did not reach the disk; it is closed all the same, and the next
         open recovers it.
         """
-        with self.lock:
-            if self._closing or self._closed is not None:
-                return
-            self._closing = True
-            self._active.limit = 0  # nothing is appended behind the last sync
+        if not self._begin_close():
+            return
         try:
             if self._dirty or self._group_commit.durable_end_offset < self._next_offset:
                 self.sync()
         finally:
-            with self.lock:
-                segments = self._segments.in_order()
-                self._closed = ClosedError(f"{self.topic_partition}: the log is closed")
-                for segment in segments:
-                    segment.limit = 0
-            self._close_segments(segments)
+            self._refuse(ClosedError(f"{self.topic_partition}: the log is closed"))
+            self._segments.close_all()
+            self.is_closed = True
 
-    def _close_segments(self, segments: list[Segment]) -> None:
-        first_error: OSError | None = None
-        for segment in segments:
-            try:
-                segment.close()
-            except OSError as error:
-                first_error = first_error or error
-        if first_error is not None:
-            raise first_error
+    @locked
+    def _begin_close(self) -> bool:
+        if self._closing or self._closed is not None:
+            return False
+        self._closing = True
+        self._active.limit = 0  # nothing is appended behind the last sync
+        return True
+
+    @locked
+    def _refuse(self, reason: Exception) -> None:
+        """Let any use raise *reason* from now on."""
+        self._closed = reason
+        for segment in self._segments.in_order():
+            segment.limit = 0
 
     def discard(self, reason: Exception) -> None:
         """Let go of the files as they are: the topic was deleted. Any use raises *reason* from now on."""
-        with self.lock:
-            self._closed = reason
-            self._active.limit = 0
+        self._refuse(reason)
         for segment in self._segments.in_order():
             segment.release_files()
+        self.is_closed = True
 
     def abandon(self, reason: Exception) -> None:
         """Drop every file and take no lock: for the child of a fork. Any use raises *reason* from now on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamlog.errors import ClosedError, DiskFullError
 from streamlog.record.layout import aligned
-from streamlog.runtime import File, FileSystem, Lock, Mapping, TokenLock, Words
+from streamlog.runtime import TOKEN, File, FileSystem, Lock, Mapping, TokenLock, Words
 from streamlog.storage.file_names import LOG_SUFFIX, join, segment_stem
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.room import Room
@@ -243,7 +243,9 @@ class SegmentFile:
         try:
             return self._release_idle_files(sealed=False)
         finally:
-            self._owner_lock.release()
+            self._owner_lock.tokens += TOKEN
+            if self._owner_lock.waiting:
+                self._owner_lock.wake()
 
     def _release_idle_files(self, *, sealed: bool) -> bool:
         if not self._open_lock.acquire(False):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamlog.runtime import TOKEN, TokenLock
+from streamlog.runtime import TOKEN, TokenLock, locked
 
 
 @pytest.fixture
@@ -40,11 +40,42 @@ def test_take_of_a_held_lock_raises_index_error() -> None:
     assert not lock.locked()
 
 
-def test_context_manager_releases_after_an_exception() -> None:
-    lock = TokenLock()
-    with pytest.raises(KeyError), lock:
-        raise KeyError
-    assert not lock.locked()
+class Counter:
+    def __init__(self) -> None:
+        self.lock = TokenLock()
+        self.value = 0
+
+    @locked
+    def add(self, number: int, *, to: int = 0) -> int:
+        """Add."""
+        assert self.lock.locked()
+        if number < 0:
+            raise KeyError(number)
+        self.value += number
+        return self.value + to
+
+
+def test_locked_method_holds_the_lock_and_lets_it_go_after_an_exception() -> None:
+    counter = Counter()
+    assert counter.add(2, to=5) == 7
+    with pytest.raises(KeyError):
+        counter.add(-1)
+    assert not counter.lock.locked()
+    assert Counter.add.__doc__ == "Add."
+
+
+def test_locked_methods_wait_for_each_other() -> None:
+    counter = Counter()
+    counter.lock.acquire()
+    thread = threading.Thread(target=counter.add, args=(1,))
+    thread.start()
+    while not counter.lock.waiting:
+        pass
+    assert counter.value == 0
+    counter.lock.release()
+    thread.join(10)
+    assert counter.value == 1
+    assert not counter.lock.locked()
 
 
 def test_waiter_gets_the_lock_when_the_holder_lets_go() -> None:
@@ -53,8 +84,9 @@ def test_waiter_gets_the_lock_when_the_holder_lets_go() -> None:
     got = threading.Event()
 
     def waiter() -> None:
-        with lock:
-            got.set()
+        lock.acquire()
+        got.set()
+        lock.release()
 
     thread = threading.Thread(target=waiter)
     thread.start()
@@ -115,10 +147,11 @@ def test_waiter_is_not_overtaken_for_ever_by_a_holder_that_is_busy_in_system_cal
     def hog() -> None:
         with open(tmp_path / "file", "wb", buffering=0) as file:
             while not done.is_set():
-                with lock:
-                    turns[0] += 1
-                    file.write(b"x")
-                    os.fsync(file.fileno())
+                lock.acquire()
+                turns[0] += 1
+                file.write(b"x")
+                os.fsync(file.fileno())
+                lock.release()
 
     hogs = [threading.Thread(target=hog) for _ in range(2)]
     for thread in hogs:
@@ -128,8 +161,9 @@ def test_waiter_is_not_overtaken_for_ever_by_a_holder_that_is_busy_in_system_cal
     waits = 0
     try:
         for _ in range(20):
-            with lock:
-                waits += 1
+            lock.acquire()
+            waits += 1
+            lock.release()
     finally:
         done.set()
     for thread in hogs:

@@ -723,9 +723,11 @@ def test_a_forked_child_drops_everything_without_a_lock_and_the_parent_goes_on(
         held, let_go = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with log.lock, log.segments[0]._open_lock, log._segments._lock, directory._checkpoint_lock:
+            log.lock.acquire()
+            with log.segments[0]._open_lock, log._segments._lock, directory._checkpoint_lock:
                 held.set()
                 let_go.wait(30)
+            log.lock.release()
 
         holder = threading.Thread(target=hold)
         holder.start()

@@ -14,7 +14,7 @@ from streamlog.storage.room import Room
 from streamlog.storage.segment_file import FIRST_CHUNK_BYTES, MAX_CHUNK_BYTES, SegmentFile
 from streamlog.testing import FaultPlan, FaultyFileSystem
 from tests.support.hooked_files import CallLog, HookedFileSystem
-from tests.support.storage import Disk
+from tests.support.storage import Disk, holding
 from tests.unit.storage.conftest import memory_disk_of
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def test_a_segment_that_is_read_or_locked_keeps_its_files(disk: Disk) -> None:
     segment.try_release_files()
     segment.mapping_for_read()
     assert not segment.try_release_files(), "it was just read"
-    with segment._owner_lock:
+    with holding(segment._owner_lock):
         assert not segment.try_release_files(), "the writer is in it"
     with segment._open_lock:
         assert not segment.try_release_files(), "somebody is opening it"
@@ -264,7 +264,7 @@ def test_a_sealed_segment_leaves_without_the_lock_of_the_log(disk: Disk) -> None
     segment = segment_on(disk)
     store_bytes(segment, b"12345678")
     segment.sealed = True
-    with segment._owner_lock:
+    with holding(segment._owner_lock):
         assert not segment.try_release_files()
         assert segment.try_release_files()
 
@@ -400,7 +400,7 @@ def test_creating_makes_an_empty_file(disk: Disk) -> None:
 def test_abandoning_takes_no_lock(disk: Disk) -> None:
     segment = segment_on(disk)
     store_bytes(segment, b"12345678")
-    with segment._open_lock, segment._owner_lock:
+    with segment._open_lock, holding(segment._owner_lock):
         segment.abandon()
     assert segment._file is None
     assert segment.limit == 0
