@@ -116,37 +116,45 @@ class RecordAccumulator:
         wanted_bytes = size_bytes + BATCH_OVERHEAD_BYTES
         if wanted_bytes < self._batch_bytes:
             wanted_bytes = self._batch_bytes
-        while True:
-            is_added = is_sealed = False
-            with queue.lock:
-                if self.refusal is not None:
-                    self._give_back(reserved_bytes)
-                    raise copy.copy(self.refusal)
-                if queue.is_open:
-                    if queue.has_room_for(size_bytes):
+        try:
+            while True:
+                is_added = is_sealed = False
+                with queue.lock:
+                    if self.refusal is not None:
+                        raise copy.copy(self.refusal)
+                    if queue.is_open:
+                        if queue.has_room_for(size_bytes):
+                            is_added = True
+                    elif reserved_bytes or self.pool.try_take(wanted_bytes):
+                        reserved_bytes = reserved_bytes or wanted_bytes
+                        now_ms = self._monotonic_ms()
+                        due_ms = now_ms + self._linger_ms
+                        wake_at_ms = queue.wake_at_ms
+                        if self.lingers and (wake_at_ms is None or wake_at_ms > due_ms):
+                            self.wake_at(queue, due_ms)
+                        queue.open(wanted_bytes, reserved_bytes, now_ms, due_ms)
+                        reserved_bytes = 0
                         is_added = True
-                elif reserved_bytes or self.pool.try_take(wanted_bytes):
-                    now_ms = self._monotonic_ms()
-                    due_ms = now_ms + self._linger_ms
-                    wake_at_ms = queue.wake_at_ms
-                    if self.lingers and (wake_at_ms is None or wake_at_ms > due_ms):
-                        self.wake_at(queue, due_ms)
-                    queue.open(wanted_bytes, reserved_bytes or wanted_bytes, now_ms, due_ms)
-                    reserved_bytes = 0
-                    is_added = True
-                if not is_added:
-                    is_sealed = queue.seal() is not None
-                elif not queue.push(row, size_bytes, value_bytes):
-                    queue.seal()
-                    is_sealed = True
-                number = queue.last_number + (not is_sealed)
-            if is_sealed or not self.lingers:
-                self.drain(queue)
-            if is_added:
-                break
-            if not is_sealed:
-                reserved_bytes = min(wanted_bytes, self.pool.total_bytes)
-                self._take_memory(queue, reserved_bytes, max_block_ms)
+                    if not is_added:
+                        is_sealed = queue.seal() is not None
+                    elif not queue.push(row, size_bytes, value_bytes):
+                        queue.seal()
+                        is_sealed = True
+                    number = queue.last_number + (not is_sealed)
+                if is_sealed or not self.lingers:
+                    self.drain(queue)
+                if is_added:
+                    break
+                if not is_sealed:
+                    wanted = min(wanted_bytes, self.pool.total_bytes)
+                    self._take_memory(queue, wanted, max_block_ms)
+                    reserved_bytes = wanted
+        except BaseException:
+            with queue.lock:
+                if queue.is_open and not queue.tail:  # Ctrl-C before the record was in it
+                    reserved_bytes += queue.close_empty()
+            self._give_back(reserved_bytes)
+            raise
         if reserved_bytes:
             self._give_back(reserved_bytes)  # another thread opened the batch meanwhile
         if not self.lingers and not queue.is_passed(number):
@@ -160,15 +168,20 @@ class RecordAccumulator:
             self.drain(queue)
         reserved_bytes = min(size_bytes, self.pool.total_bytes)
         self._take_memory(queue, reserved_bytes, max_block_ms)
-        with queue.lock:
-            if self.refusal is not None:
-                self._give_back(reserved_bytes)
-                raise copy.copy(self.refusal)
-            batch.reserved_bytes = reserved_bytes
-            if queue.tail:
-                queue.seal()
-            queue.add_sealed(batch)
+        batch.reserved_bytes = reserved_bytes
+        try:
+            with queue.lock:
+                if self.refusal is not None:
+                    raise copy.copy(self.refusal)
+                if queue.tail:
+                    queue.seal()
+                queue.add_sealed(batch)
             number = batch.number
+        except BaseException:
+            with queue.lock:
+                if batch not in queue.sealed and not batch.done:
+                    self.pool.give_back_of(batch)
+            raise
         self.drain(queue)
         if not self.lingers and not queue.is_passed(number):
             queue.wait_until(lambda: queue.is_passed(number), None)
@@ -187,9 +200,9 @@ class RecordAccumulator:
                     queue.draining = True
             # As a rule nothing else waits, and what `drain` does comes down to this.
             is_settled = mine is not None and self._sender.deliver(mine) is None
-        except BaseException:  # as in `drain`
+        except BaseException as error:  # as in `drain`
             if mine is not None:
-                self._sender.let_go(mine)
+                self._sender.let_go(mine, error)
             raise
         if not is_settled or queue.is_looked_for or queue.settling:
             self.drain(queue)
@@ -232,11 +245,9 @@ class RecordAccumulator:
                     mine = batch
                     queue.draining = True
                 again_at_ms = sender.deliver(batch)
-            except (
-                BaseException
-            ):  # Ctrl-C: a queue that counts as being drained is never drained again
+            except BaseException as error:  # Ctrl-C: nobody would drain the queue again
                 if mine is not None:
-                    sender.let_go(mine)
+                    sender.let_go(mine, error)
                 raise
             if again_at_ms is None:
                 if self.lingers or not queue.tail:
@@ -286,9 +297,9 @@ class RecordAccumulator:
         if wake_at_ms is not None and wake_at_ms <= when_ms:
             return
         with self._lock:
-            queue.wake_at_ms = when_ms
             self._wakeups[queue] = when_ms
             self._arm(when_ms)
+            queue.wake_at_ms = when_ms  # last: whoever reads it arms no timer
 
     def _arm(self, when_ms: float) -> None:
         """Have the timer go off at *when_ms* or before. The caller holds the lock."""
@@ -298,6 +309,7 @@ class RecordAccumulator:
         if timer is not None:
             if timer.when_ms <= when_ms:
                 return
+            self._timer = None  # first: one that was cancelled must not pass for one that will come
             timer.cancel()
         self._timer = self._scheduler.call_at(when_ms, self._look)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from streamlog.runtime import Lock, Signal
 
 if TYPE_CHECKING:
+    from streamlog.client.producer_batch import ProducerBatch
     from streamlog.runtime import Clock
 
 
@@ -46,11 +47,18 @@ class BufferPool:
 
     def try_take(self, size_bytes: int) -> bool:
         """Take *size_bytes* if they are free and nobody waits; return whether they were taken."""
-        with self._lock:
-            if self._waiters or size_bytes > self.available_bytes:
-                return False
-            self.available_bytes -= size_bytes
-            return True
+        taken = False
+        try:
+            with self._lock:
+                if self._waiters or size_bytes > self.available_bytes:
+                    return False
+                self.available_bytes -= size_bytes
+                taken = True
+        except BaseException:  # Ctrl-C: the caller does not know of them
+            if taken:
+                self.give_back(size_bytes)
+            raise
+        return True
 
     def take(self, size_bytes: int, timeout_ms: float) -> bool:
         """Take *size_bytes*, waiting up to *timeout_ms* behind those who came before; return whether
@@ -59,18 +67,17 @@ class BufferPool:
         More than ``total_bytes`` is never free: the caller refuses that first.
         """
         waiter = _Waiter(size_bytes)
-        with self._lock:
-            self._waiters.append(waiter)
-            self._serve()
-        granted = self._clock.wait_until(waiter.is_granted, waiter.signal, timeout_ms)
-        if granted:
-            return True
-        with self._lock:
-            if waiter.granted:  # granted between the last look and now
+        try:
+            with self._lock:
+                self._waiters.append(waiter)
+                self._serve()
+            if self._clock.wait_until(waiter.is_granted, waiter.signal, timeout_ms):
                 return True
-            self._waiters.remove(waiter)
-            self._serve()  # whoever is next may ask for less
-        return False
+            return self._give_up(waiter)
+        except BaseException:  # Ctrl-C: who is not there any more must not be waited for
+            if self._give_up(waiter):
+                self.give_back(size_bytes)
+            raise
 
     def give_back(self, size_bytes: int) -> None:
         """Return *size_bytes* that were taken, and serve those who wait."""
@@ -78,6 +85,22 @@ class BufferPool:
             self.available_bytes += size_bytes
             if self._waiters:
                 self._serve()
+
+    def give_back_of(self, batch: ProducerBatch) -> None:
+        """Return what *batch* holds, once, even if Ctrl-C comes in between and it is done again."""
+        with self._lock:
+            self.available_bytes += batch.reserved_bytes
+            batch.reserved_bytes = 0
+            if self._waiters:
+                self._serve()
+
+    def _give_up(self, waiter: _Waiter) -> bool:
+        """Let *waiter* wait no more; return whether it was served nevertheless."""
+        with self._lock:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+                self._serve()  # whoever is next may ask for less
+        return waiter.granted
 
     def _check(self) -> None:
         """Assert what holds while no call is under way. For tests."""
@@ -89,9 +112,10 @@ class BufferPool:
         """Give the first waiters what they asked for as far as it goes. The caller holds the lock."""
         waiters = self._waiters
         while waiters and waiters[0].size_bytes <= self.available_bytes:
-            waiter = waiters.popleft()
+            waiter = waiters[0]
             self.available_bytes -= waiter.size_bytes
             waiter.granted = True
+            waiters.popleft()
             waiter.signal.set()
 
 

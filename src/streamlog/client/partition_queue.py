@@ -232,10 +232,18 @@ class PartitionQueue:
         raced with the last seal may be here already, and belong to it.
         """
         self._capacity_bytes = capacity_bytes - BATCH_OVERHEAD_BYTES
-        self._reserved_bytes = reserved_bytes
+        self._reserved_bytes += reserved_bytes  # there may be rows of a seal that Ctrl-C cut short
         self._created_ms = now_ms
         self.due_ms = due_ms
         self.is_open = True
+
+    def close_empty(self) -> int:
+        """Take back that the batch was opened, before there is a record in it; return what it reserved."""
+        self.is_open = False
+        self.high_s = 0.0
+        self.limit = 0
+        reserved_bytes, self._reserved_bytes = self._reserved_bytes, 0
+        return reserved_bytes
 
     def has_room_for(self, size_bytes: int) -> bool:
         """Return whether a record of *size_bytes* (`row_bytes`) fits; the first one always does."""
@@ -281,19 +289,22 @@ class PartitionQueue:
         rows = tail[:]
         if not rows:
             return None
-        del tail[: len(rows)]
-        self.last_number = number = self.last_number + 1
+        number = self.last_number + 1
         if self._stamps:
             batch = ProducerBatch(self, number, self._created_ms, rows)
             batch.stamps = self._stamps
-            batch.reserved_bytes = self._reserved_bytes
-            self._stamps = []
-            self._reserved_bytes = self._counted_rows = self._counted_bytes = 0
         else:
             batch = ProducerBatch(self, number, self._clock.monotonic_ms(), rows)
             batch.stamps = ((0, self._clock.time_ms()),)
         if self.has_senders + self.has_writers + self.has_tuples > 1:
             batch.rows_differ = True
+        count = len(rows)
+        # From here on no call until the rows are in their new place: Ctrl-C would lose them.
+        batch.reserved_bytes = self._reserved_bytes
+        self._stamps = []
+        self._reserved_bytes = self._counted_rows = self._counted_bytes = 0
+        self.last_number = number
+        del tail[:count]
         self.sealed.append(batch)
         if self.average_bytes * 4 < self.largest:
             self.largest = 0  # there was one large record: find out anew what is usual
@@ -376,9 +387,9 @@ class PartitionQueue:
         if self._forked_error is not None:
             raise copy.copy(self._forked_error)
         signal = Signal()
-        with self.lock:
-            self.waiters = (*self.waiters, signal)
         try:
+            with self.lock:
+                self.waiters = (*self.waiters, signal)
             return self._clock.wait_until(predicate, signal, timeout_ms)
         finally:
             with self.lock:
@@ -388,22 +399,6 @@ class PartitionQueue:
         """Make whoever waits ask again."""
         for signal in self.waiters:
             signal.set()
-
-    def begin_single(self) -> bool:
-        """Become the one thread that appends for this queue, if there is none and nothing waits."""
-        with self.lock:
-            if self.draining or self.sealed or self.tail:
-                return False
-            self.draining = True
-            return True
-
-    def end_single(self, done: ProducerBatch | None) -> None:
-        """Let others append again; the callbacks of *done* come after those that are due already."""
-        with self.lock:
-            self.draining = False
-            if done is not None:
-                done.number = self.last_number  # not a new one: the open batch will get that
-                self.settling.append(done)
 
     def is_passed(self, number: int) -> bool:
         """Return whether batch *number* is done, or has to wait for a retry."""
@@ -432,9 +427,13 @@ class PartitionQueue:
     def take_done_callbacks(self) -> list[tuple[RecordFuture, Callable[[RecordFuture], object]]]:
         """Return the callbacks of futures that are done by now. The caller holds the lock."""
         waiting = self._done_callbacks
-        self._done_callbacks = [pair for pair in waiting if not pair[0].done()]
-        self.has_done_callbacks = bool(self._done_callbacks)
-        return [pair for pair in waiting if pair[0].done()]
+        done: list[tuple[RecordFuture, Callable[[RecordFuture], object]]] = []
+        left: list[tuple[RecordFuture, Callable[[RecordFuture], object]]] = []
+        for pair in waiting:
+            (done if pair[0].done() else left).append(pair)
+        self._done_callbacks = left
+        self.has_done_callbacks = left != []
+        return done
 
     def _check(self) -> None:
         """Assert what holds while no call is under way. For tests."""

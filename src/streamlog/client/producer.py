@@ -80,6 +80,8 @@ class Producer:
         "_bulk",
         "_close_lock",
         "_config",
+        "_is_closed",
+        "_is_closing",
         "_keyed",
         "_largest_value",
         "_metrics",
@@ -103,6 +105,7 @@ class Producer:
         self._config = config_ = ProducerConfig.from_options(config, **producer_config)
         self._broker = broker
         self._refusal: StreamlogError | None = None
+        self._is_closing = self._is_closed = False
         self._close_lock = Lock()
         clock = broker.runtime.clock
         pool = BufferPool(config_.buffer_memory, clock)
@@ -345,17 +348,31 @@ class Producer:
         """
         if timeout_ms is not None:
             check_timeout("close", timeout_ms)
-        with self._close_lock:
-            if self._refusal is not None:
-                return
-            self._refusal = ClosedError(f"producer {self._config.client_id!r} is closed")
-        if self._sender.is_calling_back():
-            _logger.warning("close inside a callback: what was not appended yet fails")
-            timeout_ms = 0
-        self._routes.close()
-        self._accumulator.refuse(self._refusal)
+        has_turn = False
+        try:
+            with self._close_lock:
+                if self._refusal is not None and (self._is_closing or self._is_closed):
+                    return
+                closed = ClosedError(f"producer {self._config.client_id!r} is closed")
+                has_turn = self._is_closing = True
+                self._refusal = closed
+            if self._sender.is_calling_back():
+                _logger.warning("close inside a callback: what was not appended yet fails")
+                timeout_ms = 0
+            self._close(closed, timeout_ms)
+            self._is_closed = True
+        finally:  # after Ctrl-C the next one, the broker's at the latest, does the rest
+            if has_turn:
+                self._is_closing = False
+        error = self._sender.take_unclaimed_error()
+        if error is not None:
+            raise error
+
+    def _close(self, closed: ClosedError, timeout_ms: float | None) -> None:
         everything_went = False
         try:
+            self._routes.close()
+            self._accumulator.refuse(closed)
             if timeout_ms != 0:
                 everything_went = self._flush(timeout_ms)
         finally:
@@ -368,9 +385,6 @@ class Producer:
             )
             self._accumulator.stop()
             self._broker.unregister_client(self)
-        error = self._sender.take_unclaimed_error()
-        if error is not None:
-            raise error
 
     def __enter__(self) -> Producer:
         self._check_usable()
@@ -422,6 +436,7 @@ class Producer:
             " process that uses it"
         )
         self._refusal = forked
+        self._is_closed = True
         self._close_lock = Lock()
         self._plain.clear()
         self._keyed.clear()

@@ -13,7 +13,7 @@ from streamlog.record.layout import LOG_APPEND_TIME_BIT
 from streamlog.structs import Durability, RecordMetadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from streamlog.client.partition_queue import PartitionQueue
     from streamlog.record import Headers
@@ -60,17 +60,22 @@ class ProducerBatch:
     pending: PendingBatch | None = None
     """The packed batch, from when it is packed until it is done."""
     futures: list[RecordFuture | None] | None = None
-    callbacks: Sequence[tuple[RecordFuture, DeliveryCallback]] = ()
-    future_callbacks: Sequence[tuple[RecordFuture, Callable[[RecordFuture], object]]] = ()
+    callbacks: Iterable[tuple[RecordFuture, DeliveryCallback]] = ()
+    """Those still to be called; without any it is an empty tuple."""
+    future_callbacks: Iterable[tuple[RecordFuture, Callable[[RecordFuture], object]]] = ()
     run: list[RecordFuture] | None = None
     """The futures of the run's batches, if the batch is part of a ``send_many``."""
     run_part: RecordFuture | None = None
     """The one of this batch, in ``run``."""
     unclaimed = 0
     """Records whose failure nobody would hear of: no future, no callback."""
+    size_bytes = 0
+    """What it takes in the log, once it is there."""
     attempts = 0
     retry_at_ms: float | None = None
     last_error: BaseException | None = None
+    outcome: tuple[int, BaseException | None] | None = None
+    """Base offset and error, as soon as they are known and before anybody is told."""
     done = False
     error: BaseException | None = None
     base_offset = -1

@@ -314,24 +314,33 @@ class RecordPath:
 
         Nobody else appends meanwhile, so that callbacks come in the order of offsets (PRD-9).
         """
-        if not queue.begin_single():
-            return False
-        done: ProducerBatch | None = None
+        told = ProducerBatch(queue, 0, 0.0)
+        told.done = True
+        told.callbacks = ((future, callback),)
+        has_turn = is_appended = False
         try:
+            with queue.lock:
+                if queue.draining or queue.sealed or queue.tail:
+                    return False
+                has_turn = queue.draining = True
             future._slot = queue.partition.append(batch)
+            is_appended = True
             queue.count_single(size_bytes)
-            done = ProducerBatch(queue, 0, 0.0)
-            done.done = True
-            done.callbacks = ((future, callback),)
         except RetriableError:
             return False
         finally:
-            queue.end_single(done)
-            # Others may have left their records to this thread.
-            if queue.sealed or queue.tail:
-                self._accumulator.drain(queue)
-            elif done is not None:
-                self._sender.settle(queue)
+            if has_turn:
+                with queue.lock:
+                    queue.draining = False
+                    if is_appended:
+                        # Behind those that are due already; not a new number: the open batch will get that.
+                        told.number = queue.last_number
+                        queue.settling.append(told)
+                # Others may have left their records to this thread.
+                if queue.sealed or queue.tail:
+                    self._accumulator.drain(queue)
+                elif is_appended:
+                    self._sender.settle(queue)
         return True
 
     def _refuse_size(self, queue: PartitionQueue, size_bytes: int) -> None:

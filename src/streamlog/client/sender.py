@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from streamlog.client.record_future import call_back
@@ -67,14 +69,11 @@ class Sender:
         nothing more is sealed, 0 for at once, or when to try the batch again (PRD-8).
         """
         queue = batch.queue
-        base_offset = -1
-        failure: BaseException | None = None
+        failure: BaseException
         try:
             if queue.is_late and self._is_expired(batch):
                 raise self._expiry(batch)
-            base_offset = queue.partition.append(batch.pack())
-            if self._acks == 0:
-                base_offset = -1  # nobody asked where (PRD-10)
+            batch.outcome = (queue.partition.append(batch.pack()), None)
         except (MessageTooLargeError, RecordBatchTooLargeError) as error:
             if batch.record_count > 1:
                 self._split(batch)
@@ -89,22 +88,36 @@ class Sender:
                 failure = self._expiry(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the futures
             failure = error
-        except BaseException as error:  # Ctrl-C in the middle: appended or not, nobody knows
-            self._finish(batch, -1, error)
-            raise
-        return self._finish(batch, base_offset, failure)
+        else:
+            return self._finish(batch)
+        batch.outcome = (-1, failure)
+        return self._finish(batch)
 
-    def let_go(self, batch: ProducerBatch) -> None:
-        """After Ctrl-C in or around `deliver`: let the next drain of the queue begin anew.
+    def let_go(self, batch: ProducerBatch, interruption: BaseException) -> None:
+        """After Ctrl-C in or around `deliver`, which had the turn to append: let the next one have it.
 
-        A batch whose result is known is taken away; any other one is tried again.
+        Nothing is appended twice: a batch of which it is not known whether it was appended fails.
         """
         queue = batch.queue
         with queue.lock:
-            if queue.sealed and queue.sealed[0] is batch:
-                if batch.done:
-                    queue.sealed.popleft()
-                queue.draining = False
+            if queue.sealed and queue.sealed[0] is batch and batch.outcome is None:
+                if not queue.draining:
+                    return  # it was put aside to be tried again
+                if batch.pending is None and batch.futures is None:
+                    queue.draining = False  # as good as not begun
+                    return
+        if batch.outcome is None:
+            for index, future in enumerate(batch.futures or ()):
+                if future is not None:  # it may be half a batch's already
+                    future._slot = index
+                    future._owner = batch
+            error = StreamlogError(
+                f"{queue.topic_partition}: interrupted while {batch.record_count} record(s) were"
+                " being appended: whether they were is not known"
+            )
+            error.__cause__ = interruption
+            batch.outcome = (-1, error)
+        self._finish(batch)
 
     def _retry_at_ms(self, batch: ProducerBatch, error: RetriableError) -> float | None:
         """Return when to try again, None when *error* is final."""
@@ -145,9 +158,11 @@ class Sender:
         self._metrics.split()
         queue = batch.queue
         with queue.lock:
+            # One step, lest Ctrl-C lose them: the deque is replaced.
+            parts = deque((first, second))
+            parts.extend(islice(queue.sealed, 1, None))
             queue.draining = False
-            queue.sealed.popleft()
-            queue.sealed.extendleft((second, first))
+            queue.sealed = parts
 
     def _is_expired(self, batch: ProducerBatch) -> bool:
         return self._monotonic_ms() >= batch.created_ms + self._delivery_timeout_ms
@@ -166,37 +181,44 @@ class Sender:
         expiry.__cause__ = cause
         return expiry
 
-    def _finish(
-        self, batch: ProducerBatch, base_offset: int, error: BaseException | None
-    ) -> float | None:
-        """Make the result known, to the callbacks by way of `settle`, and take the batch away. Returns
+    def _finish(self, batch: ProducerBatch) -> float | None:
+        """Make the outcome known, to the callbacks by way of `settle`, and take the batch away. Returns
         what `deliver` does.
+
+        Can be done again when Ctrl-C cut it short, and must be then: what is not to be done twice is
+        followed by the note that it was, with no call in between.
         """
         queue = batch.queue
+        assert batch.outcome is not None
+        base_offset, error = batch.outcome
+        if self._acks == 0:
+            base_offset = -1  # nobody asked where (PRD-10)
         size_bytes = 0
-        if error is None:
-            assert batch.pending is not None
-            size_bytes = len(batch.pending.body) + HEADER_SIZE
-        else:
-            self._count_failure(batch, error)
-        batch.finish(base_offset, error)
+        if not batch.done:
+            if error is None:
+                assert batch.pending is not None
+                batch.size_bytes = len(batch.pending.body) + HEADER_SIZE
+            else:
+                self._count_failure(batch, error)
+            batch.finish(base_offset, error)
         # Before the queue counts as settled: who flushed finds all of it free.
         if batch.reserved_bytes:
-            self._pool.give_back(batch.reserved_bytes)
+            self._pool.give_back_of(batch)
         with queue.lock:
             sealed = queue.sealed
-            if sealed and sealed[0] is batch:
-                sealed.popleft()
-                queue.draining = False
-            if error is None:
-                queue.batch_count += 1
-                queue.batch_records += batch.record_count
-                queue.batch_bytes += size_bytes
-                queue.average_bytes = size_bytes // batch.record_count
-            if queue.has_done_callbacks:
+            if queue.has_done_callbacks and not batch.future_callbacks:
                 batch.future_callbacks = queue.take_done_callbacks()
-            if batch.callbacks or batch.future_callbacks:
+            if (batch.callbacks or batch.future_callbacks) and batch not in queue.settling:
                 queue.settling.append(batch)
+            if sealed and sealed[0] is batch:
+                if error is None:
+                    size_bytes = batch.size_bytes
+                    queue.batch_count += 1
+                    queue.batch_records += batch.record_count
+                    queue.batch_bytes += size_bytes
+                    queue.average_bytes = size_bytes // batch.record_count
+                queue.draining = False
+                sealed.popleft()
             again_at_ms = None
             if sealed:
                 again_at_ms = 0.0
@@ -225,18 +247,29 @@ class Sender:
         otherwise a thread is about to append it.
         """
         self._aborted = error
-        with queue.lock:
-            sealed = queue.sealed
-            aborted: list[ProducerBatch] = []
-            if not only_retries or (sealed and sealed[0].retry_at_ms is not None):
-                kept = [sealed.popleft()] if queue.draining and sealed else []
-                aborted = list(sealed)
-                sealed.clear()
-                sealed.extend(kept)
-        for batch in aborted:
-            self._finish(batch, -1, error)
+        aborted: list[ProducerBatch] = []
+        try:
+            with queue.lock:
+                sealed = list(queue.sealed)
+                kept = 0
+                if only_retries and not (sealed and sealed[0].retry_at_ms is not None):
+                    kept = len(sealed)
+                elif queue.draining:
+                    kept = 1
+                rest = deque(sealed[:kept])
+                aborted = sealed[kept:]
+                queue.sealed = rest
+            self._fail(aborted, error)
+        except BaseException:  # Ctrl-C: no future may wait for ever
+            self._fail(aborted, error)
+            raise
         if queue.settling:
             self.settle(queue)
+
+    def _fail(self, batches: list[ProducerBatch], error: StreamlogError) -> None:
+        for batch in batches:
+            batch.outcome = (-1, error)
+            self._finish(batch)
 
     # ---- callbacks
 
@@ -249,26 +282,32 @@ class Sender:
         thread = get_ident()
         is_nested = thread in self._calling_threads
         while True:
-            with queue.lock:
-                if queue.calling or not queue.settling:
-                    return
-                queue.calling = True
-                batch = queue.settling[0]
-            self._calling_threads.add(thread)
+            has_turn = False
             try:
+                with queue.lock:
+                    if queue.calling or not queue.settling:
+                        return
+                    batch = queue.settling[0]
+                    has_turn = queue.calling = True
+                self._calling_threads.add(thread)
                 self._call_back(batch)
             finally:
-                if not is_nested:
-                    self._calling_threads.discard(thread)
-                with queue.lock:
-                    queue.settling.popleft()
-                    queue.calling = False
-                queue.wake()
+                if has_turn:
+                    with queue.lock:  # the first thing of all: Ctrl-C may come after any other call
+                        queue.calling = False
+                        if not batch.callbacks and not batch.future_callbacks:
+                            queue.settling.popleft()
+                    if not is_nested:
+                        self._calling_threads.discard(thread)
+                    queue.wake()
 
     def _call_back(self, batch: ProducerBatch) -> None:
         error = batch.error
+        # As iterators they know which of them were called, whatever comes out of one.
+        batch.callbacks = iter(batch.callbacks)
         for future, callback in batch.callbacks:
             self.call_delivery(callback, future, error)
+        batch.future_callbacks = iter(batch.future_callbacks)
         for future, fn in batch.future_callbacks:
             call_back(fn, future)
         batch.callbacks = batch.future_callbacks = ()

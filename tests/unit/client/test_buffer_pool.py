@@ -100,3 +100,20 @@ def test_racing_threads_never_take_more_than_there_is() -> None:
     assert pool.available_bytes == 10
     assert pool.waiting == 0
     assert most[0] <= 10
+
+
+def test_ctrl_c_while_waiting_for_room_keeps_nobody_else_waiting() -> None:
+    """The one who had gone was still the first in the row, for ever."""
+
+    class Interrupting(VirtualClock):
+        def wait_until(self, *_: object) -> bool:
+            raise KeyboardInterrupt
+
+    pool = BufferPool(100, Interrupting())
+    assert pool.try_take(60)
+    with pytest.raises(KeyboardInterrupt):
+        pool.take(80, 1000)
+    assert pool.waiting == 0
+    assert pool.try_take(40)
+    pool.give_back(100)
+    assert pool.available_bytes == 100

@@ -8,10 +8,12 @@ import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.client.producer import Producer
+from streamlog.client.producer_batch import ProducerBatch
 from streamlog.errors import (
     DiskFullError,
     MessageTooLargeError,
     RecordBatchTooLargeError,
+    StreamlogError,
     StreamlogTimeoutError,
 )
 from streamlog.runtime import VirtualClock
@@ -38,7 +40,12 @@ def test_ctrl_c_in_an_append_fails_the_batch_and_goes_on_up(
     failures.next = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
         producer.flush()
-    assert isinstance(future.exception(timeout=0), KeyboardInterrupt)
+    error = future.exception(timeout=0)
+    assert type(error) is StreamlogError, "a thread that asks for the result was not interrupted"
+    assert str(error) == (
+        "t-0: interrupted while 1 record(s) were being appended: whether they were is not known"
+    )
+    assert isinstance(error.__cause__, KeyboardInterrupt)
     assert producer.send("t", b"2").result().offset == 0
     assert producer.metrics()["buffer_available_bytes"] == 33_554_432
 
@@ -117,3 +124,40 @@ def test_call_backs_nest_over_queues(broker: Broker, producer: Producer) -> None
     assert order.index("inner") < order.index("outer ends")
     producer.flush()
     assert order.count("inner") == 200
+
+
+def test_ctrl_c_after_an_append_does_not_append_the_batch_again(
+    broker: Broker, producer: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch counted as not done, and was tried again."""
+    future = producer.send("t", b"1")
+    finish = ProducerBatch.finish
+
+    def interrupted(batch: ProducerBatch, offset: int, error: BaseException | None) -> None:
+        monkeypatch.setattr(ProducerBatch, "finish", finish)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProducerBatch, "finish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        producer.flush()
+    assert future.result(timeout=0).offset == 0
+    producer.close()
+    assert values(broker) == [b"1"]
+
+
+def test_ctrl_c_between_two_callbacks_leaves_the_second_one_to_the_next_flush(
+    producer: Producer,
+) -> None:
+    """PRD-9."""
+    deliveries = Deliveries()
+
+    def interrupted(metadata: object, error: object) -> None:
+        raise KeyboardInterrupt
+
+    producer.send("t", b"1", on_delivery=interrupted)
+    producer.send("t", b"2", on_delivery=deliveries)
+    with pytest.raises(KeyboardInterrupt):
+        producer.flush()
+    assert deliveries.offsets == []
+    producer.flush()
+    assert deliveries.offsets == [1]
