@@ -117,7 +117,10 @@ class Group:
         elif isinstance(record, MemberChanged):
             self._replace(record.member)
         elif isinstance(record, MemberLeft):
-            self._release(self.members.pop(record.member_id))
+            member_left = self.members.get(record.member_id)
+            if member_left is not None:  # otherwise applied already, see `GroupCoordinator._apply`
+                self._release(member_left)
+                del self.members[record.member_id]
         elif isinstance(record, TargetAssignment):
             self.topology = record.topology
             self._targets = record.targets
@@ -134,7 +137,7 @@ class Group:
 
     def _release(self, member: GroupMember) -> None:
         for topic_partition in member.current.claimed:
-            del self.owners[topic_partition]
+            self.owners.pop(topic_partition, None)
 
     def _check(self) -> None:
         """Assert what holds while no call is under way. For tests."""

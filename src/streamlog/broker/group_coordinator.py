@@ -60,6 +60,9 @@ _log = logging.getLogger("streamlog")
 
 _OFFSETS_TOPIC_CONFIGS = {"cleanup_policy": "compact", "segment_bytes": 104_857_600}
 
+_EVICT_AGAIN_MS = 1_000
+"""When to try again to evict a member that could not be, because the disk was full, say."""
+
 
 class GroupCoordinator:
     """All consumer groups of one broker. Made by the broker; used by consumers and the admin client.
@@ -370,8 +373,13 @@ class GroupCoordinator:
         if stored:
             keys, values = zip(*stored, strict=True)
             home.append(build_batch(values, self._clock.time_ms(), keys))
-        for record in records:
-            group.replay(record)
+        try:
+            for record in records:
+                group.replay(record)
+        except BaseException:  # Ctrl-C: what is stored has to be true here as well
+            for record in records:
+                group.replay(record)
+            raise
 
     # ---- topics
 
@@ -421,9 +429,6 @@ class GroupCoordinator:
     # ---- members
 
     def _remove(self, group_id: str, member_id: str) -> None:
-        timer = self._timers.pop((group_id, member_id), None)
-        if timer is not None:
-            timer.cancel()
         home = self._home(group_id)
         if home is None:
             return
@@ -432,6 +437,10 @@ class GroupCoordinator:
         if records:
             self._apply(group, home, records)
             self._wake(group)
+        # Not before: of a member that could not be removed (full disk, Ctrl-C) somebody has to take care.
+        timer = self._timers.pop((group_id, member_id), None)
+        if timer is not None:
+            timer.cancel()
 
     def _wake(self, group: Group, except_member: str = "") -> None:
         """Tell the members for whom a heartbeat may now change something."""
@@ -486,6 +495,7 @@ class GroupCoordinator:
                 member_id,
                 session.max_poll_interval_ms,
             )
+            self._arm(request, now_ms + _EVICT_AGAIN_MS)  # in case it fails now
             self._remove(group_id, member_id)
             session.notify()
 

@@ -17,6 +17,7 @@ from streamlog.broker.group_membership import JOIN_EPOCH, Heartbeat
 from streamlog.broker.java_hash import partition_for_group
 from streamlog.broker.member_session import MemberSession
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC
+from streamlog.client.consumer import Consumer
 from streamlog.errors import (
     CorruptLogError,
     DiskFullError,
@@ -27,6 +28,7 @@ from streamlog.errors import (
 from streamlog.record import build_batch
 from streamlog.runtime import MemoryFileSystem, Signal, VirtualClock
 from streamlog.structs import OffsetAndMetadata, TopicPartition
+from tests.support.producing import failing_partitions
 
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -418,3 +420,23 @@ def test_closed_coordinator_has_no_timers_left(broker: Broker) -> None:
     coordinator.close()
     assert timer.cancelled
     assert coordinator._timers == {}
+
+
+def test_con_14_a_member_that_could_not_leave_for_want_of_room_is_evicted_later(
+    broker: Broker, clock: VirtualClock
+) -> None:
+    """Its timer had been cancelled first, so that it kept its partitions for ever."""
+    broker.create_topic("t")
+    consumer = Consumer(
+        broker, "t", group_id="g", enable_auto_commit=False, max_poll_interval_ms=10_000
+    )
+    consumer.poll(10)
+    with failing_partitions() as failures:
+        failures.forever = lambda: DiskFullError("full")
+        with pytest.raises(DiskFullError):
+            consumer.close()
+        clock.advance(20_000)  # nor can it be evicted while the disk is full
+    clock.advance(2_000)
+    with Consumer(broker, "t", group_id="g") as other:
+        other.poll(10)
+        assert other.assignment() == {TopicPartition("t", 0)}
