@@ -243,14 +243,21 @@ class Broker:
             resources = self._resources
             if resources is None or self._closing or not resources.belongs_to_this_process:
                 return
-            self._closing = True  # a client that closes the broker while being closed by it
-            self._close_clients()
-            closed = ClosedError(f"broker {self.path or 'in memory'} is closed")
-            with self._lock:
-                self._refusal = closed
+            try:
+                self._closing = True  # a client that closes the broker while being closed by it
+                self._close_clients()
+                closed = ClosedError(f"broker {self.path or 'in memory'} is closed")
+                with self._lock:
+                    self._refusal = closed
+                try:
+                    resources.close(closed)
+                except Exception:
+                    self._resources = None
+                    raise
                 self._resources = None
-            open_brokers.discard(self)
-            resources.close(closed)
+                open_brokers.discard(self)
+            finally:
+                self._closing = False  # after Ctrl-C the next one does the rest
 
     @property
     def closed(self) -> bool:
@@ -348,11 +355,12 @@ class Broker:
             with self._lock:
                 if not self._clients:
                     break
-                client = self._clients.pop()
+                client = self._clients[-1]
             try:
                 client.close()
             except Exception:
                 _logger.exception("Could not close %r", client)
+            self.unregister_client(client)  # only now: Ctrl-C may have left something to do
         if self._group_coordinator is not None:
             self._group_coordinator.close()
 
@@ -431,15 +439,17 @@ def _open(
         allow_network_fs=config.allow_network_fs,
         min_free_bytes=config.min_free_bytes,
     )
-    scheduler = runtime.clock.new_scheduler(f"streamlog-broker-{config.broker_id}")
+    scheduler: Scheduler | None = None
     try:
+        scheduler = runtime.clock.new_scheduler(f"streamlog-broker-{config.broker_id}")
         maintenance = Maintenance(runtime, scheduler, directory, config)
         topics = TopicRegistry(runtime, directory, maintenance, config, promise)
         topics.open()
         maintenance.start(topics.partitions)
+        return BrokerResources(runtime, scheduler, directory, maintenance, topics)
     except BaseException:
-        scheduler.close()
+        if scheduler is not None:
+            scheduler.close()
         # Clean only if it was: logs that were not opened yet still have to be recovered.
         directory.close(clean=directory.recovery_report.clean)
         raise
-    return BrokerResources(runtime, scheduler, directory, maintenance, topics)

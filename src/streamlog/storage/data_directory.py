@@ -114,11 +114,12 @@ class DataDirectory:
                 f"{path}: on a network file system, where neither locks nor syncs can be relied on "
                 "(allow_network_fs=True opens it all the same)"
             )
-        directory = cls(runtime, path, filesystem.lock_dir(path), max_open_segments, min_free_bytes)
+        lock = filesystem.lock_dir(path)
         try:
+            directory = cls(runtime, path, lock, max_open_segments, min_free_bytes)
             directory._load()
         except BaseException:
-            directory._lock.release()
+            lock.release()
             raise
         return directory
 
@@ -235,6 +236,13 @@ class DataDirectory:
         What is left there by an interrupted creation or deletion goes, but not if it holds records: then it is moved to quarantine.
         """
         path = self._log_path(topic, partition)
+        for key, log in list(self._logs.items()):
+            if (
+                log.directory == path
+            ):  # left by one that Ctrl-C cut short: it must never touch the new files
+                log.discard(ClosedError(f"{log.topic_partition}: the topic was created anew"))
+                del self._logs[key]
+                self._state.checkpoints.pop(key, None)
         if self._filesystem.exists(path):
             if self._holds_records(path):
                 self._quarantine.adopt(path, "a log of which the list of topics knew nothing")
@@ -358,12 +366,22 @@ class DataDirectory:
 
         STATE says CLEAN only when every log was opened and reached the disk whole. With *clean* False, or after an error, it stays
         DIRTY and the next open recovers; it says then which logs could not be synced. The first error is raised, after everything
-        was let go.
+        was let go; so is Ctrl-C, and should something be left then, the next call sees to it.
         """
         with self._checkpoint_lock:
-            if not self._open:
-                return
+            is_first = self._open
             self._open = False
+        try:
+            if is_first:
+                self._close(clean)
+        finally:
+            closed = ClosedError(f"{self.path}: the data directory is closed")
+            for log in self._logs.values():
+                if not log.is_closed:
+                    log.discard(closed)
+            self._lock.release()
+
+    def _close(self, clean: bool) -> None:
         first_error: Exception | None = None
         for log in self._logs.values():
             try:
@@ -385,8 +403,6 @@ class DataDirectory:
                 error,
             )
             first_error = first_error or error
-        finally:
-            self._lock.release()
         if first_error is not None:
             raise first_error
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.broker.maintenance import Maintenance
+from streamlog.broker.topic_registry import TopicRegistry
 from streamlog.errors import (
     AlreadyOpenError,
     ClosedError,
@@ -18,6 +20,7 @@ from streamlog.errors import (
     InvalidConfigurationError,
     InvalidTopicError,
     NotStreamlogDirectoryError,
+    StreamlogError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     UnsupportedFormatError,
@@ -789,3 +792,45 @@ def test_two_threads_creating_one_topic_one_wins(broker: Broker) -> None:
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["created"] + ["exists"] * 7
+
+
+def test_topic_whose_creation_ctrl_c_cut_short_can_be_created_and_loses_nothing(
+    data_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log of the first attempt, still open, cut the files of the second one when the broker closed."""
+
+    def interrupted(maintenance: Maintenance, log: object) -> None:
+        raise KeyboardInterrupt
+
+    with Broker(data_dir) as broker:
+        with monkeypatch.context() as patch:
+            patch.setattr(Maintenance, "watch", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                broker.create_topic("orders")
+        broker.create_topic("orders")
+        broker.partition("orders", 0).append_value(b"v", NOW_MS)
+        broker.sync()
+    with Broker(data_dir) as broker:
+        assert not broker.recovery_report.damaged_partitions
+        assert broker.partition("orders", 0).log_end_offset == 1
+
+
+def test_close_that_ctrl_c_cut_short_is_ended_by_the_next_one(
+    data_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory stayed locked for as long as the process lived."""
+
+    def interrupted(topics: TopicRegistry, error: StreamlogError) -> None:
+        raise KeyboardInterrupt
+
+    broker = Broker(data_dir)
+    broker.create_topic("orders")
+    broker.partition("orders", 0).append_value(b"v", NOW_MS)
+    with monkeypatch.context() as patch:
+        patch.setattr(TopicRegistry, "refuse", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            broker.close()
+    broker.close()
+    with Broker(data_dir) as other:
+        assert other.recovery_report.clean
+        assert other.partition("orders", 0).log_end_offset == 1
