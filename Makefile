@@ -110,6 +110,10 @@ errors: $(DEV_STAMP) ## fail calls to the disk in RUNS runs (RUNS=0: every call,
 model: $(DEV_STAMP) ## hold the whole public surface against lists and dicts in EXAMPLES=2000 programs of 50 calls (SEED=1 repeats a run)
 	MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/property/test_model.py --hypothesis-seed=$(SEED)
 
+.PHONY: interrupts
+interrupts: $(DEV_STAMP) ## interrupt programs with Ctrl-C at every moment (INTERRUPT_ARGS="100 --seed 1 --workload send")
+	$(BIN)/python tests/crash/interrupt_loop.py $(INTERRUPT_ARGS)
+
 .PHONY: bench
 bench: $(BENCH_STAMP) ## measure streamlog against floors and peers in the same run (BENCH_ARGS=...)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

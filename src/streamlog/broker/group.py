@@ -101,6 +101,16 @@ class Group:
         """Return what the member should end up with."""
         return self._targets.get(member_id, _NOTHING)
 
+    def replay_all(self, records: list[GroupRecord]) -> None:
+        """Apply *records*, all of them even if Ctrl-C comes in between: they are stored, so they have to be true."""
+        try:
+            for record in records:
+                self.replay(record)
+        except BaseException:
+            for record in records:
+                self.replay(record)
+            raise
+
     def replay(self, record: GroupRecord) -> None:
         """Apply *record*. Deterministic, never fails: the handler checked before it made the record."""
         if isinstance(record, OffsetCommit):
@@ -118,7 +128,7 @@ class Group:
             self._replace(record.member)
         elif isinstance(record, MemberLeft):
             member_left = self.members.get(record.member_id)
-            if member_left is not None:  # otherwise applied already, see `GroupCoordinator._apply`
+            if member_left is not None:  # otherwise applied already, see `replay_all`
                 self._release(member_left)
                 del self.members[record.member_id]
         elif isinstance(record, TargetAssignment):

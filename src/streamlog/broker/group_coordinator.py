@@ -60,9 +60,6 @@ _log = logging.getLogger("streamlog")
 
 _OFFSETS_TOPIC_CONFIGS = {"cleanup_policy": "compact", "segment_bytes": 104_857_600}
 
-_EVICT_AGAIN_MS = 1_000
-"""When to try again to evict a member that could not be, because the disk was full, say."""
-
 
 class GroupCoordinator:
     """All consumer groups of one broker. Made by the broker; used by consumers and the admin client.
@@ -373,13 +370,7 @@ class GroupCoordinator:
         if stored:
             keys, values = zip(*stored, strict=True)
             home.append(build_batch(values, self._clock.time_ms(), keys))
-        try:
-            for record in records:
-                group.replay(record)
-        except BaseException:  # Ctrl-C: what is stored has to be true here as well
-            for record in records:
-                group.replay(record)
-            raise
+        group.replay_all(records)
 
     # ---- topics
 
@@ -462,8 +453,7 @@ class GroupCoordinator:
 
     def _watch(self, request: Heartbeat) -> None:
         """Evict the member once it has not polled for ``max_poll_interval_ms``."""
-        old = self._timers.get((request.group_id, request.member_id))
-        if old is not None:
+        if old := self._timers.get((request.group_id, request.member_id)):
             old.cancel()
         self._arm(request, request.session.last_poll_ms + request.session.max_poll_interval_ms)
 
@@ -495,7 +485,7 @@ class GroupCoordinator:
                 member_id,
                 session.max_poll_interval_ms,
             )
-            self._arm(request, now_ms + _EVICT_AGAIN_MS)  # in case it fails now
+            self._arm(request, now_ms + session.max_poll_interval_ms)  # in case it fails now
             self._remove(group_id, member_id)
             session.notify()
 

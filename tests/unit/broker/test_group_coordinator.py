@@ -436,7 +436,7 @@ def test_con_14_a_member_that_could_not_leave_for_want_of_room_is_evicted_later(
         with pytest.raises(DiskFullError):
             consumer.close()
         clock.advance(20_000)  # nor can it be evicted while the disk is full
-    clock.advance(2_000)
+    clock.advance(10_000)
     with Consumer(broker, "t", group_id="g") as other:
         other.poll(10)
         assert other.assignment() == {TopicPartition("t", 0)}
