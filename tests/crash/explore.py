@@ -1,12 +1,13 @@
 """Explore crash states: ``python -m tests.crash.explore STATES [--seed N] [--processes N]``, or one program again with ``--program``.
 
-First every program of one call, then of two, then as many of three and of the long random ones as STATES allows, in turns; each process
+First every program of one call, then of two, then as many of three as STATES allows, with long random ones all along; each process
 takes its share. ``--calls 3`` runs all of up to three calls and nothing else. A failure prints the command that shows it again.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import multiprocessing
 import random
@@ -22,14 +23,13 @@ Result = tuple[Counter[str], Counter[str], int, int, int, str]
 
 
 def all_programs(seed: int) -> Iterator[str]:
-    """Yield names of programs without end: the short ones first, then those of three calls among long ones."""
-    yield from exhausted(2)
+    """Yield names of programs without end: the short ones first, then those of three calls, and long ones all along."""
     three = [name for flush in FLUSHES for name in short_programs(3, flush)]
     random.Random(seed).shuffle(three)
     long = long_programs(seed)
-    for number, name in enumerate(three):
+    for number, name in enumerate(itertools.chain(exhausted(2), three)):
         yield name
-        if number % 3 == 0:
+        if number % 4 == 0:
             yield next(long)
     yield from long
 
