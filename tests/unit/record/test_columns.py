@@ -19,6 +19,7 @@ from streamlog.record.columns import (
     decode_values,
     encode_columns,
     encode_single_value,
+    plain_value,
     single_value_size,
 )
 
@@ -195,3 +196,23 @@ def test_arrays_that_claim_to_be_long_are_refused(depth: int) -> None:
         reader(as_values, 200_000).values()
     with pytest.raises(RecordDecodeError):
         reader(as_headers, 1).headers()
+
+
+@pytest.mark.parametrize("size", [0, 1, 255])
+def test_a_lone_short_value_is_taken_out_of_its_body_by_itself(size: int) -> None:
+    assert plain_value(encode_single_value(b"v" * size)) == b"v" * size
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"short",
+        encode_single_value(b"v" * 256),
+        encode_columns([b"v"], [b"k"], None, None),
+        encode_columns([b"v"], None, [1], None),
+        encode_columns([b"a", b"b"], None, None, None),
+    ],
+)
+def test_any_other_body_is_left_to_the_columns(body: bytes) -> None:
+    assert plain_value(body) is None

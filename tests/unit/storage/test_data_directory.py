@@ -22,10 +22,10 @@ from streamlog.errors import (
     StorageError,
     UnsupportedFormatError,
 )
-from streamlog.runtime import OsFileSystem, RandomSource, Runtime, VirtualClock
+from streamlog.runtime import TEMPORARY_SUFFIX, OsFileSystem, RandomSource, Runtime, VirtualClock
 from streamlog.storage import DataDirectory
 from streamlog.storage.checkpoint_file import read_checkpoint, write_checkpoint
-from streamlog.storage.directory_state import DirectoryState
+from streamlog.storage.directory_state import STATE_NAME, DirectoryState
 from streamlog.testing import CrashFileSystem, FaultPlan, FaultyFileSystem
 from streamlog.testing.crash_images import power_images
 from tests.support.hooked_files import (
@@ -761,3 +761,21 @@ def test_a_forked_child_drops_everything_without_a_lock_and_the_parent_goes_on(
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "2"
+
+
+def test_a_file_that_never_got_its_name_is_removed(store: Store) -> None:
+    store.close()
+    leftover = f"{store.path}/{STATE_NAME}.x{TEMPORARY_SUFFIX}"
+    store.disk.write(leftover, b"half")
+    store.open()
+    assert not store.disk.filesystem.exists(leftover)
+
+
+def test_deleting_one_log_leaves_the_others(store: Store) -> None:
+    store.directory.create_log_directory("other", 0)
+    other = store.directory.open_log("other", 0, "other id", store.config)
+    store.append(b"a")
+    store.directory._check()
+    store.directory.delete_log(other)
+    store.directory._check()
+    assert store.values() == [b"a"]

@@ -312,3 +312,59 @@ def run_all(targets: list[Callable[[], None]]) -> None:
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
+
+
+class Gate:
+    """Lets the second one to come in be interrupted by Ctrl-C, after something happened."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        self.happens, self.count = happens, 0
+
+    def acquire(self) -> None:
+        self.count += 1
+        if self.count == 2:
+            self.happens()
+            raise KeyboardInterrupt
+
+    def release(self) -> None:
+        """Nobody sleeps here."""
+
+
+@pytest.mark.parametrize("has_turn", [False, True])
+def test_a_waiter_that_is_interrupted_asleep_gives_up_its_place(
+    group: GroupCommit, disk: Disk, monkeypatch: pytest.MonkeyPatch, has_turn: bool
+) -> None:
+    disk.end_offset = 1
+    first = Waiter(group, 1)
+    assert disk.started.acquire(timeout=20)
+
+    def turn_is_handed_on() -> None:
+        if has_turn:
+            disk.go_on.release()
+            first.result()
+
+    monkeypatch.setattr(group_commit, "Lock", lambda: Gate(turn_is_handed_on))
+    with pytest.raises(KeyboardInterrupt):
+        group.wait_for(2)
+    monkeypatch.undo()
+    assert group._waiting == []
+    if not has_turn:
+        disk.go_on.release()
+    assert first.result() is None
+    disk.end_offset = 2
+    disk.go_on.release()
+    group.wait_for(2)
+    group._check()
+
+
+def test_whoever_comes_while_the_sync_that_helps_it_ends_does_not_sync(group: GroupCommit) -> None:
+    group.durable_end_offset = 3  # since it looked without the lock
+    assert not group._take_turn(3)
+    group._check()
+
+
+def test_a_gate_may_be_opened_twice() -> None:
+    waiter = group_commit._Waiter(1)
+    waiter.open()
+    waiter.open()
+    assert waiter.gate.acquire(blocking=False)

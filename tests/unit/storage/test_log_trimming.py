@@ -378,3 +378,43 @@ def test_a_reader_of_what_is_being_cut_is_out_of_range_and_not_told_of_damage(
     monkeypatch.setattr(type(segment), "read", read)
     with pytest.raises(OffsetOutOfRangeError):
         store.log.read(3, 100)
+
+
+# ---- a disk that is full to the last byte
+
+
+def full_store(calls: list[int]) -> Store:
+    """A log whose STATE cannot be written for so many calls as *calls* says."""
+
+    def hook(call: str, path: str) -> None:
+        if call == "write_atomically" and path.endswith("/STATE") and calls[0]:
+            calls[0] -= 1
+            raise DiskFullError(f"{path}: full")
+
+    disk = memory_disk_of()
+    return Store(
+        Disk(HookedFileSystem(disk.filesystem, hook), disk.root),
+        segment_bytes=1024,
+        index_interval_bytes=0,
+    )
+
+
+def test_a_log_start_that_cannot_be_made_durable_says_so() -> None:
+    failures = [0]
+    store = full_store(failures)
+    store.fill(5)
+    failures[0] = 1
+    with pytest.raises(DiskFullError):
+        store.log.advance_log_start(3)
+
+
+def test_indexes_of_what_goes_make_room_for_saying_so_where_there_are_any() -> None:
+    failures = [0]
+    store = full_store(failures)
+    values = store.fill(30)
+    store.disk.filesystem.unlink(store.segment_path(0, ".idx"))
+    store.with_config(retention_bytes=1500)
+    failures[0] = 1
+    assert store.log.delete_expired(0, 30) == 1
+    assert store.values() == values[9:]
+    check_log(store.log)

@@ -113,3 +113,12 @@ def test_only_what_was_added_since_is_unflushed() -> None:
     assert index.unflushed() == b""
     index.append(2, 20)
     assert index.unflushed() == struct.pack("<II", 2, 20)
+
+
+def test_half_an_entry_that_an_interrupt_left_gives_way_to_the_next_one() -> None:
+    index = OffsetIndex()
+    index.append(0, 0)
+    index._relative_offsets.append(5)  # Ctrl-C before its position
+    index.append(5, 300)
+    assert list(index.entries()) == [(0, 0), (5, 300)]
+    index._check()

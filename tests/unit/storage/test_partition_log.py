@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -701,3 +702,107 @@ def test_the_leader_epoch_is_stamped_and_kept(store: Store) -> None:
     assert store.log.leader_epoch == 7
     epochs = [b.leader_epoch for b in store.log.read_batches(0, 1000)]
     assert epochs == [0, 7, 7]
+
+
+# ---- contention
+
+
+def wait_until_somebody_waits(log: PartitionLog) -> None:
+    while not log.lock.waiting:
+        pass
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_an_append_waits_for_its_turn_and_hands_it_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch, single: bool
+) -> None:
+    log = store.log
+
+    def append(value: bytes) -> int:
+        return log.append_value(value, 0) if single else store.append(value, timestamp_ms=0)
+
+    first = threading.Thread(target=append, args=(b"first",))
+    with log.lock:
+        first.start()
+        wait_until_somebody_waits(log)
+    first.join(20)
+    name = "append_value" if single else "append"
+    original = getattr(Segment, name)
+    second = threading.Thread(target=store.log.roll)
+
+    def append_and_be_waited_for(*arguments: Any) -> None:
+        original(*arguments)
+        second.start()
+        wait_until_somebody_waits(log)
+
+    monkeypatch.setattr(Segment, name, append_and_be_waited_for)
+    append(b"second")
+    second.join(20)
+    assert store.values() == [b"first", b"second"]
+    assert store.base_offsets() == [0, 2]
+    check_log(log)
+
+
+def test_nothing_is_appended_behind_the_last_sync_of_a_log_that_closes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.append(b"a")
+    original = type(store.log).sync
+    refused = []
+
+    def sync(log: PartitionLog, end_offset: int | None = None) -> None:
+        with pytest.raises(ClosedError, match="is closing") as caught:
+            store.append(b"late")
+        refused.append(caught.value)
+        original(log, end_offset)
+
+    monkeypatch.setattr(PartitionLog, "sync", sync)
+    store.reopen()
+    assert len(refused) == 1
+    assert store.values() == [b"a"]
+
+
+def test_what_was_set_can_be_read(store: Store) -> None:
+    def callback(log: PartitionLog) -> None:
+        """Nothing."""
+
+    store.log.on_dirty = callback
+    assert store.log.on_dirty is callback
+    assert store.log.config is store.config
+
+
+def test_a_log_that_nobody_watches_may_be_appended_to_during_a_sync(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.append(b"a")
+    original = Segment.sync
+
+    def sync(segment: Segment) -> None:
+        original(segment)
+        if store.log.log_end_offset == 1:
+            store.append(b"b")
+
+    monkeypatch.setattr(Segment, "sync", sync)
+    store.log.sync()
+    assert store.log.is_dirty
+    assert store.log.durable_end_offset == 1
+
+
+def test_a_checkpoint_is_made_without_an_index_that_cannot_be_written() -> None:
+    def no_index(call: str, path: str) -> None:
+        if path.endswith((".idx", ".tix")) and call in ("make", "open", "write_at"):
+            raise OSError(5, "no index today", path)
+
+    disk = memory_disk_of()
+    hooked = HookedFileSystem(disk.filesystem)
+    store = Store(Disk(hooked, disk.root), index_interval_bytes=0)
+    store.fill(5)
+    store.log.sync()
+    hooked.hook = no_index
+    assert store.log.checkpoint().recovery_offset == 5
+    store.close()  # nor at the end
+    hooked.hook = lambda call, path: None
+    store.open()
+    assert store.recovery.outcome is RecoveryOutcome.CLEAN
+    assert len(store.values()) == 5
+    check_log(store.log)

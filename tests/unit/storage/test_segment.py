@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from streamlog.errors import CorruptLogError
 from streamlog.record import build_batch, build_single_value_batch, split_batches
 from streamlog.record.layout import HEADER_SIZE, aligned, read_header
+from streamlog.storage.batch_reader import read_batches
 from streamlog.structs import NO_TIMESTAMP
 from tests.support.segments import (
     T0,
@@ -361,3 +362,62 @@ def test_the_header_has_its_fields_where_the_table_says(disk: Disk) -> None:
     assert (header.base_offset, header.record_count) == (258, 1)
     assert header.first_timestamp_ms == header.max_timestamp_ms == T0
     assert data[HEADER_SIZE : batch.size_bytes] == build_single_value_batch(b"v", T0).body
+
+
+def test_an_empty_segment_holds_nothing_at_its_beginning(disk: Disk) -> None:
+    segment = new_segment(disk)
+    segment.create()
+    assert segment.position_of(0) == (0, 0)
+    assert read_batches(segment, 0, 100, None) is None
+    segment.seal()
+    assert segment.sealed
+    assert disk.filesystem.file_size(segment.path) == 0
+
+
+def test_no_batch_is_read_that_begins_at_the_bound(disk: Disk) -> None:
+    segment = new_segment(disk)
+    append(segment, b"a", b"b")
+    assert read_batches(segment, 1, 100, 0) is None
+
+
+def test_what_follows_a_bad_batch_is_found_without_an_index(disk: Disk) -> None:
+    segment = new_segment(disk, index_interval_bytes=10_000)
+    append(segment, b"a")
+    bad = segment.position
+    for value in (b"bad", b"c", b"d"):
+        append(segment, value)
+    disk.flip(segment.path, bad + 20)
+    assert read_values(segment, 3) == [b"d"]
+    with pytest.raises(CorruptLogError):
+        segment.read(1, 100, None)
+
+
+def test_damage_behind_the_end_of_the_file_is_at_its_end(disk: Disk) -> None:
+    segment = new_segment(disk)
+    append(segment, b"a")
+    error = segment.damage_at(1, "not there")
+    assert (error.position, error.first_bad_offset, error.next_good_offset) == (
+        segment.position,
+        1,
+        1,
+    )
+
+
+def test_a_map_that_another_reader_made_meanwhile_is_used(disk: Disk) -> None:
+    segment = new_segment(disk)
+    append(segment, b"a")
+    segment.seal()
+    lock, made = segment._open_lock, []
+
+    class Overtaken:
+        def __enter__(self) -> None:
+            segment._open_lock = lock
+            made.append(segment.mapping_for_read())
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    segment._open_lock = Overtaken()  # type: ignore[assignment]
+    assert segment.mapping_for_read() is made[0]
+    segment._check()

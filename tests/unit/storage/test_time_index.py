@@ -111,3 +111,12 @@ def test_only_what_was_added_since_is_unflushed() -> None:
     assert not index.has_unflushed
     index.maybe_append(2, 5)
     assert index.unflushed() == struct.pack("<qq", 2, 5)
+
+
+def test_half_an_entry_that_an_interrupt_left_gives_way_to_the_next_one() -> None:
+    index = TimeIndex()
+    index.maybe_append(100, 0)
+    index._timestamps_ms.append(200)  # Ctrl-C before its offset
+    index.maybe_append(200, 3)
+    assert list(index.entries()) == [(100, 0), (200, 3)]
+    index._check()
