@@ -143,9 +143,7 @@ class ReadableLog:
                 if offset < segment.next_offset:
                     raise self._missing(segment, offset, segment.next_offset)
                 return nothing
-            if following.base_offset > offset:
-                raise self._missing(segment, offset, following.base_offset)
-            offset = following.base_offset
+            raise self._missing(segment, offset, following.base_offset)
 
     def offset_for_timestamp(
         self, timestamp_ms: int, upper_bound_offset: int | None = None

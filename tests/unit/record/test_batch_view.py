@@ -24,7 +24,7 @@ from streamlog.record.layout import (
     read_header,
 )
 from streamlog.structs import TimestampType
-from tests.support.segments import append, new_segment
+from tests.support.segments import append, append_value, new_segment
 from tests.unit.storage.conftest import memory_disk_of
 
 if TYPE_CHECKING:
@@ -249,3 +249,13 @@ def test_splitting_stops_where_a_batch_is_missing_or_comes_again(
     size = len(data) // 3
     batches = split_batches(b"".join(data[n * size : (n + 1) * size] for n in order))
     assert [b.base_offset for b in batches] == [100 + n for n in order[:count]]
+
+
+def test_a_lone_plain_value_is_taken_without_its_columns() -> None:
+    segment = new_segment(memory_disk_of())
+    append_value(segment, b"plain")
+    append(segment, b"a", b"b")
+    append_value(segment, b"v" * 300)
+    views = split_batches(segment.mapping_for_read()[: segment.position])
+    assert [view.plain_value for view in views] == [b"plain", None, None]
+    assert [view.values() for view in views] == [[b"plain"], [b"a", b"b"], [b"v" * 300]]

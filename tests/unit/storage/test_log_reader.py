@@ -346,3 +346,21 @@ def test_a_place_whose_header_or_file_went_bad_as_well_is_named_by_that(store: S
     with pytest.raises(CorruptLogError, match="t-0") as caught:
         store.log.damage_at(3, "checksum")
     assert caught.value.file == store.segment_path(0)
+
+
+def test_wrong_content_that_is_deleted_meanwhile_is_out_of_range(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.fill(30)
+    store.reopen()
+    store.with_config(retention_bytes=1000)
+    original = Segment.damage_at
+
+    def damage_at(segment: Segment, offset: int, reason: str) -> CorruptLogError:
+        monkeypatch.undo()
+        store.log.delete_expired(0, 30)
+        return original(segment, offset, reason)
+
+    monkeypatch.setattr(Segment, "damage_at", damage_at)
+    with pytest.raises(OffsetOutOfRangeError):
+        store.log.damage_at(3, "checksum")

@@ -963,3 +963,47 @@ def test_a_directory_in_place_of_an_index_keeps_no_old_segment_from_going(store:
     store.open()
     assert store.values(20) == values[20:]
     assert store.segment_path(0) not in [segment.path for segment in store.log.segments]
+
+
+def test_an_empty_file_behind_lost_pages_goes_without_a_copy(store: Store, reboot: Reboot) -> None:
+    values = store.fill(12)
+    store.log.roll()
+    store.kill()
+    store.disk.patch(store.segment_path(), 6 * BATCH, bytes(100))
+    reboot()
+    store.open()
+    assert store.recovery.outcome is LOST_PAGES
+    assert store.recovery.cut_records == 12 - 7
+    assert store.values() == values[:6]
+    assert store.base_offsets() == [0]
+
+
+def test_good_batches_are_looked_for_in_every_later_file(store: Store, reboot: Reboot) -> None:
+    values = store.fill(25)
+    store.kill()
+    store.disk.patch(store.segment_path(), 6 * BATCH, bytes(3 * BATCH))
+    store.disk.patch(store.segment_path(IN_SEGMENT), 0, bytes(IN_SEGMENT * BATCH))
+    reboot()
+    store.open()
+    assert store.recovery.outcome is LOST_PAGES
+    assert store.recovery.cut_records == 25 - 2 * IN_SEGMENT
+    assert store.values() == values[:6]
+
+
+def test_a_truncation_to_the_beginning_of_the_log_is_finished(disk: Disk) -> None:
+    store = Store(disk, segment_bytes=1024, index_interval_bytes=0)
+    store.fill(12)
+    write, store.log._persist = store.log._persist, lambda: None
+
+    def die() -> None:
+        write()
+        raise KeyboardInterrupt  # the cut is recorded, and nothing of it was done
+
+    store.log._persist = die
+    with pytest.raises(KeyboardInterrupt):
+        store.log.truncate_to(0)
+    store.kill_and_open()
+    assert store.recovery.outcome is SCANNED
+    assert store.log.log_end_offset == 0
+    store.append(b"first")
+    check_log(store.log)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from streamlog.record import build_batch, build_single_value_batch, split_batche
 from streamlog.record.layout import HEADER_SIZE, aligned, read_header
 from streamlog.storage.batch_reader import read_batches
 from streamlog.structs import NO_TIMESTAMP
+from tests.support.hooked_files import HookedFileSystem
 from tests.support.segments import (
     T0,
     append,
@@ -21,10 +22,8 @@ from tests.support.segments import (
     read_values,
     reopened,
 )
+from tests.support.storage import Disk
 from tests.unit.storage.conftest import memory_disk_of
-
-if TYPE_CHECKING:
-    from tests.support.storage import Disk
 
 BATCH = 104  # bytes of a batch of one value of 8 bytes: 80 + 12 + 1 + 2 + 8, rounded up
 
@@ -421,3 +420,21 @@ def test_a_map_that_another_reader_made_meanwhile_is_used(disk: Disk) -> None:
     segment._open_lock = Overtaken()  # type: ignore[assignment]
     assert segment.mapping_for_read() is made[0]
     segment._check()
+
+
+def test_a_segment_whose_indexes_cannot_be_written_is_closed_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def no_index(call: str, path: str) -> None:
+        if path.endswith((".idx", ".tix")) and call in ("make", "write_at"):
+            raise OSError(5, "no index today", path)
+
+    disk = memory_disk_of()
+    segment = new_segment(Disk(HookedFileSystem(disk.filesystem, no_index), disk.root))
+    append(segment, b"a")
+    with caplog.at_level(logging.WARNING, "streamlog"):
+        segment.close()
+    assert "index not written" in caplog.text
+    assert disk.filesystem.file_size(segment.path) == segment.position
+    other = reopened(segment, disk, sealed=True)
+    assert read_values(other, 0) == [b"a"]

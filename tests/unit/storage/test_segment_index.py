@@ -12,7 +12,7 @@ from streamlog.errors import DiskFullError
 from streamlog.storage import index_file
 from tests.support.hooked_files import HookedFileSystem
 from tests.support.segments import T0, append, new_segment, read_values, reopened
-from tests.support.storage import Disk
+from tests.support.storage import Disk, Store
 from tests.unit.storage.conftest import memory_disk_of
 
 if TYPE_CHECKING:
@@ -320,3 +320,23 @@ def test_a_batch_further_away_than_an_index_entry_can_say_is_left_out_and_found_
     assert len(other.offset_index) == 2
     assert read_values(other, 2, 1) == [b"00000002"]
     assert read_values(other, far, 1) == [b"far"]
+
+
+def test_only_an_index_that_is_there_is_removed_when_it_cannot_be_rewritten() -> None:
+    def no_index(call: str, path: str) -> None:
+        if path.endswith((".idx", ".tix")) and call in ("make", "write_at", "write_atomically"):
+            raise OSError(5, "no index today", path)
+
+    disk = memory_disk_of()
+    hooked = HookedFileSystem(disk.filesystem)
+    store = Store(Disk(hooked, disk.root), segment_bytes=1024, index_interval_bytes=0)
+    values = store.fill(20)
+    store.close()
+    disk.filesystem.unlink(store.segment_path(0, ".idx"))
+    disk.flip(store.segment_path(0, ".tix"), 0)
+    hooked.hook = no_index
+    store.open()
+    assert store.log.segments[0].read(0, 100, None) is not None
+    assert store.values() == values
+    assert not disk.filesystem.exists(store.segment_path(0, ".tix"))
+    store.kill()

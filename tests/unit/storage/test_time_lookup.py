@@ -191,3 +191,27 @@ def test_a_log_that_is_closed_meanwhile_says_so(
     during(store, monkeypatch, store.log.close)
     with pytest.raises(ClosedError):
         store.log.offset_for_timestamp(T0)
+
+
+def test_tim_2_a_greater_timestamp_above_the_bound_does_not_count(store: Store) -> None:
+    # The second segment has a greater one, and below the bound only smaller ones.
+    append(store, T0 + 5)
+    store.log.roll()
+    append(store, T0 + 1)
+    append(store, T0 + 9)
+    assert store.log.offset_of_max_timestamp(2) == OffsetAndTimestamp(0, T0 + 5, 0)
+    assert store.log.offset_of_max_timestamp() == OffsetAndTimestamp(2, T0 + 9, 0)
+
+
+def test_a_missing_batch_on_the_way_is_reported(store: Store) -> None:
+    for number in range(6):
+        append(store, T0 + number)
+    store.close()
+    data = store.disk.read(store.segment_path())
+    store.disk.write(store.segment_path(), data[: 2 * BATCH] + data[3 * BATCH :] + bytes(BATCH))
+    for name in (".idx", ".tix"):
+        store.disk.filesystem.unlink(store.segment_path(0, name))
+    store.open()
+    with pytest.raises(CorruptLogError):
+        store.log.offset_for_timestamp(T0 + 4)
+    assert store.log.offset_for_timestamp(T0 + 1) == OffsetAndTimestamp(1, T0 + 1, 0)
