@@ -39,14 +39,20 @@ OUTSIDE |= {
 OUTSIDE |= {"subprocess", "tempfile", "threading", "time"}
 OUTSIDE_CALLS = {"open", "input", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 OUTSIDE_CALLS |= {"uuid.uuid1", "uuid.uuid4", "uuid1", "uuid4"}
-CODE_FROM_DATA = {"eval", "exec", "compile", "__import__", "pickle", "marshal", "shelve"}
+# Data never becomes code (durability 3.22), in runtime neither.
+CODE_FROM_DATA = {"eval", "exec", "compile", "__import__", "builtins", "importlib", "runpy", "code"}
+CODE_FROM_DATA |= {"pickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle", "yaml"}
+EVERY_FILE = sorted(SOURCE.rglob("*.py"))
 
 
 MAY_IMPORT = {"aio": {"asyncio"}}
 """What a package is about: its whole purpose is to run in somebody's event loop."""
 
 
-def violations(tree: ast.AST, allowed: Collection[str] = ()) -> Iterator[str]:
+FORBIDDEN = OUTSIDE | OUTSIDE_CALLS | CODE_FROM_DATA
+
+
+def violations(tree: ast.AST, forbidden: Collection[str] = FORBIDDEN) -> Iterator[str]:
     for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -54,18 +60,21 @@ def violations(tree: ast.AST, allowed: Collection[str] = ()) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
         for name in names:
-            if name.partition(".")[0] in (OUTSIDE | CODE_FROM_DATA).difference(allowed):
+            if name.partition(".")[0] in forbidden:
                 yield f"line {node.lineno}: imports {name}"
-        if isinstance(node, ast.Call) and (called := ast.unparse(node.func)) in (
-            OUTSIDE_CALLS | CODE_FROM_DATA
-        ):
+        if isinstance(node, ast.Call) and (called := ast.unparse(node.func)) in forbidden:
             yield f"line {node.lineno}: calls {called}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_module_touches_the_outside_world_through_runtime_only(path: Path) -> None:
     allowed = MAY_IMPORT.get(path.relative_to(SOURCE).parts[0], set())
-    assert list(violations(ast.parse(path.read_text()), allowed)) == []
+    assert list(violations(ast.parse(path.read_text()), FORBIDDEN - allowed)) == []
+
+
+@pytest.mark.parametrize("path", EVERY_FILE, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_module_makes_no_code_from_data(path: Path) -> None:
+    assert list(violations(ast.parse(path.read_text()), CODE_FROM_DATA)) == []
 
 
 @pytest.mark.parametrize(
@@ -77,6 +86,9 @@ def test_module_touches_the_outside_world_through_runtime_only(path: Path) -> No
         "open('x')",
         "datetime.now()",
         "eval('1')",
+        "import pickle",
+        "from importlib import import_module",
+        "__import__(name)",
     ],
 )
 def test_a_violation_is_found(line: str) -> None:
@@ -88,3 +100,83 @@ def test_no_file_is_longer_than_five_hundred_lines() -> None:
         str(p.relative_to(SOURCE)): len(p.read_text().splitlines()) for p in SOURCE.rglob("*.py")
     }
     assert {name: length for name, length in lengths.items() if length > 500} == {}
+
+
+# ---- the order of things: a set has another one under another PYTHONHASHSEED
+
+ORDER_DOES_NOT_MATTER = {"all", "any", "frozenset", "len", "max", "min", "set", "sorted", "sum"}
+
+
+def is_set_type(annotation: ast.expr | None) -> bool:
+    """Whether it says set or frozenset, or one of several of these."""
+    if isinstance(annotation, ast.BinOp):
+        return is_set_type(annotation.left) and is_set_type(annotation.right)
+    if isinstance(annotation, ast.Subscript):
+        annotation = annotation.value
+    return isinstance(annotation, ast.Name) and annotation.id in ("set", "frozenset")
+
+
+def names_of_sets(tree: ast.AST) -> set[str]:
+    """Return the names and attributes that the module says are sets, and nowhere something else."""
+    said: dict[str, bool] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg) and node.annotation is not None:
+            name, annotation = node.arg, node.annotation
+        elif isinstance(node, ast.AnnAssign):
+            name, annotation = ast.unparse(node.target), node.annotation
+        else:
+            continue
+        said[name] = said.get(name, True) and is_set_type(annotation)
+    return {name for name, is_set in said.items() if is_set}
+
+
+def is_set(node: ast.expr, sets: set[str]) -> bool:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub | ast.BitOr | ast.BitAnd):
+        if isinstance(node.op, ast.Sub) and isinstance(node.left, ast.Call):
+            return ast.unparse(node.left.func).endswith(".keys")
+        return is_set(node.left, sets) or is_set(node.right, sets)
+    if isinstance(node, ast.Call):
+        return ast.unparse(node.func) in ("set", "frozenset")
+    return isinstance(node, ast.Set | ast.SetComp) or ast.unparse(node) in sets
+
+
+def unsorted_sets(tree: ast.AST) -> Iterator[str]:
+    """Yield the places that take the elements of a set in an order that may show."""
+    sets = names_of_sets(tree)
+    harmless: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ORDER_DOES_NOT_MATTER:
+            harmless.update(node.args)
+        found: list[ast.expr] = []
+        if isinstance(node, ast.For):
+            found = [node.iter]
+        elif isinstance(node, ast.ListComp | ast.DictComp | ast.GeneratorExp):
+            found = [] if node in harmless else [part.iter for part in node.generators]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("list", "tuple", "iter"):
+            found = node.args
+        for one in found:
+            if is_set(one, sets):
+                yield f"line {node.lineno}: takes the elements of a set in its order: {ast.unparse(one)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_module_sorts_a_set_before_its_order_can_show(path: Path) -> None:
+    assert list(unsorted_sets(ast.parse(path.read_text()))) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "count"),
+    [
+        ("for name in {1, 2}: print(name)", 1),
+        ("for name in sorted({1, 2}): print(name)", 0),
+        ("def f(names: set[str] | frozenset[str]):\n for name in names: print(name)", 1),
+        ("names: set[str] = set()\nlist(names)", 1),
+        ("names: set[str] = set()\nsorted(name for name in names)", 0),
+        ("names: set[str] = set()\n{name for name in names}", 0),
+        ("names: set[str] = set()\n{name: 1 for name in names - {1}}", 1),
+        ("for name in a.keys() - b: print(name)", 1),
+        ("names: list[str] = []\nfor name in names: print(name)", 0),
+    ],
+)
+def test_an_order_that_shows_is_found(lines: str, count: int) -> None:
+    assert len(list(unsorted_sets(ast.parse(lines)))) == count

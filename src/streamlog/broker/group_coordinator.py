@@ -280,7 +280,7 @@ class GroupCoordinator:
             check_exists(group)
             committed = self._all_offsets(group)
             bounds = {}
-            for topic_partition in {*committed, *owned_partitions(group)}:
+            for topic_partition in sorted({*committed, *owned_partitions(group)}):
                 try:
                     partition = self._broker.partition(*topic_partition)
                     bounds[topic_partition] = partition.log_start_offset, partition.high_watermark
@@ -402,7 +402,7 @@ class GroupCoordinator:
     def _existing_topic_ids(self, partitions: Iterable[TopicPartition]) -> dict[str, str]:
         """Return the ids of those topics that exist: nothing is committed for the others."""
         topic_ids: dict[str, str] = {}
-        for name in {topic_partition.topic for topic_partition in partitions}:
+        for name in sorted({topic_partition.topic for topic_partition in partitions}):
             try:
                 topic_ids[name] = self._broker.topic(name).topic_id
             except UnknownTopicOrPartitionError:

@@ -374,7 +374,7 @@ class TopicRegistry:
         if self._files_gone:
             # First, or a power loss could bring files back of which nobody would know any more.
             self._directory.sync_topics()
-            for name in self._files_gone:
+            for name in sorted(self._files_gone):
                 del self._manifest.deleted[name]
             self._files_gone.clear()
         self._directory.store_manifest(self._manifest.to_map())

@@ -264,7 +264,7 @@ class PollLoop:
             self._fetcher.attach(assigned, partition)
 
     def _create_topics(self, names: frozenset[str] | set[str]) -> None:
-        for name in names:
+        for name in sorted(names):
             try:
                 self._broker.topic_or_create(name, self._auto_create)
             except UnknownTopicOrPartitionError:

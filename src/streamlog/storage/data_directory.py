@@ -214,7 +214,7 @@ class DataDirectory:
             if name not in expected:
                 path = join(join(self.path, TOPICS_NAME), name)
                 self.recovery_report.ignored_paths.append(path)
-        for key in self._state.checkpoints.keys() - self._known:
+        for key in sorted(self._state.checkpoints.keys() - self._known):
             del self._state.checkpoints[key]
         if not self._state.is_recovered:
             self._state.is_recovered = not self._not_opened
