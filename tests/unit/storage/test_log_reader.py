@@ -348,7 +348,7 @@ def test_a_place_whose_header_or_file_went_bad_as_well_is_named_by_that(store: S
     assert caught.value.file == store.segment_path(0)
 
 
-def test_wrong_content_that_is_deleted_meanwhile_is_out_of_range(
+def test_wrong_content_that_is_deleted_meanwhile_is_readable_from_the_log_start_on(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.fill(30)
@@ -362,5 +362,6 @@ def test_wrong_content_that_is_deleted_meanwhile_is_out_of_range(
         return original(segment, offset, reason)
 
     monkeypatch.setattr(Segment, "damage_at", damage_at)
-    with pytest.raises(OffsetOutOfRangeError):
-        store.log.damage_at(3, "checksum")
+    damaged = store.log.damage_at(3, "checksum")
+    assert damaged.first_bad_offset == 3
+    assert damaged.next_good_offset == store.log.log_start_offset > 3
