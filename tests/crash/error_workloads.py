@@ -200,7 +200,9 @@ def delete_topic(session: Session) -> None:
 def commit(session: Session) -> None:
     if session.open() is None:
         return
-    consumer = session.attempt("join", Consumer, session.broker, group_id="g")
+    consumer = session.attempt(
+        "join", Consumer, session.broker, group_id="g", default_api_timeout_ms=1_000
+    )
     if consumer is None:
         return
     session.consumers.append(consumer)
