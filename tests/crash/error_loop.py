@@ -167,8 +167,8 @@ def _run(session: Session, workload: Workload, case: Case) -> int:
 
 def check_room(session: Session) -> None:
     """Raise Broken when a file has grown by what an allocation took before it failed (ext4 does that, and so does our system)."""
-    if session.broker is None:
-        return
+    if session.broker is None or session.is_sticky:
+        return  # where every call fails, cutting the file back does as well
     for name, count in session.topics.items():
         for number in range(count):
             partition = session.broker.partition(name, number)
