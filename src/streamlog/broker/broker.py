@@ -6,7 +6,9 @@ import copy
 import logging
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
+from weakref import ref
 
 from streamlog.broker import open_brokers
 from streamlog.broker.broker_resources import (
@@ -16,6 +18,7 @@ from streamlog.broker.broker_resources import (
 )
 from streamlog.broker.group_coordinator import GroupCoordinator
 from streamlog.broker.maintenance import Maintenance
+from streamlog.broker.offsets_topic import OFFSETS_TOPIC
 from streamlog.broker.topic_name import is_internal, validate_topic_name
 from streamlog.broker.topic_registry import TopicRegistry
 from streamlog.config import BrokerConfig
@@ -138,6 +141,9 @@ class Broker:
         damaged or unknown. Stays readable after `close`."""
         self.scheduler: Scheduler = self._resources.scheduler
         """The timers of this broker. Internal: for the clients of this broker."""
+        self._resources.maintenance.repeat(
+            self.config.offsets_retention_check_interval_ms, partial(_expire_offsets, ref(self))
+        )
         on_fork_in_child(self)
         open_brokers.add(self)
 
@@ -222,8 +228,8 @@ class Broker:
             raise error
 
     def run_maintenance(self) -> None:
-        """Run every timer that is due, in time order, in the calling thread; then apply retention,
-        whether or not its timer is due.
+        """Run every timer that is due, in time order, in the calling thread; then apply retention and
+        let committed offsets expire (GRP-12), whether or not their timers are due.
 
         For tests and for programs that want old segments gone at a moment of their choosing. Nothing
         is due twice: a timer that ran here does not run again.
@@ -231,6 +237,7 @@ class Broker:
         resources = self._require_resources()
         resources.scheduler.run_due()
         resources.maintenance.apply_retention()
+        self._expire_offsets()
 
     def close(self) -> None:
         """Close the clients, latest first, sync everything, mark the directory clean and release it.
@@ -364,6 +371,10 @@ class Broker:
         if self._group_coordinator is not None:
             self._group_coordinator.close()
 
+    def _expire_offsets(self) -> None:
+        if self._topics.find(OFFSETS_TOPIC) is not None:  # else there is no group
+            self.group_coordinator.expire_offsets()
+
     def _require_resources(self) -> BrokerResources:
         self.check_open()
         resources = self._resources
@@ -402,6 +413,12 @@ class Broker:
         leave_to_be_closed(resources)  # before the warning, which may be an error
         if self.path is not None:
             warnings.warn(f"unclosed broker in {self.path}", ResourceWarning, source=self)
+
+
+def _expire_offsets(broker: ref[Broker]) -> None:
+    alive = broker()
+    if alive is not None and not alive.closed:
+        alive._expire_offsets()
 
 
 def _check_path(path: object) -> None:

@@ -59,6 +59,8 @@ class Group:
         self.group_id = group_id
         self.epoch = 0
         """Grows with every change of membership, subscriptions or topics (NGP-2)."""
+        self.empty_since_ms: int | None = None
+        """When the last member left (GRP-12); None while there are members, and where nobody knows."""
         self.members: dict[str, GroupMember] = {}
         self.topology: Topology = {}
         """The topics the target was computed from."""
@@ -118,9 +120,9 @@ class Group:
         elif isinstance(record, OffsetTombstone):
             self.offsets.pop(record.topic_partition, None)
         elif isinstance(record, GroupEpoch):
-            self.epoch = record.epoch
+            self.epoch, self.empty_since_ms = record.epoch, record.empty_since_ms
         elif isinstance(record, GroupTombstone):
-            self.epoch = 0
+            self.epoch, self.empty_since_ms = 0, None
         elif isinstance(record, CurrentAssignment):
             member = self.members[record.member_id]
             self._replace(attrs.evolve(member, current=record.current))

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
-from weakref import ref
 
 from streamlog.broker.classic.coordinator import ClassicCoordinator
 from streamlog.broker.classic.group import ClassicGroup
@@ -37,10 +36,14 @@ from streamlog.broker.group_membership import (
 from streamlog.broker.group_offsets import check_committer, handle_commit, look_up_offsets
 from streamlog.broker.group_records import GroupEpoch, GroupRecord, StoredRecord
 from streamlog.broker.group_timers import GroupTimers
+from streamlog.broker.group_topics import GroupTopics
 from streamlog.broker.java_hash import partition_for_group
+from streamlog.broker.member_session import MemberSession
+from streamlog.broker.offset_expiry import handle_expiry
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC, encode_record, read_records
-from streamlog.broker.topics_snapshot import TopicFacts, TopicsSnapshot
+from streamlog.broker.topics_snapshot import TopicsSnapshot
 from streamlog.errors import (
+    ClosedError,
     InconsistentGroupProtocolError,
     StreamlogError,
     TopicAlreadyExistsError,
@@ -54,7 +57,6 @@ if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
     from streamlog.broker.partition import Partition
     from streamlog.broker.topic import Topic
-    from streamlog.runtime.timer import Timer
 
 _log = logging.getLogger("streamlog")
 
@@ -67,7 +69,7 @@ class GroupCoordinator:
     * membership: `heartbeat`, `leave`
     * the classic protocol: `join`, `sync`, `classic_heartbeat`, `classic_leave`
     * offsets: `commit_offsets`, `fetch_offsets`, `fetch_all_offsets`
-    * from outside: `list_groups`, `describe`, `delete`, `delete_offsets`
+    * from outside: `list_groups`, `describe`, `delete`, `delete_offsets`, `expire_offsets`
 
     A request is handled under one lock: a handler looks at the group and says what changes; what must
     last is appended to ``__consumer_offsets``; then everything is applied. When the append fails
@@ -84,8 +86,8 @@ class GroupCoordinator:
         self._lock = Lock()
         self._groups: dict[str, Group] = {}
         self._loaded: set[int] = set()
-        self._snapshot: tuple[int, TopicsSnapshot] = (-1, TopicsSnapshot({}))
-        self._timers: dict[tuple[str, str], Timer] = {}
+        self._topics = GroupTopics(broker)
+        self._timers = GroupTimers(broker.scheduler, self._lock)
         self._classic_timers = GroupTimers(broker.scheduler, self._lock)
         self._classic = ClassicCoordinator(
             broker.config,
@@ -121,14 +123,14 @@ class GroupCoordinator:
             self._leave_classic_protocol(group)
             before = group.members.get(request.member_id)
             epoch = group.epoch
-            response, records = handle_heartbeat(group, request, self._topics())
+            response, records = handle_heartbeat(group, request, self._topics.snapshot())
             if records:
                 self._apply(group, home, records)
                 claimed = group.members[request.member_id].current.claimed
                 if group.epoch != epoch or (before and before.current.claimed - claimed):
                     self._wake(group, except_member=request.member_id)
                 if request.member_epoch == JOIN_EPOCH:
-                    self._watch(request)
+                    self._watch(group, request.member_id)
             return response
 
     def leave(self, group_id: str, member_id: str) -> None:
@@ -180,7 +182,7 @@ class GroupCoordinator:
     def topics(self) -> TopicsSnapshot:
         """Return the topics as they are now, to hold subscriptions against."""
         with self._lock:
-            return self._topics()
+            return self._topics.snapshot()
 
     def _find_classic(self, group_id: str) -> ClassicGroup:
         found = self._find(group_id).classic
@@ -190,7 +192,9 @@ class GroupCoordinator:
         """Store the next generation of the group and return it."""
         home = self._home_or_create(group_id)
         group = self._load(group_id, home)
-        self._apply(group, home, [GroupEpoch(group_id, group.epoch + 1)])
+        has_members = group.classic is not None and bool(group.classic.members)
+        empty_since_ms = None if has_members else self._clock.time_ms()
+        self._apply(group, home, [GroupEpoch(group_id, group.epoch + 1, empty_since_ms)])
         return group.epoch
 
     def _leave_classic_protocol(self, group: Group) -> None:
@@ -220,7 +224,7 @@ class GroupCoordinator:
         All or nothing. Raises as `check_committer` does, `OffsetMetadataTooLargeError`, `UnknownTopicOrPartitionError` for a partition that does not
         exist, `DiskFullError`. Source: Kafka ``OffsetMetadataManager.commitOffset``.
         """
-        topic_ids = self._topic_ids(offsets)
+        topic_ids = self._topics.ids_of(offsets)
         now_ms = self._clock.time_ms()
         metadata_max_bytes = self._broker.config.offset_metadata_max_bytes
         with self._lock:
@@ -243,7 +247,7 @@ class GroupCoordinator:
     ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """Return the committed offset of each of *partitions*, None where there is none (CON-9)."""
         wanted = list(partitions)
-        topic_ids = self._existing_topic_ids(wanted)
+        topic_ids = self._topics.existing_ids_of(wanted)
         with self._lock:
             return look_up_offsets(self._find(group_id), wanted, topic_ids)
 
@@ -305,14 +309,57 @@ class GroupCoordinator:
             records = handle_delete_offsets(group, partitions)
             self._apply(group, self._home_or_create(group_id), records)
 
+    def expire_offsets(self) -> int:
+        """Forget the offsets of all groups that `handle_expiry` names (GRP-12), and return how many.
+
+        What fails, such as reading a damaged partition, is logged and stops nothing else. Loads all groups.
+        """
+        try:
+            homes = self._broker.topic(OFFSETS_TOPIC).partitions
+        except UnknownTopicOrPartitionError:
+            return 0
+        for home in homes:
+            try:
+                with self._lock:
+                    self._load_home(home)
+            except (StreamlogError, OSError):
+                _log.exception("Offsets in %s do not expire", home.topic_partition)
+        with self._lock:
+            group_ids = sorted(self._groups)
+        expired = 0
+        for group_id in group_ids:
+            # One at a time: whoever commits meanwhile waits for one group.
+            try:
+                with self._lock:
+                    expired += self._expire(group_id)
+            except ClosedError:
+                break
+            except (StreamlogError, OSError):
+                _log.exception("Offsets of group %r did not expire", group_id)
+        return expired
+
+    def _expire(self, group_id: str) -> int:
+        group = self._groups.get(group_id)
+        if group is None:
+            return 0
+        before = len(group.offsets)
+        records = handle_expiry(
+            group,
+            self._clock.time_ms(),
+            self._broker.config.offsets_retention_minutes * 60_000,
+        )
+        if records:
+            self._apply(group, self._home_or_create(group_id), records)
+        if not group.exists:
+            del self._groups[group_id]
+        return before - len(group.offsets)
+
     # ---- the end
 
     def close(self) -> None:
         """Stop watching members. The broker closes its clients first, so there should be none."""
         with self._lock:
-            for timer in self._timers.values():
-                timer.cancel()
-            self._timers.clear()
+            self._timers.close()
             self._classic_timers.close()
 
     # ---- where a group lives
@@ -372,50 +419,10 @@ class GroupCoordinator:
             home.append(build_batch(values, self._clock.time_ms(), keys))
         group.replay_all(records)
 
-    # ---- topics
-
-    def _topics(self) -> TopicsSnapshot:
-        """Return the topics as they are now; the same object for as long as nothing changes."""
-        broker = self._broker
-        # Read first: a change during the copy is then seen as a change by the next heartbeat.
-        epoch = broker.topic_epoch
-        if self._snapshot[0] != epoch:
-            facts = {}
-            for name in broker.topics(include_internal=True):
-                try:
-                    topic = broker.topic(name)
-                except UnknownTopicOrPartitionError:
-                    continue
-                facts[name] = TopicFacts(topic.topic_id, len(topic.partitions), topic.is_internal)
-            # Topics change their configuration more often than their shape.
-            if facts == self._snapshot[1].facts:
-                self._snapshot = epoch, self._snapshot[1]
-            else:
-                self._snapshot = epoch, TopicsSnapshot(facts)
-        return self._snapshot[1]
-
     def _all_offsets(self, group: Group) -> dict[TopicPartition, OffsetAndMetadata]:
         wanted = sorted(group.offsets)
-        found = look_up_offsets(group, wanted, self._existing_topic_ids(wanted))
+        found = look_up_offsets(group, wanted, self._topics.existing_ids_of(wanted))
         return {tp: position for tp, position in found.items() if position is not None}
-
-    def _existing_topic_ids(self, partitions: Iterable[TopicPartition]) -> dict[str, str]:
-        """Return the ids of those topics that exist: nothing is committed for the others."""
-        topic_ids: dict[str, str] = {}
-        for name in sorted({topic_partition.topic for topic_partition in partitions}):
-            try:
-                topic_ids[name] = self._broker.topic(name).topic_id
-            except UnknownTopicOrPartitionError:
-                pass
-        return topic_ids
-
-    def _topic_ids(self, partitions: Iterable[TopicPartition]) -> dict[str, str]:
-        topic_ids: dict[str, str] = {}
-        for name, number in partitions:
-            topic = self._broker.topic(name)
-            topic.partition(number)
-            topic_ids[name] = topic.topic_id
-        return topic_ids
 
     # ---- members
 
@@ -424,14 +431,12 @@ class GroupCoordinator:
         if home is None:
             return
         group = self._load(group_id, home)
-        records = handle_leave(group, member_id, self._topics())
+        records = handle_leave(group, member_id, self._topics.snapshot(), self._clock.time_ms())
         if records:
             self._apply(group, home, records)
             self._wake(group)
         # Not before: of a member that could not be removed (full disk, Ctrl-C) somebody has to take care.
-        timer = self._timers.pop((group_id, member_id), None)
-        if timer is not None:
-            timer.cancel()
+        self._timers.disarm((group_id, member_id))
 
     def _wake(self, group: Group, except_member: str = "") -> None:
         """Tell the members for whom a heartbeat may now change something."""
@@ -447,53 +452,41 @@ class GroupCoordinator:
             assert group_id == group.group_id
             group._check()
             watched |= {(group_id, member_id) for member_id in group.members}
-        assert watched == set(self._timers), "every member is watched, nobody else"
+        assert watched == self._timers.armed, "every member is watched, nobody else"
 
     # ---- eviction: CON-14
 
-    def _watch(self, request: Heartbeat) -> None:
+    def _watch(self, group: Group, member_id: str) -> None:
         """Evict the member once it has not polled for ``max_poll_interval_ms``."""
-        if old := self._timers.get((request.group_id, request.member_id)):
-            old.cancel()
-        self._arm(request, request.session.last_poll_ms + request.session.max_poll_interval_ms)
+        session = group.members[member_id].session
+        now_ms = self._clock.monotonic_ms()
+        # A member waiting inside poll has a last poll of infinity: it is as alive as can be.
+        due_ms = min(session.last_poll_ms, now_ms) + session.max_poll_interval_ms
+        self._arm(group, member_id, due_ms - now_ms)
 
-    def _arm(self, request: Heartbeat, when_ms: float) -> None:
-        # Weak: a broker that nobody holds any more is not kept alive by its timers.
-        callback = partial(_check_alive, ref(self), request)
-        key = request.group_id, request.member_id
-        self._timers[key] = self._broker.scheduler.call_at(when_ms, callback)
+    def _arm(self, group: Group, member_id: str, delay_ms: float) -> None:
+        session = group.members[member_id].session
+        callback = partial(self._look_after, group, member_id, session)
+        self._timers.arm((group.group_id, member_id), max(delay_ms, 0), callback)
 
-    def check_alive(self, request: Heartbeat) -> None:
-        """Evict the member or look again when it would be due. Internal: the timer's callback."""
-        group_id, member_id = request.group_id, request.member_id
-        session = request.session
-        with self._lock:
-            group = self._groups.get(group_id)
-            member = group.members.get(member_id) if group is not None else None
-            if member is None or member.session is not session:
-                return
-            now_ms = self._clock.monotonic_ms()
-            # A member waiting inside poll has a last poll of infinity: it is as alive as can be.
-            last_poll_ms = min(session.last_poll_ms, now_ms)
-            due_ms = last_poll_ms + session.max_poll_interval_ms
-            if now_ms < due_ms:
-                self._arm(request, due_ms)
-                return
-            _log.warning(
-                "group %r: evicted member %r: it did not poll for max_poll_interval_ms=%d",
-                group_id,
-                member_id,
-                session.max_poll_interval_ms,
-            )
-            self._arm(request, now_ms + session.max_poll_interval_ms)  # in case it fails now
-            self._remove(group_id, member_id)
-            session.notify()
-
-
-def _check_alive(coordinator: ref[GroupCoordinator], request: Heartbeat) -> None:
-    alive = coordinator()
-    if alive is not None:
-        alive.check_alive(request)
+    def _look_after(self, group: Group, member_id: str, session: MemberSession) -> None:
+        """Evict the member or look again when it would be due."""
+        member = group.members.get(member_id)
+        if member is None or member.session is not session:
+            return
+        now_ms = self._clock.monotonic_ms()
+        if now_ms < min(session.last_poll_ms, now_ms) + session.max_poll_interval_ms:
+            self._watch(group, member_id)
+            return
+        _log.warning(
+            "group %r: evicted member %r: it did not poll for max_poll_interval_ms=%d",
+            group.group_id,
+            member_id,
+            session.max_poll_interval_ms,
+        )
+        self._arm(group, member_id, session.max_poll_interval_ms)  # in case it fails now
+        self._remove(group.group_id, member_id)
+        session.notify()
 
 
 def _home_in(topic: Topic, group_id: str) -> Partition:

@@ -115,14 +115,21 @@ def handle_heartbeat(
     return HeartbeatResponse(member_id, current.epoch, current.assigned), records
 
 
-def handle_leave(group: Group, member_id: str, topics: TopicsSnapshot) -> list[GroupRecord]:
+def handle_leave(
+    group: Group, member_id: str, topics: TopicsSnapshot, now_ms: int
+) -> list[GroupRecord]:
     """Return what changes when *member_id* leaves or is evicted: nothing when it is no member."""
     if member_id not in group.members:
         return []
     members = {name: one for name, one in group.members.items() if name != member_id}
     epoch = group.epoch + 1
     change = _new_target(group, epoch, members, _topology(members, topics))
-    return [MemberLeft(group.group_id, member_id), GroupEpoch(group.group_id, epoch), change]
+    empty_since_ms = None if members else now_ms
+    return [
+        MemberLeft(group.group_id, member_id),
+        GroupEpoch(group.group_id, epoch, empty_since_ms),
+        change,
+    ]
 
 
 def _known_member(group: Group, request: Heartbeat) -> GroupMember:

@@ -45,6 +45,8 @@ class GroupEpoch(NamedTuple):
 
     group_id: str
     epoch: int
+    empty_since_ms: int | None = None
+    """When the last member left (wall clock); None while there are members, and where nobody knows."""
 
 
 class GroupTombstone(NamedTuple):

@@ -63,6 +63,18 @@ class Maintenance:
         self._partitions = partitions
         self._scheduler.call_later(self._config.log_initial_task_delay_ms, self._check_retention)
 
+    def repeat(self, interval_ms: float, work: Callable[[], object]) -> None:
+        """Do *work* each *interval_ms*, first that long from now; the scheduler logs what it raises.
+
+        *work* does not hold the broker, as nothing here does.
+        """
+
+        def due() -> None:
+            self.repeat(interval_ms, work)  # first: work that fails is tried again
+            work()
+
+        self._scheduler.call_later(interval_ms, due)
+
     # ---- retention
 
     def _check_retention(self) -> None:

@@ -11,12 +11,13 @@ key is laid out, with Kafka's numbers; the first element of a value is the versi
 record               key                             value
 ===================  ==============================  ==============================================================
 committed offset     ``[1, group, topic, partition]``  ``[1, offset, leader_epoch, metadata, commit_timestamp_ms, topic_id]``
-group epoch          ``[3, group]``                  ``[1, epoch]``
+group epoch          ``[3, group]``                  ``[2, epoch, empty_since_ms]``
 ===================  ==============================  ==============================================================
 
 ``offset`` is the next one to read; ``leader_epoch`` is nil when unknown; ``topic_id`` tells a topic
-from one deleted before under the same name. A null value forgets the key. One commit is one batch,
-hence atomic (REC-8). Record timestamps are the broker's wall clock.
+from one deleted before under the same name; ``empty_since_ms`` is when the last member left, nil while
+there are members (version 1 of that value ended before it). A null value forgets the key. One commit
+is one batch, hence atomic (REC-8). Record timestamps are the broker's wall clock.
 
 Reading is strict: a key of a kind not listed here was written by a newer version and is skipped
 with a warning, as Kafka does; a newer value layout of a listed kind is `UnsupportedFormatError`;
@@ -53,7 +54,14 @@ OFFSETS_TOPIC = "__consumer_offsets"
 
 OFFSET_COMMIT_KEY = 1
 GROUP_EPOCH_KEY = 3
-VALUE_VERSION = 1
+OFFSET_COMMIT_VERSION = 1
+GROUP_EPOCH_VERSION = 2
+
+_Layouts = tuple[tuple[Any, ...], ...]
+_OPTIONAL_INT = int, type(None)
+_OFFSET_COMMIT_LAYOUTS: _Layouts = ((int, int, _OPTIONAL_INT, str, int, str),)
+_GROUP_EPOCH_LAYOUTS: _Layouts = ((int, int), (int, int, _OPTIONAL_INT))
+"""The types of the fields, from version 1 on."""
 
 _READ_BYTES = 1 << 20
 _MAX_FIELDS = 16
@@ -73,7 +81,7 @@ def encode_record(record: StoredRecord) -> tuple[bytes, bytes | None]:
             _pack((OFFSET_COMMIT_KEY, record.group_id, topic, partition)),
             _pack(
                 (
-                    VALUE_VERSION,
+                    OFFSET_COMMIT_VERSION,
                     record.offset,
                     record.leader_epoch,
                     record.metadata,
@@ -88,7 +96,7 @@ def encode_record(record: StoredRecord) -> tuple[bytes, bytes | None]:
     key = _pack((GROUP_EPOCH_KEY, record.group_id))
     if isinstance(record, GroupTombstone):
         return key, None
-    return key, _pack((VALUE_VERSION, record.epoch))
+    return key, _pack((GROUP_EPOCH_VERSION, record.epoch, record.empty_since_ms))
 
 
 def decode_record(key: bytes | None, value: bytes | None) -> StoredRecord | None:
@@ -103,7 +111,7 @@ def decode_record(key: bytes | None, value: bytes | None) -> StoredRecord | None
         topic_partition = TopicPartition(topic, partition)
         if value is None:
             return OffsetTombstone(group_id, topic_partition)
-        content = _versioned(_unpack(value), (int, int, (int, type(None)), str, int, str))
+        content = _versioned(_unpack(value), _OFFSET_COMMIT_LAYOUTS)
         _, offset, leader_epoch, metadata, commit_timestamp_ms, topic_id = content
         if offset < 0 or partition < 0:
             raise ValueError(f"{topic_partition}: negative offset {offset} or partition")
@@ -114,7 +122,7 @@ def decode_record(key: bytes | None, value: bytes | None) -> StoredRecord | None
         _, group_id = _typed(fields, (int, str))
         if value is None:
             return GroupTombstone(group_id)
-        return GroupEpoch(group_id, _versioned(_unpack(value), (int, int))[1])
+        return GroupEpoch(group_id, *_versioned(_unpack(value), _GROUP_EPOCH_LAYOUTS)[1:])
     if fields and type(fields[0]) is int:
         return None
     raise ValueError(f"expected a key that starts with its kind, found {fields!r:.100}")
@@ -170,13 +178,17 @@ def _unpack(data: bytes | None) -> list[Any]:
     return fields
 
 
-def _versioned(fields: list[Any], types: tuple[Any, ...]) -> list[Any]:
-    if fields and type(fields[0]) is int and fields[0] > VALUE_VERSION:
+def _versioned(fields: list[Any], layouts: _Layouts) -> list[Any]:
+    version = fields[0] if fields else None
+    if type(version) is not int or version < 1:
+        raise ValueError(f"expected a version, found {fields!r:.100}")
+    newest = len(layouts)
+    if version > newest:
         raise UnsupportedFormatError(
-            f"{OFFSETS_TOPIC}: expected value version {VALUE_VERSION}, found {fields[0]}: "
+            f"{OFFSETS_TOPIC}: expected value version {newest}, found {version}: "
             "written by a newer version"
         )
-    return _typed(fields, types)
+    return _typed(fields, layouts[version - 1])
 
 
 def _typed(fields: list[Any], types: tuple[Any, ...]) -> list[Any]:

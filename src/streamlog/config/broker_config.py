@@ -92,6 +92,15 @@ class BrokerConfig(Config):
     offset_metadata_max_bytes: int = option(
         integer(0, INT_MAX), 4096, "The longest note a committed offset may carry, as UTF-8."
     )
+    offsets_retention_minutes: int = option(
+        integer(1, INT_MAX),
+        10_080,
+        "How long offsets are kept after the last member left their group; those of a topic that its"
+        " members no longer want, or of a group without members ever, after their commit.",
+    )
+    offsets_retention_check_interval_ms: int = option(
+        integer(1), 600_000, "How often offsets are looked at for that."
+    )
     group_initial_rebalance_delay_ms: int = option(
         integer(0, INT_MAX),
         0,

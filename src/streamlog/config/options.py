@@ -75,6 +75,8 @@ class BrokerOptions(TypedDict, total=False):
     log_initial_task_delay_ms: int
     offsets_topic_num_partitions: int
     offset_metadata_max_bytes: int
+    offsets_retention_minutes: int
+    offsets_retention_check_interval_ms: int
     group_initial_rebalance_delay_ms: int
     group_max_size: int
     group_min_session_timeout_ms: int

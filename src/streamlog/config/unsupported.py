@@ -187,10 +187,6 @@ UNSUPPORTED_BROKER_KEYS = unsupported_keys(
             "leader_replication_*",
         ),
         "change the configuration of __consumer_offsets instead": ("offsets_topic_segment_bytes",),
-        "committed offsets are kept until they are deleted; expiry is not supported yet": (
-            "offsets_retention_minutes",
-            "offsets_retention_check_interval_ms",
-        ),
         "commits are appended by the caller and need no timeout": (
             "offsets_commit_timeout_ms",
             "offsets_load_buffer_size",

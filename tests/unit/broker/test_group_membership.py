@@ -24,6 +24,8 @@ from streamlog.errors import FencedMemberEpochError, UnknownMemberIdError
 from streamlog.runtime import Signal
 from streamlog.structs import TopicPartition
 
+NOW_MS = 1_700_000_000_000
+
 
 def tps(*numbers: int, topic: str = "t") -> frozenset[TopicPartition]:
     return frozenset(TopicPartition(topic, number) for number in numbers)
@@ -76,7 +78,7 @@ class Lab:
                 break
 
     def leave(self, name: str) -> None:
-        for record in handle_leave(self.group, name, self.topics):
+        for record in handle_leave(self.group, name, self.topics, NOW_MS):
             self.group.replay(record)
         self.owned.pop(name, None)
         self.epochs.pop(name, None)
@@ -155,7 +157,7 @@ def test_member_that_leaves_while_it_should_give_up_frees_everything() -> None:
 def test_leaving_of_a_stranger_changes_nothing() -> None:
     lab = Lab(t=1)
     lab.poll("a")
-    assert handle_leave(lab.group, "stranger", lab.topics) == []
+    assert handle_leave(lab.group, "stranger", lab.topics, NOW_MS) == []
 
 
 def test_new_partitions_are_handed_out_at_the_next_heartbeat() -> None:

@@ -44,7 +44,7 @@ stored_records = (
         texts,
     )
     | st.builds(OffsetTombstone, texts, partitions)
-    | st.builds(GroupEpoch, texts, st.integers(0, 2**31 - 1))
+    | st.builds(GroupEpoch, texts, st.integers(0, 2**31 - 1), st.none() | numbers)
     | st.builds(GroupTombstone, texts)
 )
 
@@ -59,12 +59,19 @@ def test_layout_is_the_documented_one() -> None:
     assert msgpack.unpackb(key) == [1, "g", "orders", 3]
     assert value is not None
     assert msgpack.unpackb(value) == [1, 42, 7, "note", 1_700_000_000_000, "ab12"]
-    key, value = encode_record(GroupEpoch("g", 9))
+    key, value = encode_record(GroupEpoch("g", 9, 1_700_000_000_000))
     assert msgpack.unpackb(key) == [3, "g"]
     assert value is not None
-    assert msgpack.unpackb(value) == [1, 9]
+    assert msgpack.unpackb(value) == [2, 9, 1_700_000_000_000]
     assert encode_record(OffsetTombstone("g", ORDERS))[1] is None
     assert encode_record(GroupTombstone("g")) == (key, None)
+
+
+def test_group_epoch_of_the_first_version_does_not_say_since_when_it_is_empty() -> None:
+    key, _ = encode_record(GroupEpoch("g", 9))
+    assert decode_record(key, msgpack.packb([1, 9])) == GroupEpoch("g", 9, None)
+    with pytest.raises(UnsupportedFormatError, match="expected value version 2, found 3"):
+        decode_record(key, msgpack.packb([3, 9, None, "something else"]))
 
 
 def test_key_of_a_kind_from_a_newer_version_is_not_known() -> None:
@@ -93,6 +100,11 @@ def test_newer_value_layout_is_unsupported_and_not_guessed_at() -> None:
         (msgpack.packb([1, "g", "t", -1]), msgpack.packb([1, 5, None, "", 0, ""])),
         (msgpack.packb([1, "g", "t", 0]), msgpack.packb([1, "5", None, "", 0, ""])),
         (msgpack.packb([3, "g"]), msgpack.packb([1])),
+        (msgpack.packb([3, "g"]), msgpack.packb([])),
+        (msgpack.packb([3, "g"]), msgpack.packb([0, 9])),
+        (msgpack.packb([3, "g"]), msgpack.packb([True, 9])),
+        (msgpack.packb([3, "g"]), msgpack.packb([1, 9, None])),
+        (msgpack.packb([3, "g"]), msgpack.packb([2, 9, "noon"])),
         (msgpack.packb([1] + [[]] * 1000), None),
     ],
 )

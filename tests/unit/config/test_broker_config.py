@@ -47,6 +47,8 @@ CASES = {
     "log_initial_task_delay_ms": integer(30_000, 0),
     "offsets_topic_num_partitions": integer(50, 1, INT_MAX),
     "offset_metadata_max_bytes": integer(4096, 0, INT_MAX),
+    "offsets_retention_minutes": integer(10_080, 1, INT_MAX),
+    "offsets_retention_check_interval_ms": integer(600_000, 1),
     "group_initial_rebalance_delay_ms": integer(0, 0, INT_MAX),
     "group_max_size": integer(INT_MAX, 1, INT_MAX),
     "group_min_session_timeout_ms": integer(6_000, 1, INT_MAX),
