@@ -416,10 +416,9 @@ class LogRecovery:
         An earlier recovery may have cut here and been killed before that was on the disk. The next power loss would bring back what
         it cut, behind batches that were appended since and fit.
         """
-        if self._filesystem.exists(segment.path):
-            file = self._filesystem.open(segment.path)
-            file.sync()
-            file.close()
+        file = self._filesystem.open(segment.path)
+        file.sync()
+        file.close()
         self._filesystem.sync_dir(self._directory)
 
     def _map(self, segment: Segment, size: int) -> Mapping | None:

@@ -58,7 +58,8 @@ class ProducerRules(Base):
                 PRODUCERS[number].get("max_request_size", 1 << 20) - 120,
             )
             sent.may_fail = sent.size_bytes() > limit - 60
-            if not known.takes_timestamp(timestamp_ms, now_ms + 25):
+            # Judged when it is appended, which a lingering one is some time from now.
+            if not all(known.takes_timestamp(timestamp_ms, now_ms + late) for late in (0, 25)):
                 # It takes along whatever shares its batch.
                 sent.may_fail = True
             if partition is not None and partition >= len(known.partitions):

@@ -981,7 +981,7 @@ def test_an_empty_file_behind_lost_pages_goes_without_a_copy(store: Store, reboo
 def test_good_batches_are_looked_for_in_every_later_file(store: Store, reboot: Reboot) -> None:
     values = store.fill(25)
     store.kill()
-    store.disk.patch(store.segment_path(), 6 * BATCH, bytes(3 * BATCH))
+    store.disk.patch(store.segment_path(), 6 * BATCH, b"\xff" * (3 * BATCH))
     store.disk.patch(store.segment_path(IN_SEGMENT), 0, bytes(IN_SEGMENT * BATCH))
     reboot()
     store.open()
