@@ -23,7 +23,7 @@ from streamlog.errors import (
     UnsupportedFormatError,
 )
 from streamlog.runtime import TEMPORARY_SUFFIX, OsFileSystem, RandomSource, Runtime, VirtualClock
-from streamlog.storage import DataDirectory
+from streamlog.storage import DataDirectory, PartitionLog
 from streamlog.storage.checkpoint_file import read_checkpoint, write_checkpoint
 from streamlog.storage.directory_state import STATE_NAME, DirectoryState
 from streamlog.testing import CrashFileSystem, FaultPlan, FaultyFileSystem
@@ -778,4 +778,36 @@ def test_deleting_one_log_leaves_the_others(store: Store) -> None:
     store.directory._check()
     store.directory.delete_log(other)
     store.directory._check()
+    assert store.values() == [b"a"]
+
+
+def test_a_log_whose_creation_was_cut_short_gives_way_to_its_successor(store: Store) -> None:
+    store.directory.create_log_directory("new", 0)
+    first = store.directory.open_log("new", 0, "first id", store.config)
+    store.directory.create_log_directory("new", 0)
+    with pytest.raises(ClosedError, match="created anew"):
+        first.append_value(b"lost", 0)
+    second = store.directory.open_log("new", 0, "second id", store.config)
+    second.append_value(b"kept", 0)
+    store.directory._check()
+    assert second.log_end_offset == 1
+
+
+def test_a_close_that_is_interrupted_leaves_no_log_in_use(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.append(b"a")
+    log = store.log
+
+    def interrupted(log: PartitionLog) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PartitionLog, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.close()
+    with pytest.raises(ClosedError):
+        log.append_value(b"late", 0)
+    store.open()
+    assert not store.directory.recovery_report.clean
     assert store.values() == [b"a"]

@@ -368,3 +368,22 @@ def test_a_gate_may_be_opened_twice() -> None:
     waiter.open()
     waiter.open()
     assert waiter.gate.acquire(blocking=False)
+
+
+def test_a_pause_that_is_interrupted_at_its_end_keeps_nobody_out(
+    group: GroupCommit, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = GroupCommit._end_turn
+
+    def end_turn(self: GroupCommit, turn: int, reached: int) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GroupCommit, "_end_turn", end_turn)
+    with pytest.raises(KeyboardInterrupt), group.paused():
+        pass
+    assert GroupCommit._end_turn is original
+    group._check()
+    disk.end_offset = 1
+    disk.go_on.release()
+    group.wait_for(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,10 +12,11 @@ from streamlog.errors import ClosedError, DiskFullError
 from streamlog.runtime import OsFileSystem, TokenLock
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.room import Room
+from streamlog.storage.segment import Segment
 from streamlog.storage.segment_file import FIRST_CHUNK_BYTES, MAX_CHUNK_BYTES, SegmentFile
 from streamlog.testing import FaultPlan, FaultyFileSystem
 from tests.support.hooked_files import CallLog, HookedFileSystem
-from tests.support.storage import Disk, holding
+from tests.support.storage import Disk, Store, holding
 from tests.unit.storage.conftest import memory_disk_of
 
 if TYPE_CHECKING:
@@ -409,3 +411,26 @@ def test_abandoning_takes_no_lock(disk: Disk) -> None:
 def test_its_repr_names_path_offsets_and_bytes(disk: Disk) -> None:
     segment = segment_on(disk, 5)
     assert repr(segment) == f"<Segment {segment.path} offsets 5..5 bytes 0>"
+
+
+def test_an_append_that_waits_for_an_eviction_goes_on_after_it(
+    memory_disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(memory_disk)
+    store.append(b"a")
+    segment, lock = store.log.segments[0], store.log.lock
+    original = Segment._release_idle_files
+    appending = threading.Thread(target=store.append, args=(b"b",))
+
+    def release(self: Segment, *, sealed: bool) -> bool:
+        appending.start()
+        while not lock.waiting:
+            pass
+        return original(self, sealed=sealed)
+
+    monkeypatch.setattr(Segment, "_release_idle_files", release)
+    assert not segment.try_release_files(), "used since the last time"
+    assert segment.try_release_files()
+    appending.join(20)
+    assert store.values() == [b"a", b"b"]
+    store.close()
