@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 
 import attrs
 
@@ -13,13 +12,11 @@ from streamlog.record import BatchView
 from streamlog.runtime import VirtualClock
 from streamlog.storage import PartitionRecovery, RecoveryOutcome
 from tests.crash.damage_data import (
-    CLEAN,
     GROUP,
     OFFSETS_TOPIC,
     POWER_FAILED,
     ROOT,
     STRAY,
-    Batch,
     Damage,
     Dataset,
     Disk,
@@ -29,6 +26,7 @@ from tests.crash.damage_data import (
     open_broker,
     partition_of,
 )
+from tests.crash.damage_evidence import Evidence
 
 _STATE = f"{ROOT}/STATE"
 _NEEDED = {f"{ROOT}/FORMAT", f"{ROOT}/META"}
@@ -166,7 +164,7 @@ class _Verdict:
             self._judge_refused(tp, files, recovery)
             return "refused"
         reading = self._readings[tp] = self._read(tp, is_whole=not files)
-        evidence = _Evidence(self._dataset, tp, files, no_state=self._no_state)
+        evidence = Evidence(self._dataset, tp, files, no_state=self._no_state)
         start = self._dataset.log_starts[tp]
         if reading.start != start and not self._no_state:
             raise Wrong(f"{tp}: the log starts at {reading.start}, not at {start}")
@@ -278,7 +276,7 @@ class _Verdict:
         self,
         tp: TopicPartition,
         reading: Reading,
-        evidence: _Evidence,
+        evidence: Evidence,
         recovery: PartitionRecovery,
     ) -> None:
         if reading.end > evidence.end:
@@ -298,7 +296,7 @@ class _Verdict:
             return
         raise Wrong(f"{tp}: ends at {reading.end}, not at {evidence.end}, in silence: {recovery}")
 
-    def _judge_lookups(self, tp: TopicPartition, reading: Reading, evidence: _Evidence) -> None:
+    def _judge_lookups(self, tp: TopicPartition, reading: Reading, evidence: Evidence) -> None:
         """What can be read in order can be read from anywhere, by way of the indexes."""
         partition = self._broker.partition(*tp)
         for batch in evidence.intact[::5]:
@@ -437,61 +435,3 @@ def _poll_all(consumer: Consumer) -> Iterator[tuple]:
             return
         for record in records:
             yield record, None
-
-
-class _Evidence:
-    """What the damaged files of one partition still say."""
-
-    def __init__(
-        self, dataset: Dataset, tp: TopicPartition, files: Damage, *, no_state: bool
-    ) -> None:
-        self._dataset = dataset
-        self._files = files
-        self._tp = tp
-        self._recovery_offset = 0 if no_state else dataset.recovery_offsets[tp]
-        self._power_failed = no_state or dataset.state == POWER_FAILED
-        self.end = max(dataset.records[tp], default=-1) + 1
-
-    @cached_property
-    def batches(self) -> list[Batch]:
-        """All batches of the partition as they were, in offset order."""
-        return [
-            batch
-            for path, batches in self._dataset.batches.items()
-            if partition_of(path) == self._tp
-            for batch in batches
-        ]
-
-    @cached_property
-    def intact(self) -> list[Batch]:
-        """Those that are still where they were, byte for byte."""
-        return [batch for batch in self.batches if self._bytes(batch) == self._original(batch)]
-
-    def _bytes(self, batch: Batch) -> bytes:
-        data = self._files.get(batch.path, self._dataset.files[batch.path])
-        return data[batch.position : batch.end] if isinstance(data, bytes) else b""
-
-    def _original(self, batch: Batch) -> bytes:
-        return self._dataset.files[batch.path][batch.position : batch.end]
-
-    def batch_of(self, offset: int) -> Batch:
-        return next(b for b in self.batches if b.base_offset <= offset < b.next_offset)
-
-    def may_be_cut(self, batch: Batch) -> bool:
-        """Whether a power failure explains that *batch* is gone, although nobody damaged it."""
-        return self._power_failed and batch.base_offset >= self._recovery_offset
-
-    def may_be_unread(self, offset: int) -> bool:
-        """Whether recovery had no reason to read *offset*: below the recovery point only reading finds damage."""
-        return self._dataset.state == CLEAN or offset < self._recovery_offset
-
-    def left_no_trace(self, batch: Batch) -> bool:
-        """Whether there is nothing where *batch* was: a zero length, or the end of the file."""
-        return not any(self._bytes(batch)[:4]) or len(self._bytes(batch)) < 8
-
-    def looks_torn(self, batch: Batch) -> bool:
-        """Whether the log from *batch* on looks as if it had never been written, which a kill explains."""
-        if self._dataset.state == CLEAN or batch.base_offset < self._recovery_offset:
-            return False
-        behind = [b for b in self.intact if b.base_offset > batch.base_offset]
-        return self.left_no_trace(batch) and not behind
