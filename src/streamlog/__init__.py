@@ -99,6 +99,7 @@ from streamlog.errors import (
     TopicAlreadyExistsError,
     UnknownMemberIdError,
     UnknownTopicOrPartitionError,
+    UnreleasedInstanceIdError,
     UnsupportedFormatError,
     WakeupError,
 )
@@ -237,6 +238,7 @@ __all__ = [
     "IllegalGenerationError",
     "UnknownMemberIdError",
     "FencedInstanceIdError",
+    "UnreleasedInstanceIdError",
     "FencedMemberEpochError",
     "GroupMaxSizeReachedError",
     "InconsistentGroupProtocolError",

@@ -71,6 +71,7 @@ CODES = {
     "GroupSubscribedToTopicError": 86,
     "InvalidRecordError": 87,
     "FencedMemberEpochError": 110,
+    "UnreleasedInstanceIdError": 111,
     "StaleMemberEpochError": 113,
 }
 

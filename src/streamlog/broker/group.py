@@ -17,6 +17,7 @@ from streamlog.broker.group_records import (
     GroupTombstone,
     MemberChanged,
     MemberLeft,
+    MemberReplaced,
     OffsetCommit,
     OffsetTombstone,
     TargetAssignment,
@@ -128,6 +129,9 @@ class Group:
             self._replace(attrs.evolve(member, current=record.current))
         elif isinstance(record, MemberChanged):
             self._replace(record.member)
+        elif isinstance(record, MemberReplaced):
+            self._rename(record.old_member_id, record.member.member_id)
+            self._replace(record.member)
         elif isinstance(record, MemberLeft):
             member_left = self.members.get(record.member_id)
             if member_left is not None:  # otherwise applied already, see `replay_all`
@@ -146,6 +150,17 @@ class Group:
         self.members[member.member_id] = member
         for topic_partition in member.current.claimed:
             self.owners[topic_partition] = member.member_id
+
+    def _rename(self, old_id: str, new_id: str) -> None:
+        """Give the target of *old_id* to *new_id*, and what it claimed to whoever wants it."""
+        if old_id in self._targets:
+            self._targets = {
+                new_id if name == old_id else name: target for name, target in self._targets.items()
+            }
+        old = self.members.get(old_id)
+        if old is not None:  # otherwise applied already, see `replay_all`
+            self._release(old)
+            del self.members[old_id]
 
     def _release(self, member: GroupMember) -> None:
         for topic_partition in member.current.claimed:

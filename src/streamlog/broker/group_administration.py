@@ -91,7 +91,7 @@ def _members(
         MemberDescription(
             member.member_id,
             member.client_id,
-            None,
+            member.instance_id,
             member.current.epoch,
             member.current.state,
             tuple(sorted(member.topics)),

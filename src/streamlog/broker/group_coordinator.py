@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 from streamlog.broker.classic.coordinator import ClassicCoordinator
@@ -38,9 +37,10 @@ from streamlog.broker.group_records import GroupEpoch, GroupRecord, StoredRecord
 from streamlog.broker.group_timers import GroupTimers
 from streamlog.broker.group_topics import GroupTopics
 from streamlog.broker.java_hash import partition_for_group
-from streamlog.broker.member_session import MemberSession
+from streamlog.broker.member_watch import MemberWatch
 from streamlog.broker.offset_expiry import handle_expiry
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC, encode_record, read_records
+from streamlog.broker.static_membership import find_static_member, handle_leave_for_now
 from streamlog.broker.topics_snapshot import TopicsSnapshot
 from streamlog.errors import (
     ClosedError,
@@ -87,7 +87,13 @@ class GroupCoordinator:
         self._groups: dict[str, Group] = {}
         self._loaded: set[int] = set()
         self._topics = GroupTopics(broker)
-        self._timers = GroupTimers(broker.scheduler, self._lock)
+        self._watch = MemberWatch(
+            GroupTimers(broker.scheduler, self._lock),
+            self._clock,
+            broker.config.group_consumer_session_timeout_ms,
+            self._remove,
+            self._detach,
+        )
         self._classic_timers = GroupTimers(broker.scheduler, self._lock)
         self._classic = ClassicCoordinator(
             broker.config,
@@ -113,30 +119,39 @@ class GroupCoordinator:
     def heartbeat(self, request: Heartbeat) -> HeartbeatResponse:
         """Join the group, or report and learn the assignment; never blocks (NGP-1).
 
-        Raises `UnknownMemberIdError` and
-        `FencedMemberEpochError` (join again), `DiskFullError` when the group's epoch could not be
-        stored (nothing changed).
+        Raises `UnknownMemberIdError` and `FencedMemberEpochError` (join again),
+        `UnreleasedInstanceIdError`, `FencedInstanceIdError`, `DiskFullError` when the group's epoch
+        could not be stored (nothing changed).
         """
         with self._lock:
             home = self._home_or_create(request.group_id)
             group = self._load(request.group_id, home)
             self._leave_classic_protocol(group)
-            before = group.members.get(request.member_id)
+            old = group.members.get(request.member_id)
+            if request.member_epoch == JOIN_EPOCH:
+                old = find_static_member(group, request.instance_id) or old
             epoch = group.epoch
             response, records = handle_heartbeat(group, request, self._topics.snapshot())
             if records:
                 self._apply(group, home, records)
-                claimed = group.members[request.member_id].current.claimed
-                if group.epoch != epoch or (before and before.current.claimed - claimed):
+                member = group.members[request.member_id]
+                if group.epoch != epoch or (old and old.current.claimed - member.current.claimed):
                     self._wake(group, except_member=request.member_id)
                 if request.member_epoch == JOIN_EPOCH:
-                    self._watch(group, request.member_id)
+                    self._watch.watch(group, request.member_id)
+                    if old is not None and old.member_id != request.member_id:
+                        self._watch.forget(group.group_id, old.member_id)
             return response
 
-    def leave(self, group_id: str, member_id: str) -> None:
-        """Remove the member; its partitions are free at once. Nothing happens when it is none."""
+    def leave(self, group_id: str, member_id: str, instance_id: str | None = None) -> None:
+        """Remove the member; its partitions are free at once. A static one leaves for now, and keeps
+        them for ``group_consumer_session_timeout_ms`` (CON-15). Nothing happens when it is no member.
+        """
         with self._lock:
-            self._remove(group_id, member_id)
+            if instance_id is None:
+                self._remove(group_id, member_id)
+            else:
+                self._detach(self._find(group_id), member_id)
 
     # ---- the classic protocol
 
@@ -359,7 +374,7 @@ class GroupCoordinator:
     def close(self) -> None:
         """Stop watching members. The broker closes its clients first, so there should be none."""
         with self._lock:
-            self._timers.close()
+            self._watch.close()
             self._classic_timers.close()
 
     # ---- where a group lives
@@ -436,7 +451,13 @@ class GroupCoordinator:
             self._apply(group, home, records)
             self._wake(group)
         # Not before: of a member that could not be removed (full disk, Ctrl-C) somebody has to take care.
-        self._timers.disarm((group_id, member_id))
+        self._watch.forget(group_id, member_id)
+
+    def _detach(self, group: Group, member_id: str) -> None:
+        if member_id in group.members:
+            self._watch.await_return(group, member_id)
+            group.replay_all(handle_leave_for_now(group, member_id))
+            self._wake(group, except_member=member_id)
 
     def _wake(self, group: Group, except_member: str = "") -> None:
         """Tell the members for whom a heartbeat may now change something."""
@@ -452,41 +473,7 @@ class GroupCoordinator:
             assert group_id == group.group_id
             group._check()
             watched |= {(group_id, member_id) for member_id in group.members}
-        assert watched == self._timers.armed, "every member is watched, nobody else"
-
-    # ---- eviction: CON-14
-
-    def _watch(self, group: Group, member_id: str) -> None:
-        """Evict the member once it has not polled for ``max_poll_interval_ms``."""
-        session = group.members[member_id].session
-        now_ms = self._clock.monotonic_ms()
-        # A member waiting inside poll has a last poll of infinity: it is as alive as can be.
-        due_ms = min(session.last_poll_ms, now_ms) + session.max_poll_interval_ms
-        self._arm(group, member_id, due_ms - now_ms)
-
-    def _arm(self, group: Group, member_id: str, delay_ms: float) -> None:
-        session = group.members[member_id].session
-        callback = partial(self._look_after, group, member_id, session)
-        self._timers.arm((group.group_id, member_id), max(delay_ms, 0), callback)
-
-    def _look_after(self, group: Group, member_id: str, session: MemberSession) -> None:
-        """Evict the member or look again when it would be due."""
-        member = group.members.get(member_id)
-        if member is None or member.session is not session:
-            return
-        now_ms = self._clock.monotonic_ms()
-        if now_ms < min(session.last_poll_ms, now_ms) + session.max_poll_interval_ms:
-            self._watch(group, member_id)
-            return
-        _log.warning(
-            "group %r: evicted member %r: it did not poll for max_poll_interval_ms=%d",
-            group.group_id,
-            member_id,
-            session.max_poll_interval_ms,
-        )
-        self._arm(group, member_id, session.max_poll_interval_ms)  # in case it fails now
-        self._remove(group.group_id, member_id)
-        session.notify()
+        assert watched == self._watch.watched, "every member is watched, nobody else"
 
 
 def _home_in(topic: Topic, group_id: str) -> Partition:

@@ -70,3 +70,5 @@ class GroupMember:
     current: MemberAssignment = MemberAssignment()
     assignor: str = "range"
     """Which of the coordinator's assignors it votes for."""
+    instance_id: str | None = None
+    """Of a static member, which keeps its place while it is away; see `static_membership`."""

@@ -23,12 +23,14 @@ from streamlog.broker.group_records import (
     GroupRecord,
     MemberChanged,
     MemberLeft,
+    MemberReplaced,
     TargetAssignment,
     TopicsSeen,
     Topology,
 )
 from streamlog.broker.member_session import MemberSession
 from streamlog.broker.reconciliation import reconcile
+from streamlog.broker.static_membership import check_instance, find_predecessor
 from streamlog.broker.topics_snapshot import TopicsSnapshot
 from streamlog.errors import FencedMemberEpochError, UnknownMemberIdError
 from streamlog.structs import TopicPartition
@@ -52,6 +54,8 @@ class Heartbeat(NamedTuple):
     """The partitions it reads now: not before they were assigned, no longer once given back."""
     assignor: str = "range"
     """The coordinator's assignor that it would like: ``"range"`` or ``"uniform"``."""
+    instance_id: str | None = None
+    """Of a static member; it may take the place of the one of this name that is away."""
 
 
 class HeartbeatResponse(NamedTuple):
@@ -70,10 +74,13 @@ def handle_heartbeat(
 
     The request names the member, also when it joins. Raises `UnknownMemberIdError` for one that left
     or was evicted, `FencedMemberEpochError` for an epoch that cannot be continued (NGP-4): both mean
-    drop everything and join again.
+    drop everything and join again. For static members `UnreleasedInstanceIdError`,
+    `FencedInstanceIdError`.
     """
     group_id, member_id = group.group_id, request.member_id
+    replaced: GroupMember | None = None
     if request.member_epoch == JOIN_EPOCH:
+        replaced = find_predecessor(group, member_id, request.instance_id)
         wanted = topics.resolve(request.subscription)
         member = GroupMember(
             member_id,
@@ -82,33 +89,42 @@ def handle_heartbeat(
             wanted,
             request.session,
             assignor=request.assignor,
+            instance_id=request.instance_id,
         )
     else:
+        check_instance(group, member_id, request.instance_id)
         member = _known_member(group, request)
         if member.subscription != request.subscription:
             wanted = topics.resolve(request.subscription)
             member = attrs.evolve(member, subscription=request.subscription, topics=wanted)
     records: list[GroupRecord] = []
+    old_id = member_id if replaced is None else replaced.member_id
     members = {**group.members, member_id: member}
+    if replaced is not None:
+        del members[old_id]
     if topics is not group.topics:
         # For all members at once: a rebalance for each that notices would move partitions to and fro.
         members = {name: _look_again(one, topics) for name, one in members.items()}
         member = members[member_id]
         records.append(TopicsSeen(group_id, topics))
     changed = [one for name, one in members.items() if one is not group.members.get(name)]
+    if replaced is not None:
+        records.append(MemberReplaced(group_id, old_id, member))
+        changed.remove(member)
     records += [MemberChanged(group_id, one) for one in changed]
 
-    epoch, target, owners = group.epoch, group.target_of(member_id), group.owners
+    epoch, target, owners = group.epoch, group.target_of(old_id), group.owners
     if records:
         topology = _topology(members, topics)
-        if changed or topology != group.topology:
+        is_other = replaced is not None and _wants(member) != _wants(replaced)
+        if changed or is_other or topology != group.topology:
             epoch += 1
-            change = _new_target(group, epoch, members, topology)
+            change = _new_target(group, epoch, members, topology, {member_id: target})
             records += GroupEpoch(group_id, epoch), change
             target = change.targets[member_id]
-    if request.member_epoch == JOIN_EPOCH and member_id in group.members:
+    if request.member_epoch == JOIN_EPOCH and old_id in group.members:
         # Joining again gives up what it had; the records say so, `owners` does not yet.
-        owners = {tp: owner for tp, owner in owners.items() if owner != member_id}
+        owners = {tp: owner for tp, owner in owners.items() if owner != old_id}
     current = reconcile(member_id, member.current, request.owned, epoch, target, owners)
     if current is not member.current:
         records.append(CurrentAssignment(group_id, member_id, current))
@@ -149,6 +165,11 @@ def _known_member(group: Group, request: Heartbeat) -> GroupMember:
     )
 
 
+def _wants(member: GroupMember) -> tuple[frozenset[str], str]:
+    """Return what a target depends on."""
+    return member.topics, member.assignor
+
+
 def _look_again(member: GroupMember, topics: TopicsSnapshot) -> GroupMember:
     wanted = topics.resolve(member.subscription)
     return member if wanted == member.topics else attrs.evolve(member, topics=wanted)
@@ -175,11 +196,20 @@ def preferred_assignor(members: Iterable[GroupMember]) -> str:
 
 
 def _new_target(
-    group: Group, epoch: int, members: Mapping[str, GroupMember], topology: Topology
+    group: Group,
+    epoch: int,
+    members: Mapping[str, GroupMember],
+    topology: Topology,
+    inherited: Mapping[str, frozenset[TopicPartition]] = {},
 ) -> TargetAssignment:
     subscriptions = [
         # What a member was on the way to is what stickiness is about.
-        MemberSubscription(name, member.topics, owned=tuple(group.target_of(name)))
+        MemberSubscription(
+            name,
+            member.topics,
+            member.instance_id,
+            owned=tuple(inherited.get(name) or group.target_of(name)),
+        )
         for name, member in members.items()
     ]
     counts = {name: partition_count for name, (_, partition_count) in topology.items()}

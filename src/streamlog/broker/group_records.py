@@ -62,6 +62,14 @@ class MemberChanged(NamedTuple):
     member: GroupMember
 
 
+class MemberReplaced(NamedTuple):
+    """A static member came back as *member*, and takes the place and the target of *old_member_id*."""
+
+    group_id: str
+    old_member_id: str
+    member: GroupMember
+
+
 class MemberLeft(NamedTuple):
     """A member closed, unsubscribed or was evicted; what it claimed is free."""
 
@@ -94,5 +102,7 @@ class CurrentAssignment(NamedTuple):
 
 
 StoredRecord = OffsetCommit | OffsetTombstone | GroupEpoch | GroupTombstone
-MemberRecord = MemberChanged | MemberLeft | TopicsSeen | TargetAssignment | CurrentAssignment
+MemberRecord = (
+    MemberChanged | MemberReplaced | MemberLeft | TopicsSeen | TargetAssignment | CurrentAssignment
+)
 GroupRecord = StoredRecord | MemberRecord

@@ -11,6 +11,7 @@ from streamlog.broker.member_session import MemberSession
 from streamlog.client.listener_calls import ListenerCalls
 from streamlog.client.subscription import SubscriptionState
 from streamlog.errors import (
+    FencedInstanceIdError,
     FencedMemberEpochError,
     StaleMemberEpochError,
     UnknownMemberIdError,
@@ -54,7 +55,7 @@ class Membership:
         """Called while the partitions to be revoked are still assigned: auto-commit (CON-8)."""
         self.session = session
         """Another one after each join: see `_prepare_to_join`."""
-        self.instance_id: str | None = None
+        self.instance_id = config.group_instance_id
         self.member_id = ""
         """Empty for a consumer that is no member."""
         self._joins_as = ""
@@ -63,6 +64,7 @@ class Membership:
         """The member epoch, which users know as the generation."""
         self.news_seen = session.news
         """The ``session.news`` that the last heartbeat answered."""
+        self._fenced: FencedInstanceIdError | None = None
         self._owes_assigned = False
         """Whether something was revoked and the listener was not yet told what it got for that."""
 
@@ -70,8 +72,11 @@ class Membership:
         """Bring the assignment up to date with the group, joining it first if need be.
 
         Raises StreamlogError with the first exception of the listener as its cause, after everything
-        was done all the same.
+        was done all the same; `UnreleasedInstanceIdError` while another consumer is in the group by this
+        one's instance id, and `FencedInstanceIdError` from when another took it over (NGP-4).
         """
+        if self._fenced is not None:
+            raise FencedInstanceIdError(str(self._fenced))
         while self._heartbeat():
             pass
         self.calls.raise_error()
@@ -96,8 +101,13 @@ class Membership:
                     session,
                     owned,
                     self._assignor,
+                    self.instance_id,
                 )
             )
+        except FencedInstanceIdError as error:
+            self._lose(owned)
+            self._fenced = error
+            raise
         except (UnknownMemberIdError, FencedMemberEpochError) as error:
             _log.warning("Joining the group again: %s", error)
             still_known_as = self.member_id if isinstance(error, FencedMemberEpochError) else ""
@@ -132,13 +142,14 @@ class Membership:
             self._joins_as = self._coordinator.new_member_id(self._group_id, self._client_id)
 
     def leave(self) -> None:
-        """Give up everything and leave; nothing happens for a consumer that is no member.
+        """Give up everything and leave; a static member keeps its place for a while (CON-15). Nothing
+        happens for a consumer that is no member.
 
         Raises as `update` does, after having left.
         """
         if self.member_id == "":
             if self._joins_as != "":  # the answer to a join may have been lost
-                self._coordinator.leave(self._group_id, self._joins_as)
+                self._coordinator.leave(self._group_id, self._joins_as, self.instance_id)
                 self._forget()
             return
         owned = frozenset(self._subscription.assigned)
@@ -149,7 +160,7 @@ class Membership:
         else:
             if owned:
                 self._revoke(owned)
-            self._coordinator.leave(self._group_id, self.member_id)
+            self._coordinator.leave(self._group_id, self.member_id, self.instance_id)
             self._forget()
         self.calls.raise_error()
 

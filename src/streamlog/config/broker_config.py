@@ -107,6 +107,11 @@ class BrokerConfig(Config):
         "How long the first rebalance of an empty classic group waits for more members; Kafka's 3,000"
         " would keep every first `poll` waiting.",
     )
+    group_consumer_session_timeout_ms: int = option(
+        integer(1, INT_MAX),
+        45_000,
+        "How long a static member may be away with `group_protocol='consumer'`.",
+    )
     group_max_size: int = option(
         integer(1, INT_MAX), INT_MAX, "Members that a classic group may have."
     )

@@ -30,7 +30,7 @@ _DESERIALIZER = plugin("a deserializer", SERDE_NAMES, "deserialize")
 _BY_DURATION = "by_duration:"
 _KEYS_OF_OTHER_PROTOCOL: Mapping[str, tuple[str, ...]] = {
     "classic": ("group_remote_assignor",),
-    "consumer": ("partition_assignment_strategy", "session_timeout_ms", "group_instance_id"),
+    "consumer": ("partition_assignment_strategy", "session_timeout_ms"),
 }
 
 
@@ -60,7 +60,8 @@ class ConsumerConfig(Config):
         nullable(text(may_be_blank=False), "a dynamic member"),
         None,
         "The name of a static member, which keeps its place in the group while it is away for less"
-        " than `session_timeout_ms`; with `group_protocol='classic'`.",
+        " than `session_timeout_ms`, or the broker's `group_consumer_session_timeout_ms` without"
+        " `group_protocol='classic'`.",
     )
     session_timeout_ms: int = option(
         integer(1, INT_MAX),

@@ -78,6 +78,7 @@ class BrokerOptions(TypedDict, total=False):
     offsets_retention_minutes: int
     offsets_retention_check_interval_ms: int
     group_initial_rebalance_delay_ms: int
+    group_consumer_session_timeout_ms: int
     group_max_size: int
     group_min_session_timeout_ms: int
     group_max_session_timeout_ms: int

@@ -193,7 +193,12 @@ UNSUPPORTED_BROKER_KEYS = unsupported_keys(
         ),
         _GROUP_PROTOCOL: (
             "group_coordinator_*",
-            "group_consumer_*",
+            "group_consumer_assignors",
+            "group_consumer_heartbeat_*",
+            "group_consumer_max_*",
+            "group_consumer_migration_policy",
+            "group_consumer_min_*",
+            "group_consumer_regex_*",
         ),
         "share groups are not supported yet": ("group_share_*", "share_*"),
         "streams groups are not supported": ("group_streams_*",),

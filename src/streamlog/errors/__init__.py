@@ -67,6 +67,7 @@ from streamlog.errors.groups import (
     RetriableCommitFailedError,
     StaleMemberEpochError,
     UnknownMemberIdError,
+    UnreleasedInstanceIdError,
 )
 
 __all__ = [
@@ -120,6 +121,7 @@ __all__ = [
     "UnknownMemberIdError",
     "MemberIdRequiredError",
     "FencedInstanceIdError",
+    "UnreleasedInstanceIdError",
     "InconsistentGroupProtocolError",
     "InvalidSessionTimeoutError",
     "GroupMaxSizeReachedError",

@@ -92,6 +92,14 @@ class FencedInstanceIdError(StreamlogError):
     code = 82
 
 
+class UnreleasedInstanceIdError(StreamlogError):
+    """A consumer with the same ``group_instance_id`` is in the group and has not left, with
+    ``group_protocol="consumer"`` (NGP-4). Not retriable as it is: close that one, then poll again.
+    """
+
+    code = 111
+
+
 class InconsistentGroupProtocolError(StreamlogError, ValueError):
     """The members of a group have no assignor in common, or do not speak the same protocol (GRP-6). Not
     retriable: configure one that all of them have.

@@ -416,9 +416,9 @@ def test_closed_coordinator_has_no_timers_left(broker: Broker) -> None:
     broker.create_topic("t")
     Member(broker).heartbeat()
     coordinator = broker.group_coordinator
-    assert len(coordinator._timers.armed) == 1
+    assert len(coordinator._watch.watched) == 1
     coordinator.close()
-    assert coordinator._timers.armed == set()
+    assert coordinator._watch.watched == set()
 
 
 def test_con_14_a_member_that_could_not_leave_for_want_of_room_is_evicted_later(

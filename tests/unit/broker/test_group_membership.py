@@ -19,6 +19,7 @@ from streamlog.broker.group_membership import (
 )
 from streamlog.broker.group_records import GroupEpoch, TopicsSeen
 from streamlog.broker.member_session import MemberSession
+from streamlog.broker.static_membership import handle_leave_for_now
 from streamlog.broker.topics_snapshot import TopicFacts, TopicsSnapshot
 from streamlog.errors import FencedMemberEpochError, UnknownMemberIdError
 from streamlog.runtime import Signal
@@ -152,6 +153,21 @@ def test_member_that_leaves_while_it_should_give_up_frees_everything() -> None:
     lab.leave("a")
     lab.poll("b")
     assert lab.owned == {"b": tps(0, 1, 2, 3)}
+
+
+def test_static_member_that_goes_away_while_it_should_give_up_keeps_the_rest() -> None:
+    lab = Lab(t=4)
+    lab.heartbeat("a", instance_id="one")
+    lab.owned["a"] = tps(0, 1, 2, 3)
+    lab.poll("b")
+    lab.heartbeat("a", instance_id="one")  # told to give up 2 and 3
+    lab.poll("b")
+    assert lab.owned["b"] == frozenset()
+    for record in handle_leave_for_now(lab.group, "a"):
+        lab.group.replay(record)
+    lab.poll("b")
+    assert lab.owned["b"] == tps(2, 3)
+    assert lab.group.owners.keys() == tps(0, 1, 2, 3)
 
 
 def test_leaving_of_a_stranger_changes_nothing() -> None:

@@ -80,7 +80,7 @@ CASES = {
 }
 
 
-CLASSIC_KEYS = ("group_instance_id", "session_timeout_ms", "partition_assignment_strategy")
+CLASSIC_KEYS = ("session_timeout_ms", "partition_assignment_strategy")
 
 
 @pytest.mark.parametrize(

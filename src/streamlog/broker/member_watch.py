@@ -1,0 +1,101 @@
+"""Who looks after members that fall silent: CON-14, and static members that stay away."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from streamlog.broker.group import Group
+from streamlog.broker.group_timers import GroupTimers
+from streamlog.broker.member_session import MemberSession
+from streamlog.broker.static_membership import LEAVE_FOR_NOW_EPOCH
+
+if TYPE_CHECKING:
+    from streamlog.runtime import Clock
+
+_log = logging.getLogger("streamlog")
+
+
+class MemberWatch:
+    """The timers of the members of KIP-848 groups, one each. Threads: whoever holds the coordinator's lock.
+
+    A member that does not poll for ``max_poll_interval_ms`` is let go by *remove*; a static one only
+    leaves for now, by *detach*, and is removed once it has been away for *absence_ms*.
+    """
+
+    def __init__(
+        self,
+        timers: GroupTimers,
+        clock: Clock,
+        absence_ms: int,
+        remove: Callable[[str, str], object],
+        detach: Callable[[Group, str], object],
+    ) -> None:
+        self._timers = timers
+        self._clock = clock
+        self._absence_ms = absence_ms
+        self._remove = remove
+        self._detach = detach
+
+    def watch(self, group: Group, member_id: str) -> None:
+        """Watch a member that has joined, or joined again."""
+        self._arm(group, member_id, self._patience_ms(group.members[member_id].session))
+
+    def await_return(self, group: Group, member_id: str) -> None:
+        """Watch a static member that has left for now."""
+        self._arm(group, member_id, self._absence_ms)
+
+    def forget(self, group_id: str, member_id: str) -> None:
+        """Watch a member no longer; nothing happens when it is none."""
+        self._timers.disarm((group_id, member_id))
+
+    def close(self) -> None:
+        """Watch nobody any more."""
+        self._timers.close()
+
+    @property
+    def watched(self) -> set[object]:
+        """Group id and member id of everybody who is watched. For tests."""
+        return set(self._timers.armed)
+
+    def _patience_ms(self, session: MemberSession) -> float:
+        now_ms = self._clock.monotonic_ms()
+        # A member waiting inside poll has a last poll of infinity: it is as alive as can be.
+        return min(session.last_poll_ms, now_ms) + session.max_poll_interval_ms - now_ms
+
+    def _arm(self, group: Group, member_id: str, delay_ms: float) -> None:
+        session = group.members[member_id].session
+        callback = partial(self._look_after, group, member_id, session)
+        self._timers.arm((group.group_id, member_id), max(delay_ms, 0), callback)
+
+    def _look_after(self, group: Group, member_id: str, session: MemberSession) -> None:
+        member = group.members.get(member_id)
+        if member is None or member.session is not session:
+            return
+        is_away = member.current.epoch == LEAVE_FOR_NOW_EPOCH
+        if not is_away and self._patience_ms(session) > 0:
+            self.watch(group, member_id)
+            return
+        self._arm(group, member_id, session.max_poll_interval_ms)  # in case it fails now
+        if is_away:
+            _log.info(
+                "group %r: removed static member %r: away for group_consumer_session_timeout_ms=%d",
+                group.group_id,
+                member.instance_id,
+                self._absence_ms,
+            )
+            self._remove(group.group_id, member_id)
+            return
+        _log.warning(
+            "group %r: evicted member %r: it did not poll for max_poll_interval_ms=%d",
+            group.group_id,
+            member_id,
+            session.max_poll_interval_ms,
+        )
+        if member.instance_id is None:
+            self._remove(group.group_id, member_id)
+        else:
+            self._detach(group, member_id)
+        session.notify()
