@@ -9,7 +9,6 @@ SECONDS ?= 60
 RUNS   ?= 0
 PYTEST_ARGS ?=
 EXAMPLES ?= 2000
-SEED   ?= $(shell date +%s)
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -118,7 +117,7 @@ errors: $(DEV_STAMP) ## fail calls to the disk in RUNS runs (RUNS=0: every call,
 
 .PHONY: model
 model: $(DEV_STAMP) ## hold the whole public surface against lists and dicts in EXAMPLES=2000 programs of 50 calls (SEED=1 repeats a run)
-	MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/property/test_model.py --hypothesis-seed=$(SEED)
+	MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/property/test_model.py --hypothesis-seed=$(or $(SEED),$(shell date +%s))
 
 .PHONY: interrupts
 interrupts: $(DEV_STAMP) ## interrupt programs with Ctrl-C at every moment (INTERRUPT_ARGS="100 --seed 1 --workload send")
