@@ -210,8 +210,9 @@ class LogRecovery:
                 f"{path}: expected at least {checkpoint.segment_position} bytes, found {found}",
             )
             return first
+        # Or what was durable is all below the log start: then its last file may have gone and an earlier one come back.
         self._require(
-            checkpoint.recovery_offset <= base_offsets[0],
+            checkpoint.recovery_offset <= max(base_offsets[0], checkpoint.log_start_offset),
             f"segment file {checkpoint.segment_base_offset:020d}{LOG_SUFFIX} is missing",
         )
         return None

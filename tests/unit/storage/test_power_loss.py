@@ -95,3 +95,25 @@ def test_a_cut_that_was_interrupted_is_on_the_disk_before_it_counts_as_done(
         image.filesystem().file_size(store.segment_path()) for image in images_of(disk_of(store))
     }
     assert left_sizes == {size}
+
+
+def test_a_file_below_the_log_start_that_comes_back_alone_is_no_data_loss(store: Store) -> None:
+    """Opening finished a deletion; the power went, and of the names that it had removed one came back, not the last."""
+    store.fill(15)
+    store.log.sync()
+    store.log.roll()
+    end = store.log.log_end_offset
+    store.log.advance_log_start(end)
+    store.close()
+    go_on_with(store, images_of(disk_of(store))[0].filesystem())
+    store.open()
+    # Left by a power cut now: of the files that opening deleted the first, and not the one that the recovery point is in.
+    go_on_with(store, images_of(disk_of(store))[0].filesystem())
+    bases = [int(name[:20]) for name in store.names() if name.endswith(".log")]
+    assert bases[0] == 0
+    assert len(bases) > 1
+    for base in bases[1:]:
+        store.disk.filesystem.unlink(store.segment_path(base))
+    store.open()
+    assert store.values() == []
+    assert (store.log.log_start_offset, store.append(b"next")) == (end, end)
