@@ -20,7 +20,7 @@ INTERNAL = "__consumer_offsets"
 #: A broker whose files are few and small: that of the explorer.
 CONFIG: dict[str, Any] = {
     "offsets_topic_num_partitions": 1,
-    "min_free_bytes": 0,
+    "min_free_bytes": 16_384,  # of a disk that has an end; most have none
     "log_index_interval_bytes": 200,
 }
 
@@ -61,6 +61,11 @@ class Observation:
     clean: bool = False
     scanned_bytes: int = 0
     topics: dict[str, TopicSeen] = attrs.Factory(dict)
+
+    @property
+    def no_room(self) -> bool:
+        """Whether the disk was too full to recover everything: a copy of what is to be cut comes first."""
+        return "No room" in self.error or "in reserve" in self.error
 
     def content(self) -> Any:
         """Return what a second recovery has to find again: topics, records and bounds."""

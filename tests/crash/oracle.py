@@ -106,8 +106,8 @@ class Model:
     next_topics: Topics | None = None
     #: Closed, and nothing touched since.
     is_closed: bool = False
-    #: Grows with every change, so that equal disks need not be compared twice with an equal model.
-    version: int = 0
+    #: The disk has an end: to say that there is no room is an answer.
+    may_be_full: bool = False
 
     def possible_topics(self) -> list[Topics]:
         """Return what the list of topics may be."""
@@ -116,6 +116,8 @@ class Model:
 
 def violations(seen: Observation, model: Model, *, power_failed: bool) -> Iterator[str]:
     """Yield, in words, everything in *seen* that must not be; nothing when all is well."""
+    if seen.no_room and model.may_be_full:
+        return
     if seen.error:
         yield f"I15: does not open, or cannot be read: {seen.error}"
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 from streamlog import Broker, Durability, OffsetAndMetadata, Producer, TopicPartition
 from streamlog.errors import DiskFullError
-from streamlog.record import build_batch
+from streamlog.record import build_batch, split_batches
 from streamlog.runtime import VirtualClock
 from streamlog.testing import CrashFileSystem
 from streamlog.testing.crash_images import CrashImage, kill_image, power_images
@@ -37,7 +37,7 @@ class Session:
         self.partitions = partitions
         self.disk = CrashFileSystem(capacity_bytes=capacity_bytes)
         self.clock = VirtualClock()
-        self.model = Model()
+        self.model = Model(may_be_full=capacity_bytes is not None)
         self.broker: Broker
         self.producer: Producer
         #: Whether the broker is recovering from a power cut, so that no more than that spared is owed.
@@ -64,7 +64,7 @@ class Session:
     def open(self) -> None:
         self.model.is_closed = False
         self.broker = open_broker(self.disk, self.clock)
-        self.producer = Producer(self.broker)
+        self.producer = Producer(self.broker, retries=0)  # a full disk is for the program to see
 
     def close(self) -> None:
         self.producer.close()
@@ -253,9 +253,12 @@ class Session:
             place, log = found
             ends = [e for e in sorted(log.batch_ends) if log.start_min <= e < log.process_end]
             if ends:
-                log.truncating_to = self.chance.choice(ends)
-                self.broker.partition(*place).log.truncate_to(log.truncating_to)
-                log.truncated(self.broker.partition(*place).log_end_offset)
+                live = self.broker.partition(*place).log
+                # Of a run that a producer cut into batches, only the log knows where they begin.
+                at = self.chance.choice(ends)
+                log.truncating_to = split_batches(live.read(at, 1))[0].base_offset
+                live.truncate_to(at)
+                log.truncated(live.log_end_offset)
 
     def retention(self) -> None:
         with _StartMayMove(self):
