@@ -33,7 +33,7 @@ from streamlog.broker.group_membership import (
     handle_leave,
 )
 from streamlog.broker.group_offsets import check_committer, handle_commit, look_up_offsets
-from streamlog.broker.group_records import GroupEpoch, GroupRecord, StoredRecord
+from streamlog.broker.group_records import STORED_RECORDS, GroupEpoch, GroupRecord
 from streamlog.broker.group_timers import GroupTimers
 from streamlog.broker.group_topics import GroupTopics
 from streamlog.broker.java_hash import partition_for_group
@@ -428,7 +428,7 @@ class GroupCoordinator:
 
     def _apply(self, group: Group, home: Partition, records: list[GroupRecord]) -> None:
         """Store what must last of *records*, as one batch, then apply all of them."""
-        stored = [encode_record(record) for record in records if isinstance(record, StoredRecord)]
+        stored = [encode_record(record) for record in records if isinstance(record, STORED_RECORDS)]
         if stored:
             keys, values = zip(*stored, strict=True)
             home.append(build_batch(values, self._clock.time_ms(), keys))

@@ -116,7 +116,7 @@ class OffsetCommitter:
                 _log.warning("group %r: commit_async: %s", self._group_id, error)
 
     def _store_in_time(self, offsets: Offsets, timeout_ms: float) -> None:
-        deadline_ms = self._clock.monotonic_ms() + timeout_ms
+        deadline_ms: float | None = None
         while True:
             try:
                 self._store(offsets)
@@ -124,7 +124,10 @@ class OffsetCommitter:
             except UnknownTopicOrPartitionError:
                 raise  # a deleted topic does not come back by waiting
             except RetriableError as error:
-                left_ms = deadline_ms - self._clock.monotonic_ms()
+                now_ms = self._clock.monotonic_ms()
+                if deadline_ms is None:  # asked for only here: most commits succeed at once
+                    deadline_ms = now_ms + timeout_ms
+                left_ms = deadline_ms - now_ms
                 if left_ms <= 0:
                     raise StreamlogTimeoutError(
                         f"group {self._group_id!r}: could not commit {_names(offsets)} in "

@@ -103,11 +103,10 @@ class ClassicGroup:
 
     def common_protocols(self, but: Collection[str] = ()) -> frozenset[str]:
         """Return the assignors that every member supports, leaving out the members *but*."""
-        supported = [
-            frozenset(name for name, _ in one.protocols)
-            for member_id, one in self.members.items()
-            if member_id not in but
-        ]
+        # Asked at each join, hence for all members times all members in a rebalance: most say the same.
+        supported = {
+            one.protocol_names for member_id, one in self.members.items() if member_id not in but
+        }
         return frozenset.intersection(*supported) if supported else frozenset()
 
     def choose_protocol(self) -> str:

@@ -19,6 +19,8 @@ class ClassicMember:
     rebalance_timeout_ms: int
     protocols: tuple[tuple[str, bytes], ...]
     session: MemberSession
+    protocol_names: frozenset[str]
+    """The names in ``protocols``; an object that remembers its hash, unlike the tuple."""
     assignment: bytes = b""
     joining: Reply[JoinResponse] | None = None
     """The answer to its join, while it waits for the others."""
@@ -36,6 +38,7 @@ class ClassicMember:
             request.rebalance_timeout_ms,
             request.protocols,
             request.session,
+            _names(request),
         )
 
     @property
@@ -57,4 +60,9 @@ class ClassicMember:
         self.session_timeout_ms = request.session_timeout_ms
         self.rebalance_timeout_ms = request.rebalance_timeout_ms
         self.protocols = request.protocols
+        self.protocol_names = _names(request)
         self.session = request.session
+
+
+def _names(request: JoinRequest) -> frozenset[str]:
+    return frozenset(name for name, _ in request.protocols)
