@@ -123,6 +123,10 @@ model: $(DEV_STAMP) ## hold the whole public surface against lists and dicts in 
 interrupts: $(DEV_STAMP) ## interrupt programs with Ctrl-C at every moment (INTERRUPT_ARGS="100 --seed 1 --workload send")
 	$(BIN)/python tests/crash/interrupt_loop.py $(INTERRUPT_ARGS)
 
+.PHONY: groups
+groups: $(DEV_STAMP) ## let 8 consumers join, leave and die while 4 producers write RECORDS=1000000 (SEED=n), under both protocols and each assignor
+	STREAMLOG_GROUP_RECORDS=$(or $(RECORDS),1000000) STREAMLOG_GROUP_SEED=$(SEED) $(BIN)/python -m pytest tests/integration/test_group_threads.py $(PYTEST_ARGS)
+
 .PHONY: bench
 bench: $(BENCH_STAMP) ## measure streamlog against floors and peers in the same run (BENCH_ARGS=...)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
