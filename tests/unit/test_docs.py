@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import runpy
 from pathlib import Path
 
 import attrs
@@ -55,6 +56,12 @@ def test_documents_cite_only_rules_that_exist() -> None:
     text = text_of_tests() + "".join(path.read_text() for path in DOCUMENTS)
     invented = {r for r in cited_rules(text) if r.partition("-")[0] in families} - set(RULES)
     assert sorted(invented) == []
+
+
+def test_drawings_of_group_states_are_what_the_generator_writes() -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "generate_group_states.py"))["text"]()
+    committed = (ROOT / "docs" / "group-states.md").read_text(encoding="utf-8")
+    assert written == committed, "run python docs/generate_group_states.py"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from streamlog.broker.group import Group
 from streamlog.broker.group_member import GroupMember, MemberAssignment
 from streamlog.broker.group_records import CurrentAssignment, GroupRecord
+from streamlog.broker.reconciliation import TRANSITIONS, MemberEvent
 from streamlog.errors import FencedInstanceIdError, UnreleasedInstanceIdError
 
 LEAVE_FOR_NOW_EPOCH = -2
@@ -55,6 +56,9 @@ def handle_leave_for_now(group: Group, member_id: str) -> list[GroupRecord]:
     if member is None:
         return []
     away = MemberAssignment(
-        LEAVE_FOR_NOW_EPOCH, LEAVE_FOR_NOW_EPOCH, assigned=member.current.assigned
+        LEAVE_FOR_NOW_EPOCH,
+        LEAVE_FOR_NOW_EPOCH,
+        TRANSITIONS[member.current.state, MemberEvent.LEFT_FOR_NOW],
+        member.current.assigned,
     )
     return [CurrentAssignment(group.group_id, member_id, away)]

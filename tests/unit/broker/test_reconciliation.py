@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from streamlog.broker.group_member import MemberAssignment, MemberState
-from streamlog.broker.reconciliation import reconcile
+from streamlog.broker.reconciliation import TRANSITIONS, MemberEvent, reconcile
 from streamlog.structs import TopicPartition
 
 
@@ -12,6 +14,11 @@ def tps(*numbers: int) -> frozenset[TopicPartition]:
 
 
 NEW = MemberAssignment()
+
+
+def test_every_state_has_an_answer_to_every_event() -> None:
+    assert set(TRANSITIONS) == set(product(MemberState, MemberEvent))
+    assert set(TRANSITIONS.values()) == set(MemberState)
 
 
 def test_ngp_3_new_member_receives_its_target_and_the_epoch() -> None:
