@@ -128,11 +128,7 @@ class Work:
 def test_every_record_is_processed_while_consumers_join_and_leave(
     protocol: str, assignor: Assignor, deadly: bool
 ) -> None:
-    """At least once; exactly once where everybody commits before leaving.
-
-    Not so with cooperative rebalancing: a member goes on reading while the others wait for the leader's
-    assignment, and if it closes then, Kafka's rule (GRP-8) refuses what it would commit.
-    """
+    """At least once; exactly once where everybody commits before leaving."""
     again = f"run again with STREAMLOG_GROUP_SEED={SEED} STREAMLOG_GROUP_RECORDS={RECORDS}"
     with Broker(offsets_topic_num_partitions=1) as broker:
         broker.create_topic("t", partitions=PARTITIONS)
@@ -140,5 +136,5 @@ def test_every_record_is_processed_while_consumers_join_and_leave(
         work.run()
     assert work.processed.keys() == {b"%d" % n for n in range(RECORDS)}, again
     assert work.rebalances > CONSUMERS, again
-    if not deadly and assignor != "cooperative-sticky":
+    if not deadly:
         assert max(work.processed.values()) == 1, again

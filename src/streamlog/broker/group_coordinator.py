@@ -185,6 +185,11 @@ class GroupCoordinator:
             classic = self._find_classic(group_id)
             self._classic.heartbeat(classic, member_id, instance_id, generation)
 
+    def begin_classic_leave(self, group_id: str, member_id: str) -> int | None:
+        """Let a member commit before it leaves. See `ClassicCoordinator.begin_leaving`."""
+        with self._lock:
+            return self._classic.begin_leaving(self._find_classic(group_id), member_id)
+
     def classic_leave(self, group_id: str, member_id: str, instance_id: str | None = None) -> None:
         """Leave a classic group; a static member only falls silent. Nothing happens for no member."""
         with self._lock:

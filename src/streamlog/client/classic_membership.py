@@ -245,6 +245,13 @@ class ClassicMembership:
 
     # ---- the end
 
+    def prepare_to_leave(self) -> None:
+        """Let what was read be committed before `leave`, also in the middle of a rebalance."""
+        if self.epoch != NO_EPOCH and self._subscription.assigned:
+            generation = self._coordinator.begin_classic_leave(self._group_id, self.member_id)
+            if generation is not None:
+                self.epoch = generation
+
     def leave(self) -> None:
         """Give up everything and leave; a static member keeps its place for its session time-out
         (CON-15). Nothing happens for a consumer that is no member.

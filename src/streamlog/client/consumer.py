@@ -413,9 +413,12 @@ class Consumer(PositionCalls, CommitCalls, InspectionCalls):
     # ---- how it is done
 
     def _leave(self, timeout_ms: float | None = None) -> None:
+        membership = self._membership if self._subscription.is_by_group else None
+        if membership is not None:
+            membership.prepare_to_leave()
         self._loop.commit_before_revocation(self._timeout("close", timeout_ms))
-        if self._membership is not None and self._subscription.is_by_group:
-            self._membership.leave()
+        if membership is not None:
+            membership.leave()
 
     def _refuse_in_callback(self, call: str) -> None:
         if self._membership is not None and self._membership.calls.is_running:

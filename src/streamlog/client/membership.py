@@ -141,6 +141,9 @@ class Membership:
         if self._joins_as == "":
             self._joins_as = self._coordinator.new_member_id(self._group_id, self._client_id)
 
+    def prepare_to_leave(self) -> None:
+        """Do nothing: a member of such a group may commit at any time."""
+
     def leave(self) -> None:
         """Give up everything and leave; a static member keeps its place for a while (CON-15). Nothing
         happens for a consumer that is no member.

@@ -439,3 +439,7 @@ def test_con_14_a_member_that_could_not_leave_for_want_of_room_is_evicted_later(
     with Consumer(broker, "t", group_id="g") as other:
         other.poll(10)
         assert other.assignment() == {TopicPartition("t", 0)}
+
+
+def test_stranger_has_no_generation_to_commit_in_before_it_leaves(broker: Broker) -> None:
+    assert broker.group_coordinator.begin_classic_leave("g", "stranger") is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from streamlog.errors import (
     StreamlogError,
 )
 from streamlog.runtime import VirtualClock
-from streamlog.structs import TopicPartition
+from streamlog.structs import OffsetAndMetadata, TopicPartition
 from tests.support.consuming import T0, Recorder, append, fill
 
 INTERVAL_MS = 60_000
@@ -225,6 +225,83 @@ def test_con_11_commit_of_an_evicted_member_fails(
     team.told("a")
     a.poll()
     assert team.told("a") == [("lost", [0, 1, 2, 3]), ("assigned", [0, 1, 2, 3])]
+
+
+# ---- closing in the middle of a rebalance
+
+
+@pytest.mark.parametrize(
+    ("order", "leaver"),
+    [("ab", "b"), ("ab", "a"), ("ba", "b")],
+    ids=["waits for the leader", "leader that has not heard", "follower that has not heard"],
+)
+def test_con_8_member_that_read_on_during_a_rebalance_and_closes_leaves_nothing_to_be_read_again(
+    topic: Broker, team: Team, order: str, leaver: str
+) -> None:
+    """Its commit met a group that waited for the leader, or a generation that it had not heard of."""
+    sent = [value for n in range(4) for value in fill(topic, 20, TopicPartition("t", n))]
+    cooperative = {"partition_assignment_strategy": ["cooperative-sticky"], "max_poll_records": 3}
+    members = {name: team.join(name, **cooperative) for name in "ab"}
+    read = _poll_all(*members.values())
+    newcomer = team.join("c", **cooperative)
+    newcomer.poll()
+    for name in order:  # with the last one all have joined
+        read += members[name].poll().values()
+    members.pop(leaver).close()
+    (left,) = members.values()
+    while values := _poll_all(left, newcomer):
+        read += values
+    assert sorted(read) == sorted(sent)
+
+
+def test_con_8_listener_may_commit_when_its_consumer_closes_in_the_middle_of_a_rebalance(
+    topic: Broker, team: Team
+) -> None:
+    there = TopicPartition("t", 3)
+    fill(topic, 20, there)
+    options = {
+        "partition_assignment_strategy": ["cooperative-sticky"],
+        "enable_auto_commit": False,
+    }
+    leader, follower = team.join("a", **options), team.join("b", **options)
+    settle(leader, follower)
+    assert follower.position(there) == 20
+    newcomer = team.join("c", **options)
+    newcomer.poll()
+    leader.poll()
+    follower.poll()
+    with pytest.raises(RebalanceInProgressError):
+        follower.commit()
+
+    class Committing(Recorder):
+        def on_partitions_revoked(self, partitions: Collection[TopicPartition]) -> None:
+            follower.commit()
+
+    follower.subscribe(["t"], listener=Committing())
+    follower.close()
+    assert newcomer.committed(there) == OffsetAndMetadata(20, leader_epoch=0)
+    settle(leader, newcomer)
+    assert sorted(numbers(leader) + numbers(newcomer)) == [0, 1, 2, 3]
+
+
+def test_con_15_static_member_that_closes_in_the_middle_of_a_rebalance_starts_no_other(
+    topic: Broker, team: Team
+) -> None:
+    leader = team.join("a", "cooperative-sticky")
+    static = team.join("b", "cooperative-sticky", group_instance_id="one")
+    settle(leader, static)
+    newcomer = team.join("c", "cooperative-sticky")
+    newcomer.poll()
+    leader.poll()
+    static.poll()
+    generation = static.group_metadata().generation_id
+    static.close()
+    leader.poll()
+    assert leader.group_metadata().generation_id == generation
+
+
+def _poll_all(*consumers: Consumer) -> list[bytes | None]:
+    return [value for _ in range(4) for one in consumers for value in one.poll().values()]
 
 
 # ---- static members

@@ -50,7 +50,7 @@ class ClassicCoordinator:
     """The verbs of classic groups.
 
     * the rebalance: `join`, `sync`
-    * membership: `heartbeat`, `leave`, `detach`
+    * membership: `heartbeat`, `begin_leaving`, `leave`, `detach`
 
     Threads: whoever holds the coordinator's lock. *store_generation* makes the next generation of a
     group durable and returns it; *new_member_id* makes one of a client id.
@@ -279,6 +279,23 @@ class ClassicCoordinator:
         `RebalanceInProgressError` when the member has to join again.
         """
         check_member(group, member_id, instance_id, generation, HEARTBEAT_REFUSALS)
+
+    def begin_leaving(self, group: ClassicGroup, member_id: str) -> int | None:
+        """Return the generation in which a member that is about to leave may commit until it has, None
+        for no member.
+
+        A group that waits for its leader's assignment refuses commits (GRP-8), and a member that goes on
+        reading meanwhile would leave what it read to be read again. So the rebalance that its leaving
+        means begins now, and waits for it. A static member's leaving means none: nothing happens.
+        """
+        member = group.members.get(member_id)
+        if member is None:
+            return None
+        if not member.is_static:
+            member.joining = None
+            if group.state is ClassicState.COMPLETING_REBALANCE:
+                self._rebalance(group)
+        return group.generation
 
     def leave(self, group: ClassicGroup, member_id: str) -> None:
         """Remove the member, static or not; nothing happens when it is none."""
