@@ -108,8 +108,12 @@ powercuts: $(DEV_STAMP) ## cut the power of a disk under a working process N tim
 	$(BIN)/python tests/crash/power_cuts.py $(N) $(CUT_ARGS)
 
 .PHONY: mutants
-mutants: $(DEV_STAMP) ## break streamlog in named ways, and print which test caught each
-	$(BIN)/python tests/crash/process_mutants.py $(MUTANTS)
+mutants: $(DEV_STAMP) ## break streamlog in named ways, and print what caught each
+	$(BIN)/python -m tests.crash.mutant_table $(MUTANTS)
+
+.PHONY: reliability
+reliability: $(FUZZ_STAMP) ## run all sweeps in full, or SWEEPS="kills damage", and write RELIABILITY.md (RELIABILITY_ARGS="--scale 0.1")
+	$(BIN)/python -m tests.reliability $(SWEEPS) $(RELIABILITY_ARGS)
 	$(if $(MUTANTS),,$(BIN)/python tests/crash/damage_mutants.py)
 
 .PHONY: errors

@@ -31,6 +31,7 @@ if str(ROOT) not in sys.path:  # run as a script
 from tests.crash.damage_cases import Case, apply, random_damages, single_damages  # noqa: E402
 from tests.crash.damage_data import STATES, make_dataset  # noqa: E402
 from tests.crash.damage_oracle import Oracle  # noqa: E402
+from tests.reliability.results import print_figures  # noqa: E402
 
 #: Longer than this is a hang, larger a leak.
 TIMEOUT_S = 5.0
@@ -160,10 +161,10 @@ def main() -> int:
         print(
             f"{total} damages in {elapsed:.0f} s, {elapsed * options.processes / total * 1e3:.2f} ms each"
         )
-    return _report(results)
+    return _report(results, str(options.seed))
 
 
-def _report(results: list[Result]) -> int:
+def _report(results: list[Result], seed: str) -> int:
     counts: Counter[tuple[str, str, str]] = sum((r.counts for r in results), Counter())
     for state in dict.fromkeys(key[0] for key in counts):
         print(f"{state}:")
@@ -179,6 +180,12 @@ def _report(results: list[Result]) -> int:
     for failure in failures[:20]:
         print(describe(failure))
     print(f"{len(failures)} wrong" if failures else "nothing wrong")
+    print_figures(
+        cases=sum(counts.values()),
+        wrong=len(failures),
+        greatest_memory_mib=usage // 1024,
+        seed=seed,
+    )
     return 1 if failures or usage // 1024 > MAX_RSS_MIB else 0
 
 

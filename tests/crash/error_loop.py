@@ -46,6 +46,7 @@ from streamlog.testing.crash_images import _Moment, power_images  # noqa: E402
 from streamlog.testing.fault_plan import Fault  # noqa: E402
 from tests.crash.error_session import BROKER_CONFIG, Broken, Session  # noqa: E402
 from tests.crash.error_workloads import WORKLOADS, Workload, go_on  # noqa: E402
+from tests.reliability.results import print_figures  # noqa: E402
 from tests.support.system_faults import NUMBERS, SYSTEM_CALLS, faulty_system  # noqa: E402
 
 if TYPE_CHECKING:
@@ -442,6 +443,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, count in sorted(counts.items()):
         print(f"{count:>12,}  {name}")
     print(f"0 acknowledged records lost, doubled or halved; {time.monotonic() - started:.0f} s")
+    print_figures(**counts, wrong=0, seed=str(seed))
     return 0
 
 

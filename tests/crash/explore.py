@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 from tests.crash.explorer import QUICK, THOROUGH, CrashStateError, Effort, Explorer
 from tests.crash.programs import FLUSHES, long_programs, program, short_programs
+from tests.reliability.results import print_figures
 
 Result = tuple[Counter[str], Counter[str], int, int, int, str]
 
@@ -102,6 +103,14 @@ def main(argv: list[str] | None = None) -> int:
         f"{checks:,} checks, seed {seed}"
     )
     failures = [result[5] for result in results if result[5]]
+    print_figures(
+        states=states,
+        crash_points=steps,
+        checks=checks,
+        a_second=round(states / seconds),
+        wrong=len(failures),
+        seed=str(seed),
+    )
     for failure in failures:
         print(failure)
     print("FAILED" if failures else "every invariant held")

@@ -34,6 +34,7 @@ from tests.crash.ledger import KINDS, Broken, Ledger  # noqa: E402
 from tests.crash.plan import DEATHS, FLUSHES, THREADS, WORKLOADS, Plan, make_plan  # noqa: E402
 from tests.crash.seam_files import SeamFileSystem  # noqa: E402
 from tests.crash.verification import Verification  # noqa: E402
+from tests.reliability.results import print_figures  # noqa: E402
 
 #: Deaths in one directory before the next one starts from nothing.
 GENERATIONS = 50
@@ -299,6 +300,12 @@ def main() -> int:
             run += 1
     loop.print_table()
     print(f"seed {seed}, {len(loop.failures)} broken promises, {time.monotonic() - started:.0f} s")
+    print_figures(
+        kills=loop.total["kills"],
+        acknowledged=loop.total["acked"],
+        **{kind: loop.total[kind] for kind in KINDS},
+        seed=str(seed),
+    )
     if loop.failures:
         print(f'again: make kills N={kills} KILL_ARGS="--seed {seed}"')
     return bool(loop.failures)

@@ -326,3 +326,39 @@ def same_epoch() -> Iterator[None]:
 
     with patched(LogRecovery, "run", forgetful):
         yield
+
+
+# ---- who catches them
+
+#: For each of them a program in which the explorer meets it soon.
+CAUGHT_BY = {
+    "ack before sync": "calls/ack/send",
+    "sync of the active segment only": "calls/asked/roll,append,sync",
+    "length stored first": "calls/ack/send",
+    "no directory sync for a new segment": "calls/ack/create",
+    "no directory sync for a new partition": "calls/ack/create",
+    "no directory sync after a rename": "calls/ack/create",
+    "rename before the bytes are synced": "calls/ack/create",
+    "topic listed before its directories are made": "calls/ack/create",
+    "DIRTY written late": "calls/asked/reopen,send",
+    "CLEAN written before the logs are closed": "calls/asked/reopen",
+    "recovery point written before the sync": "calls/asked/delete_records",
+    "log start moved in memory only": "calls/ack/delete_records",
+    "files deleted before the log start moves": "calls/asked/alter"
+    + ",append,roll" * 6
+    + ",retention",
+    "a truncation that is not announced": "calls/ack/truncate",
+    "a truncation whose names are not synced": "W11/ack/0",
+    "a torn tail is left where it is": "calls/ack/truncate",
+    "a cut that is not synced": "calls/ack/truncate",
+    "an interrupted cut is taken for a durable one": "calls/ack/truncate",
+    "offsets given again under the same epoch": "calls/asked/send",
+}
+
+#: Those that show only when recovery crashes as well.
+IN_RECOVERY = {
+    "a torn tail is left where it is",
+    "a cut that is not synced",
+    "an interrupted cut is taken for a durable one",
+    "offsets given again under the same epoch",
+}

@@ -42,6 +42,7 @@ from tests.crash.plan import FLUSHES, THREADS, WORKLOADS, Plan, make_plan  # noq
 from tests.crash.reading import Contents  # noqa: E402
 from tests.crash.seam_files import SeamFileSystem, pass_by  # noqa: E402
 from tests.crash.verification import Verification  # noqa: E402
+from tests.reliability.results import print_figures  # noqa: E402
 
 #: Cuts before the next disk starts from nothing.
 GENERATIONS = 25
@@ -289,6 +290,12 @@ def main() -> int:
         return SKIPPED_STATUS
     power.print_table()
     print(f"seed {seed}, {len(power.failures)} broken promises, {time.monotonic() - started:.0f} s")
+    print_figures(
+        cuts=power.total["cuts"],
+        acknowledged=power.total["acked"],
+        **{kind: power.total[kind] for kind in KINDS},
+        seed=str(seed),
+    )
     if power.failures:
         print(f'again: make powercuts N={cuts} CUT_ARGS="--seed {seed}"')
     return bool(power.failures)

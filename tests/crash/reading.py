@@ -221,7 +221,9 @@ class Reading:
             }
             for partition, group in self._ledger.groups.items():
                 position = first.get(partition, consumer.position(partition))
-                most = min(group.next_unread, partitions[partition].end)
+                found = partitions[partition]
+                # Retention may have deleted what the group had not read yet.
+                most = min(max(group.next_unread, found.start), found.end)
                 if not min(group.durable, most) <= position <= most:
                     raise Broken(
                         "lost",

@@ -13,45 +13,12 @@ import pytest
 from streamlog.testing import CrashFileSystem
 from tests.crash.explore import main
 from tests.crash.explorer import QUICK, SHALLOW, CrashStateError, Effort, Explorer
-from tests.crash.mutants import MUTANTS
+from tests.crash.mutants import CAUGHT_BY, IN_RECOVERY, MUTANTS
 from tests.crash.observation import observe
 from tests.crash.programs import ALPHABET, FLUSHES, WORKLOADS, program, short_programs
 from tests.crash.session import Session
 
 SEED = 1
-
-#: For each broken build a program in which the explorer meets it soon.
-CAUGHT_BY = {
-    "ack before sync": "calls/ack/send",
-    "sync of the active segment only": "calls/asked/roll,append,sync",
-    "length stored first": "calls/ack/send",
-    "no directory sync for a new segment": "calls/ack/create",
-    "no directory sync for a new partition": "calls/ack/create",
-    "no directory sync after a rename": "calls/ack/create",
-    "rename before the bytes are synced": "calls/ack/create",
-    "topic listed before its directories are made": "calls/ack/create",
-    "DIRTY written late": "calls/asked/reopen,send",
-    "CLEAN written before the logs are closed": "calls/asked/reopen",
-    "recovery point written before the sync": "calls/asked/delete_records",
-    "log start moved in memory only": "calls/ack/delete_records",
-    "files deleted before the log start moves": "calls/asked/alter"
-    + ",append,roll" * 6
-    + ",retention",
-    "a truncation that is not announced": "calls/ack/truncate",
-    "a truncation whose names are not synced": "W11/ack/0",
-    "a torn tail is left where it is": "calls/ack/truncate",
-    "a cut that is not synced": "calls/ack/truncate",
-    "an interrupted cut is taken for a durable one": "calls/ack/truncate",
-    "offsets given again under the same epoch": "calls/asked/send",
-}
-
-#: Those that show only when recovery crashes as well.
-IN_RECOVERY = {
-    "a torn tail is left where it is",
-    "a cut that is not synced",
-    "an interrupted cut is taken for a durable one",
-    "offsets given again under the same epoch",
-}
 
 
 @pytest.fixture(autouse=True)

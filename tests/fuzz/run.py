@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:  # run as a script
     sys.path.insert(0, str(ROOT))
 
+from tests.reliability.results import print_figures  # noqa: E402
+
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 
 #: Of one input.
@@ -114,6 +116,12 @@ def main() -> int:
             print(f"again: python tests/fuzz/run.py --target {name} --input {findings}/{name}-...")
     print(
         f"{'all':12} {total:>10} executions in {time.monotonic() - started:.0f} s, {wrong} targets with findings"
+    )
+    print_figures(
+        executions=total,
+        targets=len(options.target or names),
+        findings=wrong,
+        seed=str(options.seed),
     )
     if not any(findings.iterdir()):
         findings.rmdir()
