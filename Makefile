@@ -47,7 +47,7 @@ test-fast: $(DEV_STAMP) ## run the tests that take no time
 	$(BIN)/python -m pytest -m "not slow and not crash and not stress" $(PYTEST_ARGS)
 
 .PHONY: check
-check: lint types layers test ## everything that must be green before a commit: format, lint, types, layers, docs, tests
+check: lint types layers test coverage-gate ## everything that must be green before a commit: format, lint, types, layers, docs, tests, branches
 
 .PHONY: lint
 lint: $(DEV_STAMP) ## check format and style
