@@ -59,6 +59,8 @@ class PositionCalls:
         with self._guard:
             assigned = self._subscription.require(to_partition(partition))
             target = offset if isinstance(offset, OffsetAndMetadata) else OffsetAndMetadata(offset)
+            # First: finding out later that the topic is another one would take the position back.
+            self._loop.notice_topics()
             is_validated = target.leader_epoch is None
             assigned.move_to(target.offset, target.leader_epoch, is_validated=is_validated)
             if is_validated:
@@ -84,6 +86,7 @@ class PositionCalls:
     def _request_reset(self, partitions: tuple[object, ...], where: str) -> None:
         with self._guard:
             chosen = from_arguments(partitions) or list(self._subscription.assigned)
+            self._loop.notice_topics()  # as in `seek`
             for assigned in [self._subscription.require(one) for one in chosen]:
                 assigned.request_reset(where)
             self._loop.changed()

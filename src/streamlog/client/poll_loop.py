@@ -246,6 +246,11 @@ class PollLoop:
         self._attach(assigned)
         return assigned.partition is not None or self._interrupt is not None
 
+    def notice_topics(self) -> None:
+        """Find out which of the assigned partitions were deleted, or replaced by others of their name."""
+        if self._topics.epoch != self._topic_epoch:
+            self._attach_all()
+
     def _attach_all(self) -> None:
         for one in self._subscription.assigned.values():
             self._attach(one)
@@ -306,8 +311,7 @@ class PollLoop:
 
     def consumed(self) -> Offsets:
         """Return the positions of all assigned partitions that have one: what `commit` commits."""
-        if self._topics.epoch != self._topic_epoch:
-            self._attach_all()  # nobody can commit for a topic that was deleted
+        self.notice_topics()  # nobody can commit for a topic that was deleted
         return {
             topic_partition: OffsetAndMetadata(one.position, leader_epoch=one.leader_epoch)
             for topic_partition, one in self._subscription.assigned.items()

@@ -214,3 +214,16 @@ def test_bounds_of_an_unknown_partition_raise(
 ) -> None:
     with pytest.raises(UnknownTopicOrPartitionError):
         call(consumer)
+
+
+def test_a_seek_after_a_topic_was_deleted_and_created_again_is_not_lost(topic: Broker) -> None:
+    with Consumer(topic, auto_offset_reset="earliest") as consumer:
+        consumer.assign([T0, T1])
+        consumer.poll()
+        topic.delete_topic("t")
+        topic.create_topic("t", partitions=2)
+        fill(topic, 3, T0)
+        fill(topic, 3, T1)
+        consumer.seek(T0, 2)
+        consumer.seek_to_end(T1)
+        assert drain(consumer) == [b"0@2"]
