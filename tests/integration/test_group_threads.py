@@ -69,8 +69,8 @@ class Work:
             for n in range(number, RECORDS, PRODUCERS):
                 producer.send("t", b"%d" % n, key=b"%d" % (n % 50))
 
-    def consumer(self) -> Consumer:
-        if self.protocol == "classic":
+    def consumer(self, chance: random.Random) -> Consumer:
+        if self.protocol == "classic" or (self.protocol == "both" and chance.random() < 0.5):
             return Consumer(
                 self.broker,
                 "t",
@@ -84,7 +84,7 @@ class Work:
             self.broker,
             "t",
             group_id="g",
-            group_remote_assignor=OF_THE_COORDINATOR[self.assignor],
+            group_remote_assignor=OF_THE_COORDINATOR.get(self.assignor, "range"),
             auto_offset_reset="earliest",
             max_poll_records=RECORDS // 100,
         )
@@ -93,7 +93,7 @@ class Work:
         """Join, read for a while, leave, and join again as another member."""
         chance = random.Random(SEED * 100 + number)
         while self.done < RECORDS and not self.failures:
-            consumer = self.consumer()
+            consumer = self.consumer(chance)
             self.rebalances += 1
             for _ in range(chance.randrange(3, 30)):
                 values = consumer.poll(timeout_ms=10).values()
@@ -107,7 +107,8 @@ class Work:
         """Leave as a member that is gone does: what it read last is not committed."""
         coordinator = self.broker.group_coordinator
         member_id = consumer.group_metadata().member_id
-        leave = coordinator.classic_leave if self.protocol == "classic" else coordinator.leave
+        is_classic = consumer.config.group_protocol == "classic"
+        leave = coordinator.classic_leave if is_classic else coordinator.leave
         leave("g", member_id)
 
 
@@ -123,6 +124,8 @@ class Work:
         ("classic", "roundrobin"),
         ("classic", "sticky"),
         ("classic", "cooperative-sticky"),
+        ("both", "range"),
+        ("both", "cooperative-sticky"),
     ],
 )
 def test_every_record_is_processed_while_consumers_join_and_leave(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from streamlog.broker.classic.bridge import ProtocolBridge
 from streamlog.broker.classic.coordinator import ClassicCoordinator
 from streamlog.broker.classic.group import ClassicGroup
 from streamlog.broker.classic.requests import (
@@ -44,7 +45,6 @@ from streamlog.broker.static_membership import find_static_member, handle_leave_
 from streamlog.broker.topics_snapshot import TopicsSnapshot
 from streamlog.errors import (
     ClosedError,
-    InconsistentGroupProtocolError,
     StreamlogError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
@@ -102,6 +102,9 @@ class GroupCoordinator:
             self._begin_generation,
             self._new_member_id,
         )
+        self._bridge = ProtocolBridge(
+            self._classic, self._watch, self._heartbeat, self._new_member_id
+        )
 
     # ---- membership
 
@@ -126,48 +129,58 @@ class GroupCoordinator:
         with self._lock:
             home = self._home_or_create(request.group_id)
             group = self._load(request.group_id, home)
-            self._leave_classic_protocol(group)
-            old = group.members.get(request.member_id)
+            if group.classic is not None and request.member_epoch == JOIN_EPOCH:
+                self._bridge.to_consumer(group)
+            try:
+                return self._heartbeat(group, request)
+            except BaseException:
+                self._bridge.to_classic_if_alone(group)  # it was not let in
+                raise
+
+    def _heartbeat(self, group: Group, request: Heartbeat) -> HeartbeatResponse:
+        old = group.members.get(request.member_id)
+        if request.member_epoch == JOIN_EPOCH:
+            old = find_static_member(group, request.instance_id) or old
+        epoch = group.epoch
+        response, records = handle_heartbeat(group, request, self._topics.snapshot())
+        if records:
+            self._apply(group, self._home_or_create(group.group_id), records)
+            member = group.members[request.member_id]
+            if group.epoch != epoch or (old and old.current.claimed - member.current.claimed):
+                self._wake(group, except_member=request.member_id)
             if request.member_epoch == JOIN_EPOCH:
-                old = find_static_member(group, request.instance_id) or old
-            epoch = group.epoch
-            response, records = handle_heartbeat(group, request, self._topics.snapshot())
-            if records:
-                self._apply(group, home, records)
-                member = group.members[request.member_id]
-                if group.epoch != epoch or (old and old.current.claimed - member.current.claimed):
-                    self._wake(group, except_member=request.member_id)
-                if request.member_epoch == JOIN_EPOCH:
-                    self._watch.watch(group, request.member_id)
-                    if old is not None and old.member_id != request.member_id:
-                        self._watch.forget(group.group_id, old.member_id)
-            return response
+                self._watch.watch(group, request.member_id)
+                if old is not None and old.member_id != request.member_id:
+                    self._watch.forget(group.group_id, old.member_id)
+                    old.session.notify()
+        return response
 
     def leave(self, group_id: str, member_id: str, instance_id: str | None = None) -> None:
         """Remove the member; its partitions are free at once. A static one leaves for now, and keeps
         them for ``group_consumer_session_timeout_ms`` (CON-15). Nothing happens when it is no member.
         """
         with self._lock:
-            if instance_id is None:
-                self._remove(group_id, member_id)
-            else:
-                self._detach(self._find(group_id), member_id)
+            self._leave(self._find(group_id), member_id, instance_id)
+
+    def _leave(self, group: Group, member_id: str, instance_id: str | None) -> None:
+        if instance_id is None:
+            self._remove(group.group_id, member_id)
+        else:
+            self._detach(group, member_id)
 
     # ---- the classic protocol
 
     def join(self, request: JoinRequest, reply: Reply[JoinResponse]) -> None:
         """Join a classic group; *reply* is given when all members have. See `ClassicCoordinator.join`.
 
-        Raises `InconsistentGroupProtocolError` as well while members speak the other protocol.
+        A group whose members speak the other protocol answers at once; see `mixed_group`.
         """
         with self._lock:
             home = self._home_or_create(request.group_id)
             group = self._load(request.group_id, home)
             if group.members:
-                raise InconsistentGroupProtocolError(
-                    f"group {request.group_id!r}: its members use group_protocol='consumer', "
-                    "expected this one to do so too, found 'classic'"
-                )
+                self._bridge.join(group, request, reply)
+                return
             if group.classic is None:
                 group.classic = ClassicGroup(group.group_id, group.epoch)
             self._classic.join(group.classic, request, reply)
@@ -175,26 +188,39 @@ class GroupCoordinator:
     def sync(self, request: SyncRequest, reply: Reply[SyncResponse]) -> None:
         """Bring or fetch the assignment of a classic group. See `ClassicCoordinator.sync`."""
         with self._lock:
-            self._classic.sync(self._find_classic(request.group_id), request, reply)
+            group = self._find(request.group_id)
+            if group.members:
+                self._bridge.sync(group, request, reply)
+            else:
+                self._classic.sync(self._find_classic(request.group_id), request, reply)
 
     def classic_heartbeat(
         self, group_id: str, member_id: str, instance_id: str | None, generation: int
     ) -> None:
         """Return while all is well. See `ClassicCoordinator.heartbeat`."""
         with self._lock:
-            classic = self._find_classic(group_id)
-            self._classic.heartbeat(classic, member_id, instance_id, generation)
+            group = self._find(group_id)
+            if group.members:
+                self._bridge.heartbeat(group, member_id, instance_id, generation)
+            else:
+                classic = self._find_classic(group_id)
+                self._classic.heartbeat(classic, member_id, instance_id, generation)
 
     def begin_classic_leave(self, group_id: str, member_id: str) -> int | None:
         """Let a member commit before it leaves. See `ClassicCoordinator.begin_leaving`."""
         with self._lock:
+            member = self._find(group_id).members.get(member_id)
+            if member is not None:
+                return member.current.epoch
             return self._classic.begin_leaving(self._find_classic(group_id), member_id)
 
     def classic_leave(self, group_id: str, member_id: str, instance_id: str | None = None) -> None:
         """Leave a classic group; a static member only falls silent. Nothing happens for no member."""
         with self._lock:
-            classic = self._find_classic(group_id)
-            if instance_id is None:
+            group, classic = self._find(group_id), self._find_classic(group_id)
+            if member_id in group.members:
+                self._leave(group, member_id, instance_id)
+            elif instance_id is None:
                 self._classic.leave(classic, member_id)
             else:
                 self._classic.detach(classic, member_id)
@@ -217,18 +243,6 @@ class GroupCoordinator:
         self._apply(group, home, [GroupEpoch(group_id, group.epoch + 1, empty_since_ms)])
         return group.epoch
 
-    def _leave_classic_protocol(self, group: Group) -> None:
-        """Let an empty group change to the other protocol (NGP-5)."""
-        classic = group.classic
-        if classic is None:
-            return
-        if classic.members:
-            raise InconsistentGroupProtocolError(
-                f"group {group.group_id!r}: its members use group_protocol='classic', "
-                "expected this one to do so too, found 'consumer'"
-            )
-        group.classic = None
-
     # ---- offsets
 
     def commit_offsets(
@@ -244,8 +258,7 @@ class GroupCoordinator:
         All or nothing. Raises as `check_committer` does, `OffsetMetadataTooLargeError`, `UnknownTopicOrPartitionError` for a partition that does not
         exist, `DiskFullError`. Source: Kafka ``OffsetMetadataManager.commitOffset``.
         """
-        topic_ids = self._topics.ids_of(offsets)
-        now_ms = self._clock.time_ms()
+        topic_ids, now_ms = self._topics.ids_of(offsets), self._clock.time_ms()
         metadata_max_bytes = self._broker.config.offset_metadata_max_bytes
         with self._lock:
             home = self._home_or_create(group_id)
@@ -363,11 +376,8 @@ class GroupCoordinator:
         if group is None:
             return 0
         before = len(group.offsets)
-        records = handle_expiry(
-            group,
-            self._clock.time_ms(),
-            self._broker.config.offsets_retention_minutes * 60_000,
-        )
+        retention_ms = self._broker.config.offsets_retention_minutes * 60_000
+        records = handle_expiry(group, self._clock.time_ms(), retention_ms)
         if records:
             self._apply(group, self._home_or_create(group_id), records)
         if not group.exists:
@@ -451,6 +461,8 @@ class GroupCoordinator:
         if home is None:
             return
         group = self._load(group_id, home)
+        if member_id in group.members and self._bridge.to_classic_if_alone(group, member_id):
+            return
         records = handle_leave(group, member_id, self._topics.snapshot(), self._clock.time_ms())
         if records:
             self._apply(group, home, records)

@@ -7,6 +7,7 @@ from enum import Enum
 
 import attrs
 
+from streamlog.broker.classic.member import ClassicMember
 from streamlog.broker.member_session import MemberSession
 from streamlog.structs import TopicPartition
 
@@ -72,3 +73,5 @@ class GroupMember:
     """Which of the coordinator's assignors it votes for."""
     instance_id: str | None = None
     """Of a static member, which keeps its place while it is away; see `static_membership`."""
+    classic: ClassicMember | None = attrs.field(default=None, eq=False)
+    """What it joined with, if it speaks the classic protocol; see `classic.mixed_group`."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import attrs
 
 from streamlog.broker.assignors import MemberSubscription, assign_range, assign_uniform
+from streamlog.broker.classic.member import ClassicMember
 from streamlog.broker.group import Group
 from streamlog.broker.group_member import GroupMember, Subscription
 from streamlog.broker.group_records import (
@@ -56,6 +57,8 @@ class Heartbeat(NamedTuple):
     """The coordinator's assignor that it would like: ``"range"`` or ``"uniform"``."""
     instance_id: str | None = None
     """Of a static member; it may take the place of the one of this name that is away."""
+    classic: ClassicMember | None = None
+    """Of a member that speaks the classic protocol, and joins by it."""
 
 
 class HeartbeatResponse(NamedTuple):
@@ -80,7 +83,9 @@ def handle_heartbeat(
     group_id, member_id = group.group_id, request.member_id
     replaced: GroupMember | None = None
     if request.member_epoch == JOIN_EPOCH:
-        replaced = find_predecessor(group, member_id, request.instance_id)
+        replaced = find_predecessor(
+            group, member_id, request.instance_id, takes_over=request.classic is not None
+        )
         wanted = topics.resolve(request.subscription)
         member = GroupMember(
             member_id,
@@ -90,6 +95,7 @@ def handle_heartbeat(
             request.session,
             assignor=request.assignor,
             instance_id=request.instance_id,
+            classic=request.classic,
         )
     else:
         check_instance(group, member_id, request.instance_id)

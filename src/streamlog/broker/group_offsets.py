@@ -12,6 +12,7 @@ from streamlog.broker.classic.state import COMMIT_REFUSALS
 from streamlog.broker.group import Group
 from streamlog.broker.group_records import GroupRecord, OffsetCommit
 from streamlog.errors import (
+    IllegalGenerationError,
     OffsetMetadataTooLargeError,
     StaleMemberEpochError,
     UnknownMemberIdError,
@@ -46,7 +47,8 @@ def check_committer(
     if member is None:
         raise UnknownMemberIdError(f"group {group.group_id!r}: {member_id!r} is not a member")
     if member.current.epoch != member_epoch:
-        raise StaleMemberEpochError(
+        stale = StaleMemberEpochError if member.classic is None else IllegalGenerationError
+        raise stale(
             f"group {group.group_id!r}: member {member_id!r}: expected epoch {member.current.epoch}, "
             f"found {member_epoch}"
         )

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from streamlog.broker.group import Group
+from streamlog.broker.group_member import GroupMember
 from streamlog.broker.group_timers import GroupTimers
 from streamlog.broker.member_session import MemberSession
 from streamlog.broker.static_membership import LEAVE_FOR_NOW_EPOCH
@@ -45,7 +46,11 @@ class MemberWatch:
 
     def await_return(self, group: Group, member_id: str) -> None:
         """Watch a static member that has left for now."""
-        self._arm(group, member_id, self._absence_ms)
+        self._arm(group, member_id, self._absence_of(group.members[member_id]))
+
+    def _absence_of(self, member: GroupMember) -> int:
+        """Return how long it may be away: a classic member says that itself."""
+        return self._absence_ms if member.classic is None else member.classic.session_timeout_ms
 
     def forget(self, group_id: str, member_id: str) -> None:
         """Watch a member no longer; nothing happens when it is none."""
@@ -81,10 +86,10 @@ class MemberWatch:
         self._arm(group, member_id, session.max_poll_interval_ms)  # in case it fails now
         if is_away:
             _log.info(
-                "group %r: removed static member %r: away for group_consumer_session_timeout_ms=%d",
+                "group %r: removed static member %r: away for more than %d ms",
                 group.group_id,
                 member.instance_id,
-                self._absence_ms,
+                self._absence_of(member),
             )
             self._remove(group.group_id, member_id)
             return

@@ -24,14 +24,17 @@ def find_static_member(group: Group, instance_id: str | None) -> GroupMember | N
     return next(found, None)
 
 
-def find_predecessor(group: Group, member_id: str, instance_id: str | None) -> GroupMember | None:
+def find_predecessor(
+    group: Group, member_id: str, instance_id: str | None, *, takes_over: bool = False
+) -> GroupMember | None:
     """Return the member whose place the joining one takes, None for a new member and for the same one
-    again. Raises `UnreleasedInstanceIdError` while that member is not away.
+    again. Raises `UnreleasedInstanceIdError` while that member is not away, unless the joining one
+    *takes_over*, as the classic protocol has it (GRP-11).
     """
     found = find_static_member(group, instance_id)
     if found is None or found.member_id == member_id:
         return None
-    if found.current.epoch != LEAVE_FOR_NOW_EPOCH:
+    if found.current.epoch != LEAVE_FOR_NOW_EPOCH and not takes_over:
         raise UnreleasedInstanceIdError(
             f"group {group.group_id!r}: {instance_id!r} is in use by {found.member_id!r}: close that "
             "consumer first"

@@ -138,7 +138,10 @@ class ClassicMembership:
             raise
         except (UnknownMemberIdError, IllegalGenerationError) as error:
             _log.warning("Joining the group again: %s", error)
+            # Still a member in the second case: the others would wait for one that nobody is.
+            member_id = self.member_id if isinstance(error, IllegalGenerationError) else ""
             self._lose()
+            self.member_id = member_id
         return True
 
     # ---- the two phases

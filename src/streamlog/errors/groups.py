@@ -101,8 +101,8 @@ class UnreleasedInstanceIdError(StreamlogError):
 
 
 class InconsistentGroupProtocolError(StreamlogError, ValueError):
-    """The members of a group have no assignor in common, or do not speak the same protocol (GRP-6). Not
-    retriable: configure one that all of them have.
+    """The members of a classic group have no assignor in common (GRP-6). Not retriable: configure one
+    that all of them have.
     """
 
     code = 23

@@ -46,9 +46,10 @@ def check_member(
     Raises as `known_member` does, `IllegalGenerationError`, and what *refusals* has for the state.
     """
     member = known_member(group, member_id, instance_id)
-    if generation != group.generation:
+    expected = group.generation_of(member)
+    if generation != expected:
         raise IllegalGenerationError(
-            f"group {group.group_id!r}: expected generation {group.generation}, found {generation}"
+            f"group {group.group_id!r}: expected generation {expected}, found {generation}"
         )
     refusal = refusals.get(group.state)
     if refusal is not None:

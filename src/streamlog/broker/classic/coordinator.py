@@ -51,6 +51,7 @@ class ClassicCoordinator:
 
     * the rebalance: `join`, `sync`
     * membership: `heartbeat`, `begin_leaving`, `leave`, `detach`
+    * from and to KIP-848: `take_over`, `give_up`
 
     Threads: whoever holds the coordinator's lock. *store_generation* makes the next generation of a
     group durable and returns it; *new_member_id* makes one of a client id.
@@ -79,7 +80,7 @@ class ClassicCoordinator:
         `InconsistentGroupProtocolError` (GRP-6), `MemberIdRequiredError` (GRP-2),
         `UnknownMemberIdError` for a member that was removed, `FencedInstanceIdError` (GRP-11).
         """
-        self._check_session_timeout(request)
+        self.check_session_timeout(request)
         self._check_protocols(group, request)
         instance_id = request.instance_id
         if instance_id is not None and request.member_id == "":
@@ -295,7 +296,7 @@ class ClassicCoordinator:
             member.joining = None
             if group.state is ClassicState.COMPLETING_REBALANCE:
                 self._rebalance(group)
-        return group.generation
+        return group.generation_of(member)
 
     def leave(self, group: ClassicGroup, member_id: str) -> None:
         """Remove the member, static or not; nothing happens when it is none."""
@@ -309,6 +310,7 @@ class ClassicCoordinator:
         member = group.members.get(member_id)
         if member is not None:
             session = member.session
+            member.is_away = True
             session.last_poll_ms = self._clock.monotonic_ms() - session.max_poll_interval_ms
             self._watch(group, member)
 
@@ -322,6 +324,30 @@ class ClassicCoordinator:
         member.joining = member.syncing = None
         group.unsynced -= {member_id}
         member.session.notify()
+
+    # ---- to and from the other protocol: NGP-5
+
+    def give_up(self, group: ClassicGroup) -> None:
+        """Look after the members no longer; whoever waits is told to join again, which goes elsewhere."""
+        again = RebalanceInProgressError(f"group {group.group_id!r} changes its protocol")
+        self._timers.disarm(_name_of(group))
+        for member in group.members.values():
+            self._timers.disarm(_name_of(group, member.member_id))
+            for reply in (member.joining, member.syncing):
+                if reply is not None:
+                    reply.fail(again)
+            member.joining = member.syncing = None
+
+    def take_over(self, group: ClassicGroup) -> None:
+        """Look after members that come from the other protocol: all of them have to join."""
+        group.happens(ClassicEvent.REBALANCE)
+        for member in group.members.values():
+            if member.is_away:
+                self.detach(group, member.member_id)
+            else:
+                self._watch(group, member)
+                member.session.notify()
+        self._arm(group, group.longest_rebalance_ms, self._end_join_phase)
 
     # ---- silence: CON-14
 
@@ -369,7 +395,8 @@ class ClassicCoordinator:
 
     # ---- checks
 
-    def _check_session_timeout(self, request: JoinRequest) -> None:
+    def check_session_timeout(self, request: JoinRequest) -> None:
+        """Raise `InvalidSessionTimeoutError` outside the broker's bounds (GRP-6)."""
         config = self._config
         low, high = config.group_min_session_timeout_ms, config.group_max_session_timeout_ms
         if not low <= request.session_timeout_ms <= high:

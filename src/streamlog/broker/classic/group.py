@@ -42,6 +42,10 @@ class ClassicGroup:
         """How long the others wait for a member to join again (GRP-4)."""
         return max((one.rebalance_timeout_ms for one in self.members.values()), default=0)
 
+    def generation_of(self, member: ClassicMember) -> int:
+        """Return the generation that *member* has to name."""
+        return self.generation if member.generation is None else member.generation
+
     # ---- state
 
     def happens(self, event: ClassicEvent) -> None:
@@ -51,6 +55,8 @@ class ClassicGroup:
     def begin_generation(self, generation: int) -> None:
         """End the join phase with the members there are."""
         self.generation = generation
+        for member in self.members.values():
+            member.generation = None
         if not self.members:
             self.happens(ClassicEvent.EMPTIED)
             self.protocol = self.leader_id = None

@@ -22,6 +22,11 @@ class ClassicMember:
     protocol_names: frozenset[str]
     """The names in ``protocols``; an object that remembers its hash, unlike the tuple."""
     assignment: bytes = b""
+    is_away: bool = False
+    """Whether it is a static member that closed, and whose place is kept."""
+    generation: int | None = None
+    """The one it knows, where that is not the group's: it came from the other protocol, and was behind. Until the
+    next one begins."""
     joining: Reply[JoinResponse] | None = None
     """The answer to its join, while it waits for the others."""
     syncing: Reply[SyncResponse] | None = None
@@ -62,6 +67,7 @@ class ClassicMember:
         self.protocols = request.protocols
         self.protocol_names = _names(request)
         self.session = request.session
+        self.is_away = False
 
 
 def _names(request: JoinRequest) -> frozenset[str]:

@@ -1,0 +1,119 @@
+"""Groups with members of both protocols: the way there and back, and what classic members are told (NGP-5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from streamlog.broker.classic.conversion import members_of_classic, to_classic, would_be_classic
+from streamlog.broker.classic.mixed_group import (
+    check_classic_member,
+    check_up_to_date,
+    heartbeat_of,
+    join_response,
+    sync_response,
+)
+from streamlog.broker.static_membership import check_instance
+from streamlog.errors import MemberIdRequiredError
+
+if TYPE_CHECKING:
+    from streamlog.broker.classic.coordinator import ClassicCoordinator
+    from streamlog.broker.classic.requests import (
+        JoinRequest,
+        JoinResponse,
+        Reply,
+        SyncRequest,
+        SyncResponse,
+    )
+    from streamlog.broker.group import Group
+    from streamlog.broker.group_membership import Heartbeat, HeartbeatResponse
+    from streamlog.broker.member_watch import MemberWatch
+
+
+class ProtocolBridge:
+    """The verbs of mixed groups. Threads: whoever holds the coordinator's lock.
+
+    * classic members of a KIP-848 group: `join`, `sync`, `heartbeat`
+    * the whole group: `to_consumer`, `to_classic_if_alone`
+
+    *send* carries out a heartbeat and stores what it changes.
+    """
+
+    def __init__(
+        self,
+        classic: ClassicCoordinator,
+        watch: MemberWatch,
+        send: Callable[[Group, Heartbeat], HeartbeatResponse],
+        new_member_id: Callable[[str, str], str],
+    ) -> None:
+        self._classic = classic
+        self._watch = watch
+        self._send = send
+        self._new_member_id = new_member_id
+
+    def join(self, group: Group, request: JoinRequest, reply: Reply[JoinResponse]) -> None:
+        """Join, or take the next step; *reply* is given at once.
+
+        Raises `InvalidSessionTimeoutError`, `MemberIdRequiredError`, `FencedInstanceIdError`, and what
+        storing the group's epoch may raise.
+        """
+        self._classic.check_session_timeout(request)
+        member_id = request.member_id
+        if member_id == "":
+            name = request.instance_id or request.client_id
+            member_id = self._new_member_id(group.group_id, name)
+            if request.instance_id is None:
+                raise MemberIdRequiredError(
+                    f"group {group.group_id!r}: join again as {member_id!r}", member_id=member_id
+                )
+        else:
+            check_instance(group, member_id, request.instance_id)
+        known = group.members.get(member_id)
+        if known is not None and known.classic is not None:
+            known.classic.update(request)
+        response = self._send(group, heartbeat_of(group, request, member_id))
+        reply.give(join_response(request, response))
+        # The last other member may have been a static one, which came back as this.
+        self.to_classic_if_alone(group)
+
+    def sync(self, group: Group, request: SyncRequest, reply: Reply[SyncResponse]) -> None:
+        """Fetch the assignment. Raises as `check_classic_member` does."""
+        member = check_classic_member(
+            group, request.member_id, request.instance_id, request.generation
+        )
+        reply.give(sync_response(member))
+
+    def heartbeat(
+        self, group: Group, member_id: str, instance_id: str | None, generation: int
+    ) -> None:
+        """Return while another join would change nothing. Raises as `check_classic_member` does, and
+        `RebalanceInProgressError`.
+        """
+        check_up_to_date(group, check_classic_member(group, member_id, instance_id, generation))
+
+    def to_consumer(self, group: Group) -> None:
+        """Turn a classic group into a KIP-848 one, with the members it has."""
+        classic = group.classic
+        assert classic is not None
+        self._classic.give_up(classic)
+        group.classic = None
+        group.replay_all(members_of_classic(classic))
+        for member_id, member in classic.members.items():
+            if member.is_away:
+                self._watch.await_return(group, member_id)
+            else:
+                self._watch.watch(group, member_id)
+
+    def to_classic_if_alone(self, group: Group, without: str = "") -> bool:
+        """Turn the group into a classic one if all members but *without*, who leaves, are classic; return
+        whether it did.
+        """
+        if not would_be_classic(group, without):
+            return False
+        member_ids = list(group.members)
+        group.classic, records = to_classic(group, without)
+        group.replay_all(records)
+        for member_id in member_ids:
+            self._watch.forget(group.group_id, member_id)
+        self._classic.take_over(group.classic)
+        return True

@@ -1,0 +1,77 @@
+"""A group changes from one protocol to the other while its members go on reading (NGP-5).
+
+The first member that speaks KIP-848 turns a classic group into one of its kind; the classic members stay,
+and are served from the state of that group by `mixed_group`. When the last KIP-848 member has
+left, it turns back. Source: Kafka ``ConsumerGroup.fromClassicGroup``, ``ClassicGroup.fromConsumerGroup``.
+"""
+
+from __future__ import annotations
+
+from streamlog.broker.classic.consumer_protocol import (
+    ConsumerAssignment,
+    decode_assignment,
+    decode_subscription,
+    encode_assignment,
+)
+from streamlog.broker.classic.group import ClassicGroup
+from streamlog.broker.group import Group
+from streamlog.broker.group_member import GroupMember, MemberAssignment, Subscription
+from streamlog.broker.group_records import GroupRecord, MemberChanged, MemberLeft
+from streamlog.broker.static_membership import LEAVE_FOR_NOW_EPOCH
+from streamlog.structs import TopicPartition
+
+NO_VOTE = ""
+"""A classic member has no say in which of the coordinator's assignors is used."""
+
+
+def members_of_classic(classic: ClassicGroup) -> list[GroupRecord]:
+    """Return what makes the members of *classic* members of a KIP-848 group, in the epoch that is their
+    generation, with what the last assignment gave them.
+    """
+    records: list[GroupRecord] = []
+    taken: set[TopicPartition] = set()
+    for member in classic.members.values():
+        # An assignor of the user's may have given a partition twice; here nobody may.
+        assigned = decode_assignment(member.assignment).partitions - taken
+        taken |= assigned
+        topics = decode_subscription(member.protocols[0][1]).topics
+        epoch = LEAVE_FOR_NOW_EPOCH if member.is_away else classic.generation_of(member)
+        current = MemberAssignment(epoch, epoch, assigned=assigned)
+        converted = GroupMember(
+            member.member_id,
+            member.client_id,
+            Subscription(topics),
+            topics,
+            member.session,
+            current,
+            NO_VOTE,
+            member.instance_id,
+            member,
+        )
+        records.append(MemberChanged(classic.group_id, converted))
+    return records
+
+
+def would_be_classic(group: Group, without: str = "") -> bool:
+    """Return whether all members but *without* are classic ones, and there are any."""
+    left = [one for name, one in group.members.items() if name != without]
+    return bool(left) and all(one.classic is not None for one in left)
+
+
+def to_classic(group: Group, without: str = "") -> tuple[ClassicGroup, list[GroupRecord]]:
+    """Return the classic group of all members but *without*, and what takes all of them out of *group*.
+
+    Its generation is the epoch, and nobody has to be in that one: all have to join again, and may commit until
+    then what they read.
+    """
+    classic = ClassicGroup(group.group_id, group.epoch)
+    for member in group.members.values():
+        if member.member_id != without and member.classic is not None:
+            one = member.classic
+            one.member_id = member.member_id
+            one.assignment = encode_assignment(ConsumerAssignment(member.current.assigned))
+            one.joining = one.syncing = None
+            one.is_away = member.current.epoch == LEAVE_FOR_NOW_EPOCH
+            one.generation = None if one.is_away else member.current.epoch
+            classic.add(one)
+    return classic, [MemberLeft(group.group_id, name) for name in group.members]
