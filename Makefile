@@ -91,6 +91,10 @@ coverage-gate: $(DEV_STAMP) ## the same for storage and record by their own unit
 crash: $(DEV_STAMP) ## open what is left by crashes at every step, STATES=10000 of them (SEED=n, CRASH_ARGS="--processes 1"); nothing promised is lost
 	$(BIN)/python -m tests.crash.explore $(STATES) $(if $(SEED),--seed $(SEED)) $(CRASH_ARGS)
 
+.PHONY: programs
+programs: $(DEV_STAMP) ## crash every program of up to CALLS=3 calls of the public surface, at each of its steps
+	$(BIN)/python -m tests.crash.explore --calls $(or $(CALLS),3) $(CRASH_ARGS)
+
 .PHONY: kills
 kills: $(DEV_STAMP) ## let N working processes die, at any moment and each in its way (N=50, KILL_ARGS="--mode groups --seed 7"); nothing promised is lost
 	$(BIN)/python tests/crash/kill_loop.py $(N) $(KILL_ARGS)
@@ -114,7 +118,6 @@ mutants: $(DEV_STAMP) ## break streamlog in named ways, and print what caught ea
 .PHONY: reliability
 reliability: $(FUZZ_STAMP) ## run all sweeps in full, or SWEEPS="kills damage", and write RELIABILITY.md (RELIABILITY_ARGS="--scale 0.1")
 	$(BIN)/python -m tests.reliability $(SWEEPS) $(RELIABILITY_ARGS)
-	$(if $(MUTANTS),,$(BIN)/python tests/crash/damage_mutants.py)
 
 .PHONY: errors
 errors: $(DEV_STAMP) ## fail calls to the disk in RUNS runs (RUNS=0: every call, error and workload; ERRORS_ARGS=...) and check the same
@@ -141,7 +144,7 @@ venv: $(DEV_STAMP) ## make .venv with everything a developer needs
 
 .PHONY: clean
 clean: ## remove .venv, caches and demo data
-	rm -rf $(VENV) fuzz-findings demo-data dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) fuzz-findings demo-data reliability-results.json dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- the virtual environment

@@ -29,7 +29,7 @@ if str(ROOT) not in sys.path:  # run as a script
     sys.path.insert(0, str(ROOT))
 
 from tests.crash.damage_cases import Case, apply, random_damages, single_damages  # noqa: E402
-from tests.crash.damage_data import STATES, make_dataset  # noqa: E402
+from tests.crash.damage_data import CLEAN, STATES, make_dataset  # noqa: E402
 from tests.crash.damage_oracle import Oracle  # noqa: E402
 from tests.reliability.results import print_figures  # noqa: E402
 
@@ -119,6 +119,9 @@ def main() -> int:
     )
     parser.add_argument("--every", type=int, default=1, help="check one single damage in so many")
     parser.add_argument(
+        "--others", type=int, default=1, help="the same where the process died, times --every"
+    )
+    parser.add_argument(
         "--random", type=int, default=100_000, help="random damages, several at once"
     )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
@@ -139,7 +142,14 @@ def main() -> int:
         shares = 32 * options.processes
         several = options.random // len(states)
         work = [
-            (state, options.every, several, options.seed, share, shares)
+            (
+                state,
+                options.every * (1 if state == CLEAN else options.others),
+                several,
+                options.seed,
+                share,
+                shares,
+            )
             for state in states
             for share in range(shares)
         ]

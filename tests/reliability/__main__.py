@@ -19,7 +19,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.reliability.report import render
-from tests.reliability.results import Figure, NoResultError, SweepResult, figures_of, load, save
+from tests.reliability.results import (
+    SKIPPED_STATUS,
+    Figure,
+    NoResultError,
+    SweepResult,
+    figures_of,
+    load,
+    save,
+)
 from tests.reliability.sweeps import SWEEPS, Sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +56,9 @@ def main() -> int:
             save(KEPT, results)
     TARGET.write_text(render(results, FINDINGS.read_text()))
     print(f"wrote {TARGET.name}")
-    return 0 if all(result.passed for result in results.values()) else 1
+    return max(
+        (result.exit_status not in (0, SKIPPED_STATUS) for result in results.values()), default=0
+    )
 
 
 def run(sweep: Sweep, scale: float) -> SweepResult:
@@ -73,13 +83,15 @@ def run(sweep: Sweep, scale: float) -> SweepResult:
         try:
             figures, rows = figures_of(process.stdout)
         except NoResultError as error:
-            figures, status = {"error": str(error)}, status or 1
-    print(f"{sweep.name}: {'good' if status == 0 else 'FAILED'} in {seconds:.0f} s: {figures}")
-    if status:
+            last = (process.stdout.strip().splitlines() or [str(error)])[-1]
+            figures, status = {"said": last}, status or 1
+    print(f"{sweep.name}: status {status} in {seconds:.0f} s: {figures}", flush=True)
+    if status not in (0, SKIPPED_STATUS):
         print(process.stdout[-8000:])
     return SweepResult(
         sweep.name,
         figures,
+        scale,
         rows,
         seconds,
         status,

@@ -52,7 +52,7 @@ def _standing(name: str, result: SweepResult | None) -> str:
     target = f"`make {name}`"
     if result is None:
         return f"{target} (not run)"
-    return f"{target} ({_first_figure(result)}{'' if result.passed else ', FAILED'})"
+    return f"{target} ({_first_figure(result)}{'' if result.passed else ', ' + result.outcome})"
 
 
 def _first_figure(result: SweepResult) -> str:
@@ -70,9 +70,13 @@ def _sweep_lines(results: Mapping[str, SweepResult]) -> Iterable[str]:
             continue
         figures = ", ".join(f"{name} {_number(value)}" for name, value in result.figures.items())
         yield (
-            f"| `make {sweep.name}` | {sweep.title} | {'good' if result.passed else '**failed**'} | {figures} "
+            f"| `make {sweep.name}` | {sweep.title} | {result.outcome}{_part(result)} | {figures} "
             f"| {_duration(result.seconds)} | {result.commit}, {result.python}, {result.day} |"
         )
+
+
+def _part(result: SweepResult) -> str:
+    return "" if result.scale == 1 else f", {result.scale:g} of the full size"
 
 
 def _table_lines(results: Mapping[str, SweepResult]) -> Iterable[str]:

@@ -10,6 +10,9 @@ import attrs
 
 Figure = int | float | str
 
+SKIPPED_STATUS = 77
+"""How a sweep ends that cannot run here: who is not root cuts no power."""
+
 PREFIX = "RESULT "
 """How the line begins by which a sweep tells its figures, as JSON."""
 
@@ -25,6 +28,8 @@ class SweepResult:
     name: str
     figures: Mapping[str, Figure]
     """What the sweep counted, in its own words, and its seed."""
+    scale: float
+    """Which part of its full size it was asked for."""
     rows: Sequence[Sequence[str]]
     """A table, for a sweep whose outcome is one: the mutants and who caught them."""
     seconds: float
@@ -38,6 +43,13 @@ class SweepResult:
     def passed(self) -> bool:
         """Whether the sweep itself called its outcome good."""
         return self.exit_status == 0
+
+    @property
+    def outcome(self) -> str:
+        """In a word."""
+        if self.exit_status == SKIPPED_STATUS:
+            return "not possible here"
+        return "good" if self.passed else "**failed**"
 
 
 def print_figures(*, rows: Sequence[Sequence[str]] = (), **figures: Figure) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-DAMAGES = 750_000
-"""About so many single damages there are in the data sets of the damage sweep."""
+OTHERS = 8
+"""Of the directories of a process that died one single damage in so many is tried."""
 
 
 @attrs.frozen
@@ -42,6 +42,14 @@ SWEEPS: dict[str, Sweep] = {
             lambda size: ["-m", "tests.crash.explore", str(size)],
         ),
         Sweep(
+            "programs",
+            "the same for every program of up to so many calls, whatever they are",
+            3,
+            "states",
+            "crash states of all short programs",
+            lambda size: ["-m", "tests.crash.explore", "--calls", str(size)],
+        ),
+        Sweep(
             "errors",
             "let the n-th call to the disk fail, for each n and each error, once and from then on",
             5_000,
@@ -51,16 +59,17 @@ SWEEPS: dict[str, Sweep] = {
         ),
         Sweep(
             "damage",
-            "flip, zero, cut, repeat, swap and remove every byte and every file of a data directory, and read it",
-            DAMAGES,
+            f"flip, zero, cut, repeat, swap and remove every byte and every file of a closed data directory, and read it; one such damage in"
+            f" {OTHERS} in directories of a process that died, and damages at random",
+            10_000,
             "cases",
             "damages",
             lambda size: [
                 "tests/crash/damage.py",
-                "--every",
-                str(max(1, DAMAGES // size)),
+                "--others",
+                str(OTHERS),
                 "--random",
-                str(size // 25),
+                str(size),
             ],
         ),
         Sweep(

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def result(name: str, *, exit_status: int = 0, **figures: int | float | str) -> SweepResult:
-    return SweepResult(name, figures, [], 61.0, exit_status, "abc1234", "3.11.7", "2026-11-22")
+    return SweepResult(name, figures, 1, [], 61.0, exit_status, "abc1234", "3.11.7", "2026-11-22")
 
 
 def test_promises_are_numbered_and_shown_by_what_is_there() -> None:
@@ -75,7 +75,7 @@ def test_report_says_what_passed_what_failed_and_what_did_not_run() -> None:
         "## Found\n\nnothing",
     )
     assert "`make kills` (1,000 dead processes)" in report
-    assert "`make damage` (150,000 damages, FAILED)" in report
+    assert "`make damage` (150,000 damages, **failed**)" in report
     assert "`make crash` (not run)" in report
     assert (
         "| good | kills 1,000, lost 0, seed 7 | 1 min 1 s | abc1234, 3.11.7, 2026-11-22 |" in report
@@ -90,4 +90,7 @@ def test_the_committed_report_has_the_promises_and_findings_of_today() -> None:
         assert f"| {promise.id} | {promise.text} |" in report
     assert (ROOT / "tests/reliability/findings.md").read_text().strip() in report
     assert "**failed**" not in report
-    assert "FAILED" not in report
+    assert "not run" not in report
+    assert not re.search(r"\| [0-9a-f]{7,}\+,", report), (
+        "a sweep ran on something that is no commit"
+    )
