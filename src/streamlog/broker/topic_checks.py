@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamlog.broker.topic_name import collision_key
+from streamlog.broker.topic_name import collision_key, is_internal
 from streamlog.errors import (
     InvalidPartitionsError,
     InvalidReplicationFactorError,
@@ -15,6 +15,8 @@ from streamlog.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from streamlog.config import TopicConfig
 
 MAX_PARTITIONS_PER_CALL = 10_000
 """More new partitions at once are refused. Source: Kafka ``ReplicationControlManager``."""
@@ -56,3 +58,36 @@ def check_replication_factor(name: str, factor: object, live_brokers: int) -> No
             f"topic {name!r}: expected a replication_factor from 1 to the number of live brokers, "
             f"{live_brokers}, found {factor!r}"
         )
+
+
+def check_may_grow(name: str) -> None:
+    """Raise `PolicyViolationError` for one of the broker's own topics."""
+    _refuse_if_internal(
+        name,
+        "its number of partitions is fixed: it says where each group keeps its offsets, and with "
+        "another one most groups would not find theirs",
+    )
+
+
+def check_may_delete(name: str) -> None:
+    """Raise `PolicyViolationError` for one of the broker's own topics."""
+    _refuse_if_internal(
+        name, "it cannot be deleted: every group would lose the offsets it committed"
+    )
+
+
+def check_may_configure(name: str, present: TopicConfig, wanted: TopicConfig) -> None:
+    """Raise `PolicyViolationError` if *wanted* would let one of the broker's own topics lose records."""
+    for key in ("cleanup_policy", "retention_ms", "retention_bytes"):
+        before, after = getattr(present, key), getattr(wanted, key)
+        if after != before and not (key == "cleanup_policy" and after == ("compact",)):
+            _refuse_if_internal(
+                name,
+                f"{key}: expected {before!r}, which it has, found {after!r}: committed offsets "
+                "would be deleted by their age or size",
+            )
+
+
+def _refuse_if_internal(name: str, consequence: str) -> None:
+    if is_internal(name):
+        raise PolicyViolationError(f"topic {name!r} is the broker's own: {consequence}")

@@ -10,6 +10,9 @@ from streamlog.broker.partition_files import PartitionFiles
 from streamlog.broker.refused_log import RefusedLog
 from streamlog.broker.topic import Topic
 from streamlog.broker.topic_checks import (
+    check_may_configure,
+    check_may_delete,
+    check_may_grow,
     check_name_is_free,
     check_partition_count,
     check_replication_factor,
@@ -179,11 +182,13 @@ class TopicRegistry:
     def grow(self, name: str, total: int, *, validate_only: bool = False) -> None:
         """Add partitions until the topic has *total*; records that are there stay where they are.
 
-        Raises `InvalidPartitionsError` unless there will be more than now (REC-11).
+        Raises `InvalidPartitionsError` unless there will be more than now (REC-11),
+        `PolicyViolationError` for one of the broker's own topics.
         """
         with self._lock:
             topic = self.topic(name)
             present = len(topic.partitions)
+            check_may_grow(name)
             check_partition_count(name, total, present)
             if validate_only:
                 return
@@ -210,7 +215,8 @@ class TopicRegistry:
         """Set *configs*, return the keys in *remove* to the broker's default, and return the result.
 
         In force for the next append, read and timer of every partition. Raises
-        `InvalidConfigurationError`; then nothing was changed.
+        `InvalidConfigurationError`, `PolicyViolationError` for what one of the broker's own topics
+        cannot have; then nothing was changed.
         """
         changes = topic_overrides(configs)
         removed = topic_config_names(remove)
@@ -222,6 +228,7 @@ class TopicRegistry:
             kept = {key: value for key, value in topic.overrides.items() if key not in removed}
             overrides = {**kept, **changes}
             config = topic_config(name, self._defaults, overrides)
+            check_may_configure(name, topic.config, config)
             if validate_only:
                 return config
             entry = self._manifest.topics[name]
@@ -243,10 +250,12 @@ class TopicRegistry:
     def delete(self, name: str) -> None:
         """Delete the topic and its files. Whoever uses it gets `UnknownTopicOrPartitionError` next.
 
-        Once this returns the topic stays deleted, even if the power fails.
+        Once this returns the topic stays deleted, even if the power fails. Raises
+        `PolicyViolationError` for one of the broker's own topics.
         """
         with self._lock:
             topic = self.topic(name)
+            check_may_delete(name)
             entry = self._manifest.topics.pop(name)
             self._manifest.deleted[name] = entry.partitions
             try:

@@ -94,7 +94,9 @@ class Admin:
         return _for_each({new.name: new for new in new_topics(topics)}, create)
 
     def delete_topics(self, topics: Iterable[str]) -> None:
-        """Delete topics with all their records. Raises `UnknownTopicOrPartitionError`."""
+        """Delete topics with all their records. Raises `UnknownTopicOrPartitionError`,
+        `PolicyViolationError` for ``__consumer_offsets``.
+        """
         broker = self._use()
         _for_each({name: name for name in several(topics)}, broker.delete_topic)
 
@@ -114,7 +116,8 @@ class Admin:
     def create_partitions(self, totals: Mapping[str, int], *, validate_only: bool = False) -> None:
         """Let each topic have the total number of partitions given, more than now (REC-11).
 
-        Raises `InvalidPartitionsError` or `UnknownTopicOrPartitionError`.
+        Raises `InvalidPartitionsError`, `UnknownTopicOrPartitionError`, or `PolicyViolationError` for
+        ``__consumer_offsets``.
         """
         registry = self._use().topic_registry
         _for_each(
@@ -197,7 +200,8 @@ class Admin:
         """Apply the changes to each topic, all of a topic's or none; in force at once.
 
         Raises `InvalidConfigurationError`, `InvalidRequestError` for a key named twice or a broker,
-        whose configuration is fixed when it opens, `UnknownTopicOrPartitionError`. Source: KIP-339.
+        whose configuration is fixed when it opens, `UnknownTopicOrPartitionError`,
+        `PolicyViolationError` for the retention of ``__consumer_offsets``. Source: KIP-339.
         """
         registry = self._use().topic_registry
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,7 +11,9 @@ from streamlog.broker.broker import Broker
 from streamlog.broker.group import GroupState
 from streamlog.broker.group_description import ConsumerGroupListing, GroupOffset
 from streamlog.broker.group_member import MemberState
+from streamlog.broker.offsets_topic import OFFSETS_TOPIC
 from streamlog.client.admin import Admin
+from streamlog.client.config_entry import AlterConfigOp, OpType
 from streamlog.client.consumer import Consumer
 from streamlog.client.producer import Producer
 from streamlog.client.reset_to import ResetTo
@@ -20,6 +22,7 @@ from streamlog.errors import (
     GroupNotEmptyError,
     GroupSubscribedToTopicError,
     InvalidRequestError,
+    PolicyViolationError,
     UnknownMemberIdError,
     UnknownTopicOrPartitionError,
 )
@@ -250,3 +253,48 @@ def test_shift_needs_a_committed_offset_and_then_changes_nothing(admin: Admin) -
 def test_names_are_not_taken_letter_by_letter(admin: Admin) -> None:
     with pytest.raises(TypeError, match="expected a list of names, found the str 'abc'"):
         admin.describe_consumer_groups("abc")
+
+
+@pytest.mark.parametrize(
+    ("change", "consequence"),
+    [
+        (lambda admin, name: admin.create_partitions({name: 90}), "its number of partitions"),
+        (lambda admin, name: admin.create_partitions({name: 90}, validate_only=True), "number of"),
+        (lambda admin, name: admin.delete_topics([name]), "it cannot be deleted"),
+        *[
+            (
+                lambda admin, name, op=op: admin.incremental_alter_configs({name: [op]}),
+                f"own: {op.name}: expected",
+            )
+            for op in (
+                AlterConfigOp("cleanup_policy", "delete"),
+                AlterConfigOp("cleanup_policy", "delete", OpType.APPEND),
+                AlterConfigOp("cleanup_policy", None, OpType.DELETE),
+                AlterConfigOp("retention_ms", 5),
+                AlterConfigOp("retention_bytes", 5),
+            )
+        ],
+    ],
+)
+def test_offsets_topic_keeps_what_groups_committed_whatever_is_asked_of_it(
+    broker: Broker, admin: Admin, change: Any, consequence: str
+) -> None:
+    admin.alter_consumer_group_offsets("g", {T0: 1})
+    before = broker.describe_topic(OFFSETS_TOPIC)
+    with pytest.raises(
+        PolicyViolationError, match="'__consumer_offsets' is the broker's"
+    ) as caught:
+        change(admin, OFFSETS_TOPIC)
+    assert consequence in str(caught.value)
+    assert broker.describe_topic(OFFSETS_TOPIC) == before
+    assert admin.list_consumer_group_offsets("g") == {T0: OffsetAndMetadata(1)}
+
+
+def test_offsets_topic_takes_configuration_that_deletes_nothing(
+    broker: Broker, admin: Admin
+) -> None:
+    admin.alter_consumer_group_offsets("g", {T0: 1})
+    changed = broker.alter_topic_configs(
+        OFFSETS_TOPIC, {"segment_bytes": 1_000_000, "cleanup_policy": "compact"}
+    )
+    assert changed.segment_bytes == 1_000_000
