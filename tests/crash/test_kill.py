@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("kill_loop.py")
-KILLS = int(os.environ.get("STREAMLOG_KILLS", "45"))
+KILLS = int(os.environ.get("STREAMLOG_KILLS", "50"))
 
 
 @pytest.mark.crash
