@@ -196,9 +196,11 @@ UNSUPPORTED_BROKER_KEYS = unsupported_keys(
             "group_consumer_assignors",
             "group_consumer_heartbeat_*",
             "group_consumer_max_*",
-            "group_consumer_migration_policy",
             "group_consumer_min_*",
             "group_consumer_regex_*",
+        ),
+        "a group can always go from either protocol to the other: bidirectional": (
+            "group_consumer_migration_policy",
         ),
         "share groups are not supported yet": ("group_share_*", "share_*"),
         "streams groups are not supported": ("group_streams_*",),
