@@ -25,7 +25,7 @@ _Result = TypeVar("_Result")
 
 
 class TokenLock:
-    """A lock whose token is the only element of a list: who pops it holds the lock, who appends it lets go.
+    """A lock whose token is the only element of a list: who deletes it holds the lock, who puts it back lets go.
 
     ``del tokens[0]`` and ``tokens += TOKEN`` are atomic, and without contention they take 30 ns together where a
     ``threading.Lock`` takes 70 to 200. Under contention a real condition does the waiting. Not re-entrant; threads: any.
@@ -48,8 +48,8 @@ class TokenLock:
             if lock.waiting:
                 lock.wake()
 
-    Methods that are not hot are `locked` instead. Statements and not calls, because the interpreter delivers Ctrl-C when a call ends: between ``acquire()`` and the ``try:``
-    behind it an interrupt would keep the lock for ever. (Python 3.10 may deliver it there all the same.)
+    Methods that are not hot are `locked` instead. Statements and not calls, because the interpreter delivers Ctrl-C when a call
+    ends: between ``acquire()`` and the ``try:`` behind it an interrupt would keep the lock for ever. (Python 3.10 may deliver it there all the same.)
 
     No wake-up is lost: a waiter counts itself *before* it looks for the token, and who lets go returns the token *before*
     looking for waiters; so one of the two sees the other.
