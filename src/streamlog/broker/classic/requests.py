@@ -15,9 +15,6 @@ from streamlog.broker.member_session import MemberSession
 
 T = TypeVar("T")
 
-NO_MEMBER_ID = ""
-UNKNOWN_GENERATION = -1
-
 
 @attrs.frozen
 class JoinRequest:
