@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection
 
 from streamlog.structs import TopicPartition
@@ -49,8 +50,22 @@ _METHODS = ("on_partitions_assigned", "on_partitions_revoked", "on_partitions_lo
 
 
 def as_listener(listener: object | None) -> RebalanceListener | None:
-    """Return *listener* as a `RebalanceListener`; raise TypeError when it has none of the methods."""
-    if listener is None or isinstance(listener, RebalanceListener):
+    """Return *listener* as a `RebalanceListener`.
+
+    Raises TypeError when it has none of the methods, is a class, or has one that is a coroutine
+    function: `Consumer.poll` calls them and awaits nothing.
+    """
+    if listener is None:
+        return None
+    if isinstance(listener, type):
+        raise TypeError(f"listener: give an object, not the class {listener.__name__}")
+    for name in _METHODS:
+        if inspect.iscoroutinefunction(getattr(listener, name, None)):
+            raise TypeError(
+                f"listener: expected {type(listener).__name__}.{name} to be a plain function, found "
+                "a coroutine function, which nobody would await"
+            )
+    if isinstance(listener, RebalanceListener):
         return listener
     if not any(callable(getattr(listener, name, None)) for name in _METHODS):
         raise TypeError(

@@ -46,3 +46,23 @@ def test_object_without_any_of_the_methods_is_refused() -> None:
     for nothing in (object(), print, "listener"):
         with pytest.raises(TypeError, match="on_partitions_assigned"):
             as_listener(nothing)
+
+
+@pytest.mark.parametrize("base", [object, RebalanceListener])
+def test_class_in_place_of_a_listener_is_refused_before_its_methods_lack_a_self(base: type) -> None:
+    class Listener(base):  # type: ignore[misc]
+        def on_partitions_assigned(self, partitions: Any) -> None:
+            raise AssertionError(partitions)
+
+    with pytest.raises(TypeError, match="give an object, not the class Listener"):
+        as_listener(Listener)
+
+
+@pytest.mark.parametrize("base", [object, RebalanceListener])
+def test_coroutine_function_that_nobody_would_await_is_refused(base: type) -> None:
+    class Listener(base):  # type: ignore[misc]
+        async def on_partitions_revoked(self, partitions: Any) -> None:
+            raise AssertionError(partitions)
+
+    with pytest.raises(TypeError, match=r"Listener\.on_partitions_revoked .* coroutine function"):
+        as_listener(Listener())
