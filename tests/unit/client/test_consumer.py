@@ -11,6 +11,7 @@ import pytest
 
 import streamlog
 from streamlog.broker.broker import Broker
+from streamlog.broker.group import GroupState
 from streamlog.client.consumer import Consumer
 from streamlog.errors import (
     ClosedError,
@@ -432,9 +433,34 @@ def test_con_15_close_commits_leaves_and_tells_the_listener(topic: Broker) -> No
         assert other.position(T0) == 3
 
 
-def test_closing_again_changes_nothing(consumer: Consumer) -> None:
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_closing_again_changes_nothing(
+    topic: Broker, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    recorder = Recorder()
+    consumer = Consumer(topic, group_id="g", group_protocol=protocol, **EARLIEST)
+    consumer.subscribe(["t"], listener=recorder)
+    drain(consumer)
+    assert recorder.take() == [("assigned", [0, 1])]
+    coordinator = topic.group_coordinator
+    left: list[str] = []
+    for name in ("leave", "classic_leave"):
+        leave = getattr(coordinator, name)
+
+        def leaving(*args: Any, leave: Callable[..., Any] = leave, name: str = name) -> None:
+            left.append(name)
+            leave(*args)
+
+        monkeypatch.setattr(coordinator, name, leaving)
     consumer.close()
+    after_once = coordinator.describe("g")
+    assert (after_once.state, after_once.members) == (GroupState.EMPTY, ())
     consumer.close()
+    assert left == ["leave" if protocol == "consumer" else "classic_leave"]
+    assert recorder.take() == [("revoked", [0, 1])]
+    assert coordinator.describe("g") == after_once
+    with pytest.raises(ClosedError):
+        consumer.poll()
 
 
 def test_without_auto_commit_close_commits_nothing(topic: Broker) -> None:
