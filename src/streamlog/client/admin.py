@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 from streamlog.client.admin_arguments import (
     config_changes,
     config_resource,
+    group,
+    group_states,
+    groups,
     mapping,
     new_topics,
     numbers_by_partition,
@@ -51,7 +54,8 @@ class Admin:
 
     Every call acts at once and returns plain values where Kafka returns futures. A call about several
     topics or partitions treats each on its own, in the order given, whatever happens to the others;
-    if any fails, the first error is raised at the end, and its notes (PEP 678) name the other ones.
+    if any fails, the first error is raised at the end, and its notes (PEP 678) name the other ones. What
+    can be no topic, group or option at all is refused first: by TypeError, `InvalidGroupIdError`.
 
     >>> from streamlog import Broker
     >>> with Broker() as broker, Admin(broker) as admin:
@@ -224,16 +228,16 @@ class Admin:
     # ---- groups
 
     def list_consumer_groups(
-        self, *, states: Iterable[GroupState] | None = None
+        self, *, states: Iterable[GroupState | str] | None = None
     ) -> list[ConsumerGroupListing]:
         """Return every group by name, also those that have nothing but offsets; only those in one of
-        *states* when given. Reads all of ``__consumer_offsets`` at the first call (KIP-518).
+        *states*, which may be their values such as ``"stable"``, when given. Reads all of
+        ``__consumer_offsets`` at the first call (KIP-518).
         """
-        groups = self._use().group_coordinator.list_groups()
-        if states is None:
-            return groups
-        wanted = set(states)
-        return [group for group in groups if group.state in wanted]
+        broker = self._use()
+        wanted = None if states is None else group_states(states)
+        listed = broker.group_coordinator.list_groups()
+        return [one for one in listed if wanted is None or one.state in wanted]
 
     def describe_consumer_groups(
         self, group_ids: Iterable[str]
@@ -243,14 +247,14 @@ class Admin:
         Raises `GroupIdNotFoundError` (KIP-1043).
         """
         coordinator = self._use().group_coordinator
-        return _for_each({name: name for name in several(group_ids)}, coordinator.describe)
+        return _for_each({name: name for name in groups(group_ids)}, coordinator.describe)
 
     def delete_consumer_groups(self, group_ids: Iterable[str]) -> None:
         """Delete groups and all they committed. Raises `GroupNotEmptyError` for one with members,
         `GroupIdNotFoundError` (GRP-12).
         """
         coordinator = self._use().group_coordinator
-        _for_each({name: name for name in several(group_ids)}, coordinator.delete)
+        _for_each({name: name for name in groups(group_ids)}, coordinator.delete)
 
     def list_consumer_group_offsets(
         self, group_id: str, partitions: Iterable[TopicPartition] | None = None
@@ -260,6 +264,7 @@ class Admin:
         An unknown group has committed nothing, as in Kafka.
         """
         coordinator = self._use().group_coordinator
+        group(group_id)
         if partitions is None:
             return dict(coordinator.fetch_all_offsets(group_id))
         return coordinator.fetch_offsets(group_id, to_partitions(partitions))
@@ -272,7 +277,7 @@ class Admin:
         Raises `UnknownMemberIdError` while it has members (CON-12), `UnknownTopicOrPartitionError`,
         `OffsetMetadataTooLargeError`.
         """
-        alter_offsets(self._use(), group_id, offsets)
+        alter_offsets(self._use(), group(group_id), offsets)
 
     def reset_consumer_group_offsets(
         self,
@@ -290,7 +295,7 @@ class Admin:
         `UnknownTopicOrPartitionError`, and what *to* says. Source: ``kafka-consumer-groups
         --reset-offsets``; CLI-3.
         """
-        return reset_offsets(self._use(), group_id, to, partitions, dry_run=dry_run)
+        return reset_offsets(self._use(), group(group_id), to, partitions, dry_run=dry_run)
 
     def delete_consumer_group_offsets(
         self, group_id: str, partitions: Iterable[TopicPartition]
@@ -301,7 +306,7 @@ class Admin:
         `GroupIdNotFoundError`.
         """
         coordinator = self._use().group_coordinator
-        coordinator.delete_offsets(group_id, to_partitions(partitions))
+        coordinator.delete_offsets(group(group_id), to_partitions(partitions))
 
     # ---- end
 

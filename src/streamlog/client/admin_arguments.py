@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from streamlog.broker.group import GroupState
 from streamlog.client.config_entry import AlterConfigOp, ConfigResource, ConfigResourceType, OpType
 from streamlog.client.new_topic import NewTopic
 from streamlog.client.partition_arguments import to_partition
-from streamlog.errors import InvalidRequestError
+from streamlog.errors import InvalidGroupIdError, InvalidRequestError
 from streamlog.structs import TopicPartition
 
 K = TypeVar("K")
@@ -41,6 +42,37 @@ def numbers_by_partition(what: str, given: Mapping[TopicPartition, int]) -> dict
             raise TypeError(f"{topic_partition}: expected {what} (an int), found {number!r:.80}")
         found[topic_partition] = number
     return found
+
+
+def group(group_id: object) -> str:
+    """Return *group_id*; raise TypeError when it is no text, `InvalidGroupIdError` when it is empty."""
+    if not isinstance(group_id, str):
+        raise TypeError(f"expected a group id (a str), found {group_id!r:.80}")
+    if not group_id:
+        raise InvalidGroupIdError("expected a group id, found an empty one")
+    return group_id
+
+
+def groups(group_ids: Iterable[str]) -> list[str]:
+    """Return the ids of several groups, each checked as by `group`."""
+    return [group(group_id) for group_id in several(group_ids)]
+
+
+def group_states(states: Iterable[GroupState | str]) -> set[GroupState]:
+    """Return *states* with text such as ``"stable"`` made into `GroupState`.
+
+    Raises TypeError for anything else, ValueError for text that is the value of none.
+    """
+    wanted = set()
+    for state in several(states):
+        if not isinstance(state, (GroupState, str)):
+            raise TypeError(f"states: expected a GroupState or its value, found {state!r:.80}")
+        try:
+            wanted.add(GroupState(state))
+        except ValueError:
+            known = ", ".join(repr(one.value) for one in GroupState)
+            raise ValueError(f"states: expected some of {known}, found {state!r:.80}") from None
+    return wanted
 
 
 def new_topics(topics: Iterable[NewTopic | str]) -> list[NewTopic]:

@@ -8,6 +8,7 @@ from streamlog.broker.group_offsets import NO_MEMBER
 from streamlog.client.commits import to_offsets
 from streamlog.client.membership import NO_EPOCH
 from streamlog.client.partition_arguments import to_partitions
+from streamlog.client.reset_to import ResetTo
 from streamlog.errors import GroupIdNotFoundError, GroupNotEmptyError
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from streamlog.broker.broker import Broker
-    from streamlog.client.reset_to import ResetTo
 
 
 def alter_offsets(
@@ -41,6 +41,8 @@ def reset_offsets(
     dry_run: bool,
 ) -> dict[TopicPartition, OffsetAndMetadata]:
     """Return where the group goes on, and commit that; see `Admin.reset_consumer_group_offsets`."""
+    if not isinstance(to, ResetTo):
+        raise TypeError(f"to: expected a ResetTo such as ResetTo.earliest(), found {to!r:.80}")
     coordinator = broker.group_coordinator
     committed = coordinator.fetch_all_offsets(group_id)
     try:

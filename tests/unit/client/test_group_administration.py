@@ -21,6 +21,7 @@ from streamlog.errors import (
     GroupIdNotFoundError,
     GroupNotEmptyError,
     GroupSubscribedToTopicError,
+    InvalidGroupIdError,
     InvalidRequestError,
     PolicyViolationError,
     UnknownMemberIdError,
@@ -298,3 +299,48 @@ def test_offsets_topic_takes_configuration_that_deletes_nothing(
         OFFSETS_TOPIC, {"segment_bytes": 1_000_000, "cleanup_policy": "compact"}
     )
     assert changed.segment_bytes == 1_000_000
+
+
+@pytest.mark.parametrize("to", ["earliest", 5, None, ResetTo, ResetTo.earliest])
+def test_aim_that_is_no_reset_to_is_a_type_error_that_shows_how_to_make_one(
+    admin: Admin, to: Any
+) -> None:
+    with pytest.raises(TypeError, match=r"expected a ResetTo such as ResetTo\.earliest\(\)"):
+        admin.reset_consumer_group_offsets("g", to, ["t"], dry_run=True)
+
+
+GROUP_CALLS = [
+    lambda admin, group_id: admin.describe_consumer_groups([group_id]),
+    lambda admin, group_id: admin.delete_consumer_groups(["g", group_id]),
+    lambda admin, group_id: admin.list_consumer_group_offsets(group_id),
+    lambda admin, group_id: admin.list_consumer_group_offsets(group_id, [T0]),
+    lambda admin, group_id: admin.alter_consumer_group_offsets(group_id, {T0: 1}),
+    lambda admin, group_id: admin.reset_consumer_group_offsets(group_id, ResetTo.latest(), ["t"]),
+    lambda admin, group_id: admin.delete_consumer_group_offsets(group_id, [T0]),
+]
+
+
+@pytest.mark.parametrize("call", GROUP_CALLS)
+def test_group_id_that_can_be_no_groups_is_refused_and_nothing_is_changed(
+    admin: Admin, call: Any
+) -> None:
+    admin.alter_consumer_group_offsets("g", {T0: 1})
+    for no_text in (5, None, b"g", ["g"]):
+        with pytest.raises(TypeError, match="expected a group id"):
+            call(admin, no_text)
+    with pytest.raises(InvalidGroupIdError, match="found an empty one"):
+        call(admin, "")
+    assert [listed.group_id for listed in admin.list_consumer_groups()] == ["g"]
+
+
+def test_state_may_be_given_by_its_value_and_nothing_else_is_silently_no_group(
+    admin: Admin,
+) -> None:
+    admin.alter_consumer_group_offsets("g", {T0: 1})
+    assert admin.list_consumer_groups(states=["empty"]) == admin.list_consumer_groups()
+    assert admin.list_consumer_groups(states=["stable"]) == []
+    for wrong in ([5], [None], "empty"):
+        with pytest.raises(TypeError):
+            admin.list_consumer_groups(states=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected some of 'empty', .*, found 'Asleep'"):
+        admin.list_consumer_groups(states=["Asleep"])
