@@ -78,11 +78,14 @@ class Broker:
 
     Without *path* everything lives in memory and is gone after `close`; the code is the same. *clock*,
     *filesystem* and *seed* replace time, files and chance: with a `VirtualClock`, one thread and the same
-    seed, everything happens again as it did. Configuration keys are `BrokerConfig`'s, as
-    keyword arguments or in the mapping *config* (``{"log.retention.ms": ...}``).
+    seed, everything happens again as it did. A *filesystem* needs a *path* in it; only a
+    `MemoryFileSystem` does without: its ``/memory`` is used then, and no durability promised.
+    Configuration keys are `BrokerConfig`'s, as keyword arguments or in the mapping *config*
+    (``{"log.retention.ms": ...}``).
 
-    Raises `InvalidConfigurationError`; `AlreadyOpenError` when another broker, here or in another
-    process, has the directory open; `NotStreamlogDirectoryError` when it holds something else;
+    Raises `InvalidConfigurationError`; TypeError for arguments of other types and a *filesystem*
+    without a *path*; `AlreadyOpenError` when another broker, here or in another process, has the
+    directory open; `NotStreamlogDirectoryError` when it holds something else;
     `UnsupportedFormatError` when a newer version wrote it; `CorruptLogError` when the list of topics
     itself is damaged (one damaged partition only refuses its own use); `OSError` as the system gives
     it, such as PermissionError.
@@ -440,9 +443,11 @@ def _check_path(path: object) -> None:
 def _choose_filesystem(path: str | None, filesystem: FileSystem | None) -> FileSystem:
     if filesystem is None:
         return MemoryFileSystem() if path is None else OsFileSystem()
-    if path is None and isinstance(filesystem, OsFileSystem):
-        raise InvalidConfigurationError(
-            "path: expected a directory for a broker on the real file system, found None"
+    if path is None and not isinstance(filesystem, MemoryFileSystem):
+        # It may write to the real one, where this would be a directory next to the root.
+        raise TypeError(
+            "Broker: a file system needs a path: expected a directory in the "
+            f"{type(filesystem).__name__}, found None"
         )
     return filesystem
 

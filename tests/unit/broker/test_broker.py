@@ -28,11 +28,14 @@ from streamlog.errors import (
 from streamlog.runtime import MemoryFileSystem, OsFileSystem, Signal, VirtualClock
 from streamlog.storage.checkpoint_file import write_checkpoint
 from streamlog.structs import PartitionInfo
+from streamlog.testing import FaultPlan, FaultyFileSystem
 from tests.support.hooked_files import HookedFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from streamlog.runtime import FileSystem
 
 NOW_MS = 1_700_000_000_000
 
@@ -86,9 +89,26 @@ def test_named_directory_in_a_memory_file_system_can_be_reopened() -> None:
         assert broker.topics() == ["orders"]
 
 
-def test_real_file_system_needs_a_path() -> None:
-    with pytest.raises(InvalidConfigurationError, match="path: expected a directory"):
-        Broker(filesystem=OsFileSystem())
+@pytest.mark.parametrize(
+    "filesystem",
+    [
+        OsFileSystem(),
+        FaultyFileSystem(OsFileSystem(), FaultPlan()),
+        HookedFileSystem(MemoryFileSystem()),
+    ],
+)
+def test_file_system_without_a_path_writes_no_directory_of_its_own_choice(
+    filesystem: FileSystem,
+) -> None:
+    with pytest.raises(TypeError, match="a file system needs a path"):
+        Broker(filesystem=filesystem)
+
+
+def test_memory_file_system_without_a_path_is_used_under_memory() -> None:
+    disk = MemoryFileSystem()
+    with Broker(filesystem=disk) as broker:
+        assert broker.path is None
+    assert disk.list_dir("/memory")
 
 
 def test_unknown_and_wrong_configuration_names_the_key_and_opens_nothing(data_dir: str) -> None:
