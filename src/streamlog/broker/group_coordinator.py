@@ -331,7 +331,7 @@ class GroupCoordinator:
             group = self._find(group_id)
             records = handle_delete_group(group)
             self._apply(group, self._home_or_create(group_id), records)
-            del self._groups[group_id]
+            self._drop(group)
 
     def delete_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> None:
         """Forget the group's offsets of *partitions*, all or none. Raises `GroupIdNotFoundError`,
@@ -381,8 +381,14 @@ class GroupCoordinator:
         if records:
             self._apply(group, self._home_or_create(group_id), records)
         if not group.exists:
-            del self._groups[group_id]
+            self._drop(group)
         return before - len(group.offsets)
+
+    def _drop(self, group: Group) -> None:
+        """Forget a deleted group: a rebalance that is to be tried again would bring it back."""
+        if group.classic is not None:
+            self._classic.give_up(group.classic)
+        del self._groups[group.group_id]
 
     # ---- the end
 
@@ -457,15 +463,12 @@ class GroupCoordinator:
     # ---- members
 
     def _remove(self, group_id: str, member_id: str) -> None:
-        home = self._home(group_id)
-        if home is None:
-            return
-        group = self._load(group_id, home)
+        group = self._find(group_id)
         if member_id in group.members and self._bridge.to_classic_if_alone(group, member_id):
             return
         records = handle_leave(group, member_id, self._topics.snapshot(), self._clock.time_ms())
         if records:
-            self._apply(group, home, records)
+            self._apply(group, self._home_or_create(group_id), records)
             self._wake(group)
         # Not before: of a member that could not be removed (full disk, Ctrl-C) somebody has to take care.
         self._watch.forget(group_id, member_id)

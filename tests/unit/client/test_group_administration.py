@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.broker.classic.state import ClassicState
 from streamlog.broker.group import GroupState
 from streamlog.broker.group_description import ConsumerGroupListing, GroupOffset
 from streamlog.broker.group_member import MemberState
@@ -18,6 +19,7 @@ from streamlog.client.consumer import Consumer
 from streamlog.client.producer import Producer
 from streamlog.client.reset_to import ResetTo
 from streamlog.errors import (
+    DiskFullError,
     GroupIdNotFoundError,
     GroupNotEmptyError,
     GroupSubscribedToTopicError,
@@ -29,6 +31,7 @@ from streamlog.errors import (
 )
 from streamlog.runtime import MemoryFileSystem, VirtualClock
 from streamlog.structs import OffsetAndMetadata, TopicPartition
+from tests.support.producing import failing_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,6 +148,28 @@ def test_group_with_members_is_not_deleted_and_an_empty_one_is(
     assert admin.list_consumer_group_offsets("g") == {}
     with pytest.raises(GroupIdNotFoundError, match="'g'"):
         admin.delete_consumer_groups(["g"])
+
+
+def test_grp_1_deleted_classic_group_is_dead_and_no_rebalance_brings_it_back(
+    admin: Admin, broker: Broker, clock: VirtualClock
+) -> None:
+    consumer = Consumer(
+        broker, "t", group_id="g", group_protocol="classic", enable_auto_commit=False
+    )
+    consumer.poll()
+    group = broker.group_coordinator._groups["g"]
+    classic = group.classic
+    assert classic is not None
+    assert classic.state is ClassicState.STABLE
+    with failing_partitions() as failures:
+        failures.forever = lambda: DiskFullError("no room")
+        consumer.close()
+        # The generation without members could not be stored, and is to be tried again.
+        assert classic.state is ClassicState.PREPARING_REBALANCE
+    admin.delete_consumer_groups(["g"])
+    assert classic.state is ClassicState.DEAD
+    clock.advance(60_000)
+    assert admin.list_consumer_groups() == []
 
 
 def test_group_of_a_deleted_name_starts_afresh(admin: Admin, broker: Broker) -> None:

@@ -51,7 +51,7 @@ class ClassicCoordinator:
 
     * the rebalance: `join`, `sync`
     * membership: `heartbeat`, `begin_leaving`, `leave`, `detach`
-    * from and to KIP-848: `take_over`, `give_up`
+    * from KIP-848, and the end: `take_over`, `give_up`
 
     Threads: whoever holds the coordinator's lock. *store_generation* makes the next generation of a
     group durable and returns it; *new_member_id* makes one of a client id.
@@ -325,10 +325,12 @@ class ClassicCoordinator:
         group.unsynced -= {member_id}
         member.session.notify()
 
-    # ---- to and from the other protocol: NGP-5
+    # ---- the end of a classic group, and one that comes from the other protocol: GRP-12, NGP-5
 
     def give_up(self, group: ClassicGroup) -> None:
-        """Look after the members no longer; whoever waits is told to join again, which goes elsewhere."""
+        """Let the group be dead: deleted, or one of the other protocol. Its members are looked after no longer; whoever
+        waits is told to join again, which goes elsewhere.
+        """
         again = RebalanceInProgressError(f"group {group.group_id!r} changes its protocol")
         self._timers.disarm(_name_of(group))
         for member in group.members.values():
@@ -337,6 +339,7 @@ class ClassicCoordinator:
                 if reply is not None:
                     reply.fail(again)
             member.joining = member.syncing = None
+        group.happens(ClassicEvent.DELETED)
 
     def take_over(self, group: ClassicGroup) -> None:
         """Look after members that come from the other protocol: all of them have to join."""

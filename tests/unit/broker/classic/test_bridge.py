@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from streamlog import Admin, Broker, Consumer, GroupState, TopicPartition
+from streamlog.broker.classic.state import ClassicState
 from streamlog.errors import (
     CommitFailedError,
     DiskFullError,
@@ -86,6 +87,25 @@ def test_ngp_5_group_goes_over_member_by_member_and_back(
     settle(*old)
     check_shares(broker, *old)
     assert described(broker) == ("classic", GroupState.STABLE)
+
+
+def test_grp_1_classic_group_is_dead_once_it_is_of_the_other_protocol(
+    join: Join, broker: Broker
+) -> None:
+    old = join(EAGER)
+    settle(old)
+    group = broker.group_coordinator._groups["g"]
+    before = group.classic
+    new = join()
+    settle(old, new)
+    assert before is not None
+    assert before.state is ClassicState.DEAD
+    new.close()
+    settle(old)
+    assert group.classic is not None
+    assert group.classic is not before
+    assert group.classic.state is ClassicState.STABLE
+    assert before.state is ClassicState.DEAD
 
 
 def test_ngp_5_cooperative_member_loses_only_what_moves(join: Join) -> None:
