@@ -88,7 +88,9 @@ class AsyncConsumer:
     moves when records are returned. A second task that comes while one waits is refused with
     `ConcurrentModificationError`; `wakeup` may be called from any task and thread.
 
-    Under a `VirtualClock` a wait lets other tasks run first, and then time jumps.
+    Under a `VirtualClock` a wait lets other tasks run first, and then time jumps. Do not mix in waits
+    for real time, such as ``asyncio.sleep(1)``: while no other task is ready virtual time runs ahead,
+    and a wait without a limit ends in a DeadlockError after 10,000 timers in vain.
     """
 
     def __init__(

@@ -107,8 +107,8 @@ class VirtualClock(Clock):
     ) -> bool:
         """Run timers in time order until *predicate* is true; jump to the deadline without them.
 
-        Raises DeadlockError for a wait without a limit once no timer is left, or when a million
-        have run in vain.
+        Raises DeadlockError for a wait without a limit once no timer is left, or when 10,000 have
+        run in vain.
         """
         signal.clear()
         if predicate():
