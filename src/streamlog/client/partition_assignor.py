@@ -134,14 +134,19 @@ STOCK_ASSIGNORS: Mapping[str, type[PartitionAssignor]] = {
 def make_assignors(chosen: Sequence[object]) -> tuple[PartitionAssignor, ...]:
     """Return an assignor for each name, class or object of ``partition_assignment_strategy``.
 
-    An object should not be shared between consumers. Raises ValueError for two of one name.
+    An object should not be shared between consumers. Raises ValueError for two of one name, TypeError
+    for what is no `PartitionAssignor`.
     """
     assignors: list[PartitionAssignor] = []
     for one in chosen:
         made = STOCK_ASSIGNORS[one] if isinstance(one, str) else one
         if isinstance(made, type):
             made = made()
-        assert isinstance(made, PartitionAssignor)
+        if not isinstance(made, PartitionAssignor):
+            raise TypeError(
+                "partition_assignment_strategy: expected a class derived from PartitionAssignor, found "
+                f"{type(made).__name__}"
+            )
         assignors.append(made)
     names = [assignor.name for assignor in assignors]
     if len(set(names)) < len(names):

@@ -196,12 +196,15 @@ def words(
 
 def plugins(what: str, names: Sequence[str], method: str) -> Kind:
     """Return the kind of lists of stock names, of classes and of objects that have *method*, in the
-    order of preference; text with commas is a list of names. Parsing gives a tuple.
+    order of preference; text with commas is a list of names, and one class or object stands for a list
+    of itself. Parsing gives a tuple.
     """
 
     def parse(value: object, is_text: bool) -> object:
         if isinstance(value, str):
             value = [word for word in map(str.strip, value.split(",")) if word]
+        elif callable(getattr(value, method, None)):
+            value = [value]
         if not isinstance(value, (list, tuple)) or not value:
             raise RejectedValueError
         for item in value:

@@ -48,6 +48,15 @@ class HasPartition(Protocol):
         """Return the number of the partition."""
 
 
+class HasAssign(Protocol):
+    """A `PartitionAssignor`, see the key ``partition_assignment_strategy``."""
+
+    name: str
+
+    def assign(self, members: Any, partition_counts: Any) -> Any:
+        """Return each member's partitions."""
+
+
 class BrokerOptions(TypedDict, total=False):
     """The keys of `BrokerConfig`, which says what they mean."""
 
@@ -137,7 +146,9 @@ class ConsumerOptions(TypedDict, total=False):
     check_crcs: bool
     allow_auto_create_topics: bool
     interceptors: Sequence[Any]
-    partition_assignment_strategy: AssignorName | Sequence[AssignorName | object]
+    partition_assignment_strategy: (
+        AssignorName | HasAssign | type[HasAssign] | Sequence[AssignorName | object]
+    )
     group_remote_assignor: Literal["range", "uniform"]
     exclude_internal_topics: bool
     group_protocol: Literal["consumer", "classic"]

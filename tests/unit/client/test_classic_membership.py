@@ -12,7 +12,7 @@ from streamlog.broker.assignors import MemberSubscription
 from streamlog.broker.broker import Broker
 from streamlog.client.admin import Admin
 from streamlog.client.consumer import Consumer
-from streamlog.client.partition_assignor import Assignment, PartitionAssignor
+from streamlog.client.partition_assignor import Assignment, PartitionAssignor, RangeAssignor
 from streamlog.errors import (
     CommitFailedError,
     FencedInstanceIdError,
@@ -471,3 +471,31 @@ def test_admin_describes_a_classic_group(topic: Broker, team: Team) -> None:
 def _no_consumer_outlives_its_test(topic: Broker) -> Iterator[None]:
     yield
     topic.close()
+
+
+def test_one_assignor_not_in_a_list_is_used_like_a_single_name(topic: Broker) -> None:
+    class Named(RangeAssignor):
+        name = "mine"
+
+    for strategy in (Named, Named()):
+        with Consumer(
+            topic,
+            "t",
+            group_id="one",
+            group_protocol="classic",
+            partition_assignment_strategy=strategy,
+        ) as consumer:
+            consumer.poll()
+            assert len(consumer.assignment()) == 4
+
+
+def test_object_with_an_assign_that_is_no_assignor_is_refused_in_words(team: Team) -> None:
+    class Loose:
+        name = "loose"
+
+        def assign(self, members: object, partition_counts: object) -> dict[str, object]:
+            raise AssertionError(members, partition_counts)
+
+    for loose in (Loose, Loose()):
+        with pytest.raises(TypeError, match="derived from PartitionAssignor, found Loose"):
+            team.join("a", loose)

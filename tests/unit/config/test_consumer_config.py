@@ -23,6 +23,7 @@ from tests.support.config_cases import (
 )
 
 SERDES = ("bytes", "str", "int", "int32", "float", "json", "msgpack")
+ASSIGNOR = RangeAssignor()
 RESETS = ("earliest", "latest", "none", "by_duration:PT1H", "by_duration:P1DT0.5S")
 
 CASES = {
@@ -71,6 +72,8 @@ CASES = {
             (["sticky", "range"], ("sticky", "range")),
             ("roundrobin, range", ("roundrobin", "range")),
             ([RangeAssignor], (RangeAssignor,)),
+            (RangeAssignor, (RangeAssignor,)),
+            (ASSIGNOR, (ASSIGNOR,)),
         ),
         ("", [], ["range", "range"], ["range", object()], "uniform", None, 5, "Range"),
     ),
