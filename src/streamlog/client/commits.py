@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streamlog.broker.group_coordinator import GroupCoordinator
     from streamlog.client.consumer_interceptors import ConsumerInterceptors
     from streamlog.client.group_protocol import AnyMembership
+    from streamlog.client.subscription import SubscriptionState
     from streamlog.runtime import Clock
 
 Offsets = dict[TopicPartition, OffsetAndMetadata]
@@ -49,12 +50,14 @@ class OffsetCommitter:
         coordinator: GroupCoordinator,
         group_id: str,
         membership: AnyMembership,
+        subscription: SubscriptionState,
         interceptors: ConsumerInterceptors,
         clock: Clock,
     ) -> None:
         self._coordinator = coordinator
         self._group_id = group_id
         self._membership = membership
+        self._subscription = subscription
         self._interceptors = interceptors
         self._clock = clock
         self.completed: deque[tuple[CommitCallback | None, Offsets, Exception | None]] = deque()
@@ -150,10 +153,18 @@ class OffsetCommitter:
             )
             self.commit_count += 1
         except (UnknownMemberIdError, StaleMemberEpochError, IllegalGenerationError) as error:
+            if self._subscription.is_by_group:
+                advice = (
+                    "the partitions may belong to another consumer by now: poll to join again, and "
+                    "make more frequent polls or a larger max_poll_interval_ms if that was the reason"
+                )
+            else:
+                advice = (
+                    "this consumer did not subscribe and is no member: give it another group_id, or "
+                    "subscribe instead of assigning partitions"
+                )
             raise CommitFailedError(
-                f"cannot commit {_names(offsets)}: {error}; the partitions may belong to another "
-                "consumer by now: poll to join again, and make more frequent polls or a larger "
-                "max_poll_interval_ms if that was the reason"
+                f"cannot commit {_names(offsets)}: {error}; {advice}"
             ) from error
 
 

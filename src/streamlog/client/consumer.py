@@ -129,6 +129,7 @@ class Consumer(PositionCalls, CommitCalls, InspectionCalls):
                 broker.group_coordinator,
                 settings.group_id,
                 self._membership,
+                self._subscription,
                 self._interceptors,
                 clock,
             )

@@ -233,3 +233,15 @@ def test_con_11_after_joining_again_the_records_come_again(
     assert consumer.poll().values() == [b"0@0", b"0@1", b"0@2"]
     consumer.commit()
     assert consumer.committed(T0) == OffsetAndMetadata(3, "", 0)
+
+
+def test_con_12_consumer_that_never_was_a_member_is_not_told_to_join_again(
+    topic: Broker, consumer: Consumer
+) -> None:
+    with Consumer(topic, group_id="g", enable_auto_commit=False) as outsider:
+        outsider.assign([T1])
+        outsider.poll(timeout_ms=0)
+        with pytest.raises(CommitFailedError, match="another group_id, or subscribe") as caught:
+            outsider.commit({T1: 0})
+    assert isinstance(caught.value.__cause__, UnknownMemberIdError)
+    assert "join again" not in str(caught.value)
