@@ -30,6 +30,7 @@ from streamlog.errors import CommitFailedError, RebalanceInProgressError
 from streamlog.runtime import VirtualClock
 from streamlog.structs import TopicPartition
 from tests.support.consuming import append
+from tests.support.invariants import check_broker, check_consumer
 
 GROUP = "g"
 INTERVAL_MS = 10_000
@@ -147,6 +148,12 @@ class GroupMachine(RuleBasedStateMachine):
                 self.broker.create_partitions(name, present + 1)
 
     # ---- what must hold
+
+    @invariant()
+    def structures_are_consistent(self) -> None:
+        check_broker(self.broker)
+        for consumer in self.members:
+            check_consumer(consumer)
 
     @invariant()
     def no_two_members_read_one_partition(self) -> None:

@@ -183,6 +183,10 @@ class Group:
             assert member.current.previous_epoch <= member.current.epoch <= self.epoch
             assert not member.current.assigned & member.current.pending_revocation
             assert not self.is_settled(member) or member.current.assigned == self.target_of(name)
+        if self.classic is not None:
+            assert not self.members, "members are here or there"
+            assert (self.classic.group_id, self.classic.generation) == (self.group_id, self.epoch)
+            self.classic._check()
         for topic_partition, commit in self.offsets.items():
             assert commit.group_id == self.group_id
             assert commit.topic_partition == topic_partition

@@ -307,8 +307,7 @@ class GroupCoordinator:
                 return []
             for home in topic.partitions:
                 self._load_home(home)
-            groups = sorted(self._groups.items())
-            return [list_group(group) for _, group in groups if group.exists]
+            return [list_group(group) for _, group in sorted(self._groups.items()) if group.exists]
 
     def describe(self, group_id: str) -> ConsumerGroupDescription:
         """Return the group with its members, offsets and lag. Raises `GroupIdNotFoundError`."""
@@ -488,12 +487,13 @@ class GroupCoordinator:
     def _check(self) -> None:
         """Assert what holds while no call is under way. For tests."""
         assert not self._lock.locked()
-        watched = set()
-        for group_id, group in self._groups.items():
+        watched, groups = set(), self._groups
+        for group_id, group in groups.items():
             assert group_id == group.group_id
             group._check()
             watched |= {(group_id, member_id) for member_id in group.members}
         assert watched == self._watch.watched, "every member is watched, nobody else"
+        self._classic._check([one.classic for one in groups.values() if one.classic is not None])
 
 
 def _home_in(topic: Topic, group_id: str) -> Partition:

@@ -280,6 +280,17 @@ class ClassicMembership:
         self._forget()
         self.calls.raise_error()
 
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        is_in_generation = self.epoch != NO_EPOCH
+        assert not is_in_generation or self.member_id != ""
+        assert self._reply is None or self._has_to_join, "an answer is awaited in a rebalance alone"
+        assert self._has_to_join or (is_in_generation and not self._is_prepared)
+        assert self._fenced is None or self.member_id == ""
+        if self._subscription.is_by_group and not is_in_generation:
+            assert not self._subscription.assigned
+        self.calls._check()
+
     def _revoke(self, revoked: frozenset[TopicPartition]) -> None:
         self.before_revocation()
         self.calls.revoked(revoked)

@@ -9,7 +9,7 @@ Source: Kafka ``GroupMetadataManager.classicGroupJoin`` and its neighbours; GRP-
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -438,6 +438,15 @@ class ClassicCoordinator:
         self, group: ClassicGroup, delay_ms: float, callback: Callable[[ClassicGroup], None]
     ) -> None:
         self._timers.arm(_name_of(group), delay_ms, partial(callback, group))
+
+    def _check(self, groups: Iterable[ClassicGroup]) -> None:
+        """Assert that of *groups*, which are all, every member is watched, and every rebalance has an end. For tests."""
+        expected = set()
+        for group in groups:
+            expected |= {_name_of(group, member_id) for member_id in group.members}
+            if group.state is ClassicState.PREPARING_REBALANCE or group.unsynced:
+                expected.add(_name_of(group))
+        assert expected == self._timers.armed
 
 
 def _name_of(group: ClassicGroup, member_id: str = "") -> tuple[str, str]:

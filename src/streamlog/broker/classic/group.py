@@ -148,3 +148,44 @@ class ClassicGroup:
         """Return what *member* is told once there is an assignment."""
         assert self.protocol is not None
         return SyncResponse(self.protocol, member.assignment)
+
+    def _check(self) -> None:
+        """Assert what holds while no call is under way. For tests."""
+        members = self.members
+        statics = {}
+        for name, member in members.items():
+            assert name == member.member_id
+            assert self.generation_of(member) <= self.generation
+            if member.instance_id is not None:
+                statics[member.instance_id] = name
+            for reply in (member.joining, member.syncing):
+                assert reply is None or not reply.is_ready, "who was answered waits no longer"
+        assert self.static_ids == statics
+        assert not self.pending_ids & members.keys()
+        assert self.unsynced <= members.keys()
+        if members:
+            assert self.leader_id in members
+        else:
+            assert self.leader_id is None
+        self._check_state()
+
+    def _check_state(self) -> None:
+        """Assert what holds in the present state."""
+        members, state = self.members.values(), self.state
+        assert state is not ClassicState.DEAD, "dead groups are forgotten"
+        waiting = {one.member_id for one in members if one.syncing is not None}
+        if state is ClassicState.PREPARING_REBALANCE:
+            assert not waiting and not self.unsynced
+            return
+        assert not self.is_delayed
+        assert all(one.joining is None and one.generation is None for one in members)
+        assert bool(members) == (state is not ClassicState.EMPTY)
+        if not members:
+            assert self.protocol is None
+            return
+        assert self.protocol in self.common_protocols()
+        assert not waiting & self.unsynced
+        if state is ClassicState.STABLE:
+            assert not waiting
+        else:
+            assert self.leader_id not in waiting, "with the leader's sync all are answered"

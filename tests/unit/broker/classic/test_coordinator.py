@@ -82,6 +82,11 @@ class Lab:
                     one.join()
         for one in members:
             one.sync({other.id: other.name.encode() for other in members})
+        self.check()
+
+    def check(self) -> None:
+        self.group._check()
+        self.coordinator._check([self.group])
 
 
 class Member:
