@@ -104,9 +104,11 @@ class Session:
         for name, topic in self.model.topics.items():
             for log, log_seen in zip(topic.model.logs, seen.topics[name].logs, strict=True):
                 log.recovered(log_seen)
-            committed = topic.model.committed
-            topic.model.committed = [*committed[: topic.model.committed_on_disk + 1]]
-            topic.model.committed.append(seen.topics[name].committed)
+            if image.power_failed:
+                committed = topic.model.committed
+                topic.model.committed = [*committed[: topic.model.committed_on_disk + 1]]
+                topic.model.committed.append(seen.topics[name].committed)
+            # After a kill all commits are there, and none of them is on the disk for that.
         self.power_failed = False
 
     # ---- topics

@@ -42,14 +42,6 @@ SWEEPS: dict[str, Sweep] = {
             lambda size: ["-m", "tests.crash.explore", str(size)],
         ),
         Sweep(
-            "programs",
-            "the same for every program of up to so many calls, whatever they are",
-            3,
-            "states",
-            "crash states of all short programs",
-            lambda size: ["-m", "tests.crash.explore", "--calls", str(size)],
-        ),
-        Sweep(
             "errors",
             "let the n-th call to the disk fail, for each n and each error, once and from then on",
             5_000,
