@@ -144,5 +144,5 @@ def test_a_case_that_fails_says_how_to_run_it_again(capsys: pytest.CaptureFixtur
         assert main([*MUTANTS[name].catcher.split()[1:], "--seed", "7"]) == 1
     said = capsys.readouterr().out
     assert said.startswith("  seed 7: ")
-    again = said.split("--only ")[1].strip()
+    again = said.split("--only ")[1].splitlines()[0].strip()
     assert main(["--only", again]) == 0
