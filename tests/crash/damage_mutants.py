@@ -1,6 +1,6 @@
 """Broken streamlogs, by name, that damage to files tells from a good one.
 
-``python tests/crash/damage_mutants.py [NAME ...]`` damages a directory until each is caught, and prints by what.
+``make mutants`` damages a directory until each is caught, and prints by what (`mutant_table`).
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import struct
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
@@ -33,7 +32,7 @@ from streamlog.storage.segment import Segment  # noqa: E402
 from tests.crash.damage import sweep  # noqa: E402
 from tests.crash.damage_cases import single_damages  # noqa: E402
 from tests.crash.damage_data import CLEAN, KILLED, POWER_FAILED, make_dataset  # noqa: E402
-from tests.crash.mutants import patched  # noqa: E402
+from tests.support.patching import patched  # noqa: E402
 
 
 class Mutant(NamedTuple):
@@ -261,23 +260,3 @@ def attempt(name: str, *, most: int = 4000, seed: int = 1) -> Attempt:
         result = sweep(state, islice(damages, most), most_failures=1)
     found = result.failures[0][1:] if result.failures else None
     return Attempt(sum(result.counts.values()) + bool(found), found)
-
-
-def main() -> int:
-    """Try all mutants, or those that were named, and print the table."""
-    escaped = 0
-    for name in sys.argv[1:] or MUTANTS:
-        started = time.monotonic()
-        result = attempt(name)
-        escaped += result.found is None
-        print(
-            f"{'caught' if result.found else 'ESCAPED':<8}{time.monotonic() - started:5.1f} s  {name}: {MUTANTS[name].why}"
-        )
-        if result.found:
-            print(f"          by damage {result.damages}: {result.found[0]}")
-            print(f"          {result.found[1][:300]}", flush=True)
-    return bool(escaped)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -22,6 +22,7 @@ from streamlog.storage.recovery import LogRecovery
 from streamlog.storage.segment import Segment
 from streamlog.storage.segment_file import SegmentFile
 from streamlog.testing import CrashFileSystem
+from tests.support.patching import patched
 
 Mutant = Callable[[], AbstractContextManager[None]]
 
@@ -36,16 +37,6 @@ def mutant(name: str) -> Callable[[Callable[[], Iterator[None]]], Mutant]:
         return MUTANTS[name]
 
     return register
-
-
-@contextmanager
-def patched(owner: Any, name: str, replacement: Any) -> Iterator[None]:
-    original = owner.__dict__[name]
-    setattr(owner, name, replacement)
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
 
 
 # ---- what an acknowledgement means

@@ -1,6 +1,6 @@
 """Broken streamlogs, by name, that only a dying process, a forked one, a lost disk or a second run can tell from a good one.
 
-``python tests/crash/process_mutants.py [NAME ...]`` lets the tests that have to catch them try, and prints who caught what.
+``make mutants`` lets the tests that have to catch them try, and prints who caught what (`mutant_table`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from streamlog.storage.leader_epochs import LeaderEpochs  # noqa: E402
 from streamlog.storage.recovery import LogRecovery  # noqa: E402
 from streamlog.storage.segment_file import SegmentFile  # noqa: E402
 from streamlog.structs import OffsetAndMetadata  # noqa: E402
+from tests.support.patching import patched  # noqa: E402
 
 
 class Mutant(NamedTuple):
@@ -58,17 +59,6 @@ def mutant(name: str, catcher: str) -> Callable[[Callable[[], Iterator[None]]], 
         MUTANTS[name] = Mutant(function.__doc__ or "", catcher, contextmanager(function))
 
     return register
-
-
-@contextmanager
-def patched(owner: Any, name: str, replacement: Any) -> Iterator[None]:
-    """Replace an attribute while the context is open."""
-    original = owner.__dict__[name]
-    setattr(owner, name, replacement)
-    try:
-        yield
-    finally:
-        setattr(owner, name, original)
 
 
 # ---- what an acknowledgement means
@@ -440,21 +430,3 @@ def attempt(name: str) -> Attempt:
     return Attempt(
         done.returncode != 0, time.monotonic() - started, found[0].strip() if found else ""
     )
-
-
-def main() -> int:
-    """Try all mutants, or those that were named, and print the table."""
-    escaped = 0
-    for name in sys.argv[1:] or MUTANTS:
-        result = attempt(name)
-        escaped += not result.caught
-        print(
-            f"{'caught' if result.caught else 'ESCAPED':<8}{result.seconds:5.1f} s  {name}: {MUTANTS[name].why}\n"
-            f"          by {MUTANTS[name].catcher}\n          {result.found[-300:]}",
-            flush=True,
-        )
-    return bool(escaped)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

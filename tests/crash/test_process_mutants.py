@@ -1,4 +1,4 @@
-"""The net holds water: broken builds are caught. ``python tests/crash/process_mutants.py`` tries all of them."""
+"""The net holds water: broken builds are caught. ``make mutants`` tries all of them."""
 
 from __future__ import annotations
 
