@@ -24,6 +24,7 @@ __all__ = [
     "OffsetAndMetadata",
     "OffsetAndTimestamp",
     "PartitionInfo",
+    "ProducerIdAndEpoch",
     "ProducerRecord",
     "RecordMetadata",
     "TimestampType",
@@ -118,6 +119,17 @@ class ConsumerRecord(NamedTuple):
     def topic_partition(self) -> TopicPartition:
         """The partition the record was read from."""
         return TopicPartition(self.topic, self.partition)
+
+
+class ProducerIdAndEpoch(NamedTuple):
+    """Who writes: the id of an idempotent or transactional producer, and how often it was renewed.
+
+    Of two with the same id the one with the greater epoch is right, the other is fenced (IDM-4).
+    Source: Kafka ``ProducerIdAndEpoch``.
+    """
+
+    producer_id: int
+    producer_epoch: int
 
 
 def _header_tuple(headers: Iterable[Header]) -> tuple[Header, ...]:

@@ -62,21 +62,36 @@ CODES = {
     "InvalidReplicationFactorError": 38,
     "InvalidRequestError": 42,
     "PolicyViolationError": 44,
+    "OutOfOrderSequenceError": 45,
+    "DuplicateSequenceError": 46,
+    "InvalidProducerEpochError": 47,
+    "InvalidTxnStateError": 48,
+    "InvalidProducerIdMappingError": 49,
+    "InvalidTxnTimeoutError": 50,
+    "ConcurrentTransactionsError": 51,
+    "TransactionCoordinatorFencedError": 52,
     "StorageError": 56,
+    "UnknownProducerIdError": 59,
     "GroupNotEmptyError": 68,
     "GroupIdNotFoundError": 69,
+    "UnsupportedCompressionTypeError": 76,
     "MemberIdRequiredError": 79,
     "GroupMaxSizeReachedError": 81,
     "FencedInstanceIdError": 82,
     "GroupSubscribedToTopicError": 86,
     "InvalidRecordError": 87,
+    "UnstableOffsetCommitError": 88,
+    "ProducerFencedError": 90,
+    "TransactionalIdNotFoundError": 105,
     "FencedMemberEpochError": 110,
     "UnreleasedInstanceIdError": 111,
     "StaleMemberEpochError": 113,
+    "TransactionAbortableError": 120,
 }
 
 RETRIABLE = {
     "BufferExhaustedError",
+    "ConcurrentTransactionsError",
     "CoordinatorNotAvailableError",
     "CorruptRecordError",
     "DiskFullError",
@@ -85,6 +100,7 @@ RETRIABLE = {
     "RetriableError",
     "StreamlogTimeoutError",
     "UnknownTopicOrPartitionError",
+    "UnstableOffsetCommitError",
 }
 
 BUILT_IN_PARENTS = {
@@ -95,6 +111,7 @@ BUILT_IN_PARENTS = {
         *("InvalidTopicError", "InvalidPartitionsError", "InvalidReplicationFactorError"),
         *("InvalidGroupIdError", "OffsetMetadataTooLargeError"),
         *("InconsistentGroupProtocolError", "InvalidSessionTimeoutError"),
+        *("InvalidTxnTimeoutError", "UnsupportedCompressionTypeError"),
     },
     LookupError: {
         *("UnknownTopicOrPartitionError", "NoOffsetForPartitionError"),
@@ -147,9 +164,12 @@ def test_the_nearest_built_in_is_a_parent(parent: type[Exception]) -> None:
 
 
 def test_kafkas_hierarchy_is_kept() -> None:
-    """C15: BufferExhausted is a Timeout, LogTruncation an OffsetOutOfRange."""
+    """C15: BufferExhausted is a Timeout, LogTruncation an OffsetOutOfRange, UnknownProducerId an
+    OutOfOrderSequence.
+    """
     assert issubclass(BufferExhaustedError, StreamlogTimeoutError)
     assert issubclass(LogTruncationError, OffsetOutOfRangeError)
+    assert issubclass(errors.UnknownProducerIdError, errors.OutOfOrderSequenceError)
     assert issubclass(DataLossError, CorruptLogError)
     assert issubclass(ClosedError, IllegalStateError)
     assert not issubclass(CorruptLogError, CorruptRecordError)

@@ -17,6 +17,7 @@ from streamlog.structs import (
     OffsetAndMetadata,
     OffsetAndTimestamp,
     PartitionInfo,
+    ProducerIdAndEpoch,
     ProducerRecord,
     RecordMetadata,
     TimestampType,
@@ -35,6 +36,13 @@ def test_enums_read_as_their_configuration_values() -> None:
     assert f"{Isolation.READ_COMMITTED}" == "read_committed" == Isolation("read_committed")
     assert f"{Durability.DISK} {Durability.PROCESS} {Durability.NONE}" == "disk process none"
     assert [kind.value for kind in TimestampType] == [0, 1]
+
+
+def test_a_later_epoch_of_a_producer_id_sorts_behind_an_earlier_one() -> None:
+    """IDM-4."""
+    earlier = ProducerIdAndEpoch(1_000_000, 0)
+    assert earlier < ProducerIdAndEpoch(1_000_000, 1)
+    assert earlier == ProducerIdAndEpoch(producer_id=1_000_000, producer_epoch=0)
 
 
 def test_a_consumer_record_is_plain_to_build_by_hand() -> None:

@@ -69,6 +69,23 @@ from streamlog.errors.groups import (
     UnknownMemberIdError,
     UnreleasedInstanceIdError,
 )
+from streamlog.errors.transactions import (
+    ConcurrentTransactionsError,
+    DuplicateSequenceError,
+    InvalidProducerEpochError,
+    InvalidProducerIdMappingError,
+    InvalidTxnStateError,
+    InvalidTxnTimeoutError,
+    OutOfOrderSequenceError,
+    ProducerFencedError,
+    TransactionAbortableError,
+    TransactionAbortedError,
+    TransactionalIdNotFoundError,
+    TransactionCoordinatorFencedError,
+    UnknownProducerIdError,
+    UnstableOffsetCommitError,
+    UnsupportedCompressionTypeError,
+)
 
 __all__ = [
     "StreamlogError",
@@ -128,4 +145,19 @@ __all__ = [
     "FencedMemberEpochError",
     "StaleMemberEpochError",
     "OffsetMetadataTooLargeError",
+    "OutOfOrderSequenceError",
+    "DuplicateSequenceError",
+    "InvalidProducerEpochError",
+    "InvalidTxnStateError",
+    "InvalidProducerIdMappingError",
+    "InvalidTxnTimeoutError",
+    "ConcurrentTransactionsError",
+    "TransactionCoordinatorFencedError",
+    "UnknownProducerIdError",
+    "UnstableOffsetCommitError",
+    "ProducerFencedError",
+    "TransactionalIdNotFoundError",
+    "TransactionAbortableError",
+    "TransactionAbortedError",
+    "UnsupportedCompressionTypeError",
 ]
