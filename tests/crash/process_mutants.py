@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:  # run as a script
     sys.path.insert(0, str(ROOT))
 
-from streamlog.broker import group_coordinator  # noqa: E402
+from streamlog.broker import group_store  # noqa: E402
 from streamlog.broker.group_records import GroupEpoch  # noqa: E402
 from streamlog.broker.partition import Partition  # noqa: E402
 from streamlog.client import positions  # noqa: E402
@@ -354,12 +354,12 @@ def not_clamped() -> Iterator[None]:
 )
 def generations_start_again() -> Iterator[None]:
     """A member of a process that died is taken for one of today's."""
-    read_records = group_coordinator.read_records
+    read_records = group_store.read_records
 
     def forgetful(home: Partition) -> Iterator[Any]:
         return (record for record in read_records(home) if not isinstance(record, GroupEpoch))
 
-    with patched(group_coordinator, "read_records", forgetful):
+    with patched(group_store, "read_records", forgetful):
         yield
 
 

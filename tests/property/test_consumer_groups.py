@@ -119,7 +119,7 @@ class GroupMachine(RuleBasedStateMachine):
             self.was_evicted = True
 
     def member_ids(self) -> set[str]:
-        group = self.broker.group_coordinator._groups.get(GROUP)
+        group = self.broker.group_coordinator._store.groups.get(GROUP)
         if group is None:
             return set()
         return set(group.members if group.classic is None else group.classic.members)
@@ -166,7 +166,7 @@ class GroupMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_partition_has_two_owners(self) -> None:
-        group = self.broker.group_coordinator._groups.get(GROUP)
+        group = self.broker.group_coordinator._store.groups.get(GROUP)
         if group is None or group.classic is not None:
             return
         claims: Counter[TopicPartition] = Counter()
@@ -186,7 +186,7 @@ class GroupMachine(RuleBasedStateMachine):
 
     @invariant()
     def commits_are_not_beyond_what_exists(self) -> None:
-        group = self.broker.group_coordinator._groups.get(GROUP)
+        group = self.broker.group_coordinator._store.groups.get(GROUP)
         for tp, commit in (group.offsets if group is not None else {}).items():
             assert commit.offset <= self.broker.partition(*tp).log_end_offset
 
@@ -206,7 +206,7 @@ class GroupMachine(RuleBasedStateMachine):
         for _ in range(len(self.produced) + 6):
             for consumer in self.members:
                 self.returned.update(consumer.poll().values())
-        group = self.broker.group_coordinator._groups[GROUP]
+        group = self.broker.group_coordinator._store.groups[GROUP]
         assert group.state is GroupState.STABLE
         everything = {
             TopicPartition(name, number)

@@ -34,33 +34,22 @@ from streamlog.broker.group_membership import (
     handle_leave,
 )
 from streamlog.broker.group_offsets import check_committer, handle_commit, look_up_offsets
-from streamlog.broker.group_records import STORED_RECORDS, GroupEpoch, GroupRecord
+from streamlog.broker.group_records import GroupEpoch
+from streamlog.broker.group_store import GroupStore
 from streamlog.broker.group_timers import GroupTimers
 from streamlog.broker.group_topics import GroupTopics
-from streamlog.broker.java_hash import partition_for_group
 from streamlog.broker.member_watch import MemberWatch
 from streamlog.broker.offset_expiry import handle_expiry
-from streamlog.broker.offsets_topic import OFFSETS_TOPIC, encode_record, read_records
 from streamlog.broker.static_membership import find_static_member, handle_leave_for_now
 from streamlog.broker.topics_snapshot import TopicsSnapshot
-from streamlog.errors import (
-    ClosedError,
-    StreamlogError,
-    TopicAlreadyExistsError,
-    UnknownTopicOrPartitionError,
-)
-from streamlog.record import build_batch
+from streamlog.errors import ClosedError, StreamlogError
 from streamlog.runtime.threads import Lock
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 
 if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
-    from streamlog.broker.partition import Partition
-    from streamlog.broker.topic import Topic
 
 _log = logging.getLogger("streamlog")
-
-_OFFSETS_TOPIC_CONFIGS = {"cleanup_policy": "compact", "segment_bytes": 104_857_600}
 
 
 class GroupCoordinator:
@@ -73,8 +62,7 @@ class GroupCoordinator:
 
     A request is handled under one lock: a handler looks at the group and says what changes; what must
     last is appended to ``__consumer_offsets``; then everything is applied. When the append fails
-    nothing has changed. A partition of that topic is replayed when one of its groups is first used,
-    so opening a broker costs nothing however many groups there are.
+    nothing has changed. `GroupStore` knows where the groups are.
 
     Lock order: the coordinator's lock, then a partition's. Threads: any. Source: Kafka
     ``GroupCoordinatorService`` and ``GroupCoordinatorShard``.
@@ -84,8 +72,7 @@ class GroupCoordinator:
         self._broker = broker
         self._clock = broker.runtime.clock
         self._lock = Lock()
-        self._groups: dict[str, Group] = {}
-        self._loaded: set[int] = set()
+        self._store = GroupStore(broker)
         self._topics = GroupTopics(broker)
         self._watch = MemberWatch(
             GroupTimers(broker.scheduler, self._lock),
@@ -127,8 +114,7 @@ class GroupCoordinator:
         could not be stored (nothing changed).
         """
         with self._lock:
-            home = self._home_or_create(request.group_id)
-            group = self._load(request.group_id, home)
+            group = self._store.find_or_create(request.group_id)
             if group.classic is not None and request.member_epoch == JOIN_EPOCH:
                 self._bridge.to_consumer(group)
             try:
@@ -144,7 +130,7 @@ class GroupCoordinator:
         epoch = group.epoch
         response, records = handle_heartbeat(group, request, self._topics.snapshot())
         if records:
-            self._apply(group, self._home_or_create(group.group_id), records)
+            self._store.apply(group, records)
             member = group.members[request.member_id]
             if group.epoch != epoch or (old and old.current.claimed - member.current.claimed):
                 self._wake(group, except_member=request.member_id)
@@ -160,7 +146,7 @@ class GroupCoordinator:
         them for ``group_consumer_session_timeout_ms`` (CON-15). Nothing happens when it is no member.
         """
         with self._lock:
-            self._leave(self._find(group_id), member_id, instance_id)
+            self._leave(self._store.find(group_id), member_id, instance_id)
 
     def _leave(self, group: Group, member_id: str, instance_id: str | None) -> None:
         if instance_id is None:
@@ -176,8 +162,7 @@ class GroupCoordinator:
         A group whose members speak the other protocol answers at once; see `mixed_group`.
         """
         with self._lock:
-            home = self._home_or_create(request.group_id)
-            group = self._load(request.group_id, home)
+            group = self._store.find_or_create(request.group_id)
             if group.members:
                 self._bridge.join(group, request, reply)
                 return
@@ -188,7 +173,7 @@ class GroupCoordinator:
     def sync(self, request: SyncRequest, reply: Reply[SyncResponse]) -> None:
         """Bring or fetch the assignment of a classic group. See `ClassicCoordinator.sync`."""
         with self._lock:
-            group = self._find(request.group_id)
+            group = self._store.find(request.group_id)
             if group.members:
                 self._bridge.sync(group, request, reply)
             else:
@@ -199,7 +184,7 @@ class GroupCoordinator:
     ) -> None:
         """Return while all is well. See `ClassicCoordinator.heartbeat`."""
         with self._lock:
-            group = self._find(group_id)
+            group = self._store.find(group_id)
             if group.members:
                 self._bridge.heartbeat(group, member_id, instance_id, generation)
             else:
@@ -209,7 +194,7 @@ class GroupCoordinator:
     def begin_classic_leave(self, group_id: str, member_id: str) -> int | None:
         """Let a member commit before it leaves. See `ClassicCoordinator.begin_leaving`."""
         with self._lock:
-            member = self._find(group_id).members.get(member_id)
+            member = self._store.find(group_id).members.get(member_id)
             if member is not None:
                 return member.current.epoch
             return self._classic.begin_leaving(self._find_classic(group_id), member_id)
@@ -217,7 +202,7 @@ class GroupCoordinator:
     def classic_leave(self, group_id: str, member_id: str, instance_id: str | None = None) -> None:
         """Leave a classic group; a static member only falls silent. Nothing happens for no member."""
         with self._lock:
-            group, classic = self._find(group_id), self._find_classic(group_id)
+            group, classic = self._store.find(group_id), self._find_classic(group_id)
             if member_id in group.members:
                 self._leave(group, member_id, instance_id)
             elif instance_id is None:
@@ -231,16 +216,15 @@ class GroupCoordinator:
             return self._topics.snapshot()
 
     def _find_classic(self, group_id: str) -> ClassicGroup:
-        found = self._find(group_id).classic
+        found = self._store.find(group_id).classic
         return ClassicGroup(group_id, 0) if found is None else found
 
     def _begin_generation(self, group_id: str) -> int:
         """Store the next generation of the group and return it."""
-        home = self._home_or_create(group_id)
-        group = self._load(group_id, home)
+        group = self._store.find_or_create(group_id)
         has_members = group.classic is not None and bool(group.classic.members)
         empty_since_ms = None if has_members else self._clock.time_ms()
-        self._apply(group, home, [GroupEpoch(group_id, group.epoch + 1, empty_since_ms)])
+        self._store.apply(group, [GroupEpoch(group_id, group.epoch + 1, empty_since_ms)])
         return group.epoch
 
     # ---- offsets
@@ -261,8 +245,7 @@ class GroupCoordinator:
         topic_ids, now_ms = self._topics.ids_of(offsets), self._clock.time_ms()
         metadata_max_bytes = self._broker.config.offset_metadata_max_bytes
         with self._lock:
-            home = self._home_or_create(group_id)
-            group = self._load(group_id, home)
+            group = self._store.find_or_create(group_id)
             records = handle_commit(
                 group,
                 member_id,
@@ -273,7 +256,7 @@ class GroupCoordinator:
                 metadata_max_bytes,
                 instance_id,
             )
-            self._apply(group, home, records)
+            self._store.apply(group, records)
 
     def fetch_offsets(
         self, group_id: str, partitions: Iterable[TopicPartition]
@@ -282,37 +265,34 @@ class GroupCoordinator:
         wanted = list(partitions)
         topic_ids = self._topics.existing_ids_of(wanted)
         with self._lock:
-            return look_up_offsets(self._find(group_id), wanted, topic_ids)
+            return look_up_offsets(self._store.find(group_id), wanted, topic_ids)
 
     def fetch_all_offsets(self, group_id: str) -> dict[TopicPartition, OffsetAndMetadata]:
         """Return every committed offset of the group, sorted by partition; nothing of deleted topics."""
         with self._lock:
-            return self._all_offsets(self._find(group_id))
+            return self._all_offsets(self._store.find(group_id))
 
     def check_committer(
         self, group_id: str, member_id: str, member_epoch: int, instance_id: str | None = None
     ) -> None:
         """Raise what `commit_offsets` would raise for this member, committing nothing."""
         with self._lock:
-            check_committer(self._find(group_id), member_id, member_epoch, instance_id)
+            check_committer(self._store.find(group_id), member_id, member_epoch, instance_id)
 
     # ---- from outside
 
     def list_groups(self) -> list[ConsumerGroupListing]:
         """Return every group that has members, offsets or a past, by name."""
         with self._lock:
-            try:
-                topic = self._broker.topic(OFFSETS_TOPIC)
-            except UnknownTopicOrPartitionError:
-                return []
-            for home in topic.partitions:
-                self._load_home(home)
-            return [list_group(group) for _, group in sorted(self._groups.items()) if group.exists]
+            for home in self._store.homes():
+                self._store.load(home)
+            groups = sorted(self._store.groups.items())
+            return [list_group(group) for _, group in groups if group.exists]
 
     def describe(self, group_id: str) -> ConsumerGroupDescription:
         """Return the group with its members, offsets and lag. Raises `GroupIdNotFoundError`."""
         with self._lock:
-            group = self._find(group_id)
+            group = self._store.find(group_id)
             check_exists(group)
             committed = self._all_offsets(group)
             bounds = {}
@@ -327,9 +307,9 @@ class GroupCoordinator:
     def delete(self, group_id: str) -> None:
         """Forget the group and its offsets. Raises `GroupIdNotFoundError`, `GroupNotEmptyError`."""
         with self._lock:
-            group = self._find(group_id)
+            group = self._store.find(group_id)
             records = handle_delete_group(group)
-            self._apply(group, self._home_or_create(group_id), records)
+            self._store.apply(group, records)
             self._drop(group)
 
     def delete_offsets(self, group_id: str, partitions: Iterable[TopicPartition]) -> None:
@@ -337,27 +317,23 @@ class GroupCoordinator:
         `GroupSubscribedToTopicError`.
         """
         with self._lock:
-            group = self._find(group_id)
+            group = self._store.find(group_id)
             records = handle_delete_offsets(group, partitions)
-            self._apply(group, self._home_or_create(group_id), records)
+            self._store.apply(group, records)
 
     def expire_offsets(self) -> int:
         """Forget the offsets of all groups that `handle_expiry` names (GRP-12), and return how many.
 
         What fails, such as reading a damaged partition, is logged and stops nothing else. Loads all groups.
         """
-        try:
-            homes = self._broker.topic(OFFSETS_TOPIC).partitions
-        except UnknownTopicOrPartitionError:
-            return 0
-        for home in homes:
+        for home in self._store.homes():
             try:
                 with self._lock:
-                    self._load_home(home)
+                    self._store.load(home)
             except (StreamlogError, OSError):
                 _log.exception("Offsets in %s do not expire", home.topic_partition)
         with self._lock:
-            group_ids = sorted(self._groups)
+            group_ids = sorted(self._store.groups)
         expired = 0
         for group_id in group_ids:
             # One at a time: whoever commits meanwhile waits for one group.
@@ -371,14 +347,14 @@ class GroupCoordinator:
         return expired
 
     def _expire(self, group_id: str) -> int:
-        group = self._groups.get(group_id)
+        group = self._store.groups.get(group_id)
         if group is None:
             return 0
         before = len(group.offsets)
         retention_ms = self._broker.config.offsets_retention_minutes * 60_000
         records = handle_expiry(group, self._clock.time_ms(), retention_ms)
         if records:
-            self._apply(group, self._home_or_create(group_id), records)
+            self._store.apply(group, records)
         if not group.exists:
             self._drop(group)
         return before - len(group.offsets)
@@ -387,7 +363,7 @@ class GroupCoordinator:
         """Forget a deleted group: a rebalance that is to be tried again would bring it back."""
         if group.classic is not None:
             self._classic.give_up(group.classic)
-        del self._groups[group.group_id]
+        self._store.forget(group)
 
     # ---- the end
 
@@ -397,63 +373,6 @@ class GroupCoordinator:
             self._watch.close()
             self._classic_timers.close()
 
-    # ---- where a group lives
-
-    def _home(self, group_id: str) -> Partition | None:
-        """Return the partition of the offsets topic that holds the group, None before there is any."""
-        try:
-            topic = self._broker.topic(OFFSETS_TOPIC)
-        except UnknownTopicOrPartitionError:
-            return None
-        return _home_in(topic, group_id)
-
-    def _home_or_create(self, group_id: str) -> Partition:
-        home = self._home(group_id)
-        if home is not None:
-            return home
-        try:
-            self._broker.create_topic(
-                OFFSETS_TOPIC,
-                partitions=self._broker.config.offsets_topic_num_partitions,
-                configs=_OFFSETS_TOPIC_CONFIGS,
-            )
-        except TopicAlreadyExistsError:
-            pass
-        return _home_in(self._broker.topic(OFFSETS_TOPIC), group_id)
-
-    def _find(self, group_id: str) -> Group:
-        """Return the group for a look; nothing is created for one that nobody ever used."""
-        home = self._home(group_id)
-        return Group(group_id) if home is None else self._load(group_id, home)
-
-    def _load(self, group_id: str, home: Partition) -> Group:
-        """Return the group, after replaying the partition it lives in if this is its first use."""
-        self._load_home(home)
-        found = self._groups.get(group_id)
-        if found is None:
-            found = self._groups[group_id] = Group(group_id)
-        return found
-
-    def _load_home(self, home: Partition) -> None:
-        if home.number not in self._loaded:
-            # Into the open only when all of it could be read: half a replay would forget commits.
-            loaded: dict[str, Group] = {}
-            for record in read_records(home):
-                group = loaded.get(record.group_id)
-                if group is None:
-                    group = loaded[record.group_id] = Group(record.group_id)
-                group.replay(record)
-            self._groups.update(loaded)
-            self._loaded.add(home.number)
-
-    def _apply(self, group: Group, home: Partition, records: list[GroupRecord]) -> None:
-        """Store what must last of *records*, as one batch, then apply all of them."""
-        stored = [encode_record(record) for record in records if isinstance(record, STORED_RECORDS)]
-        if stored:
-            keys, values = zip(*stored, strict=True)
-            home.append(build_batch(values, self._clock.time_ms(), keys))
-        group.replay_all(records)
-
     def _all_offsets(self, group: Group) -> dict[TopicPartition, OffsetAndMetadata]:
         wanted = sorted(group.offsets)
         found = look_up_offsets(group, wanted, self._topics.existing_ids_of(wanted))
@@ -462,12 +381,12 @@ class GroupCoordinator:
     # ---- members
 
     def _remove(self, group_id: str, member_id: str) -> None:
-        group = self._find(group_id)
+        group = self._store.find(group_id)
         if member_id in group.members and self._bridge.to_classic_if_alone(group, member_id):
             return
         records = handle_leave(group, member_id, self._topics.snapshot(), self._clock.time_ms())
         if records:
-            self._apply(group, self._home_or_create(group_id), records)
+            self._store.apply(group, records)
             self._wake(group)
         # Not before: of a member that could not be removed (full disk, Ctrl-C) somebody has to take care.
         self._watch.forget(group_id, member_id)
@@ -487,14 +406,10 @@ class GroupCoordinator:
     def _check(self) -> None:
         """Assert what holds while no call is under way. For tests."""
         assert not self._lock.locked()
-        watched, groups = set(), self._groups
+        watched, groups = set(), self._store.groups
         for group_id, group in groups.items():
             assert group_id == group.group_id
             group._check()
             watched |= {(group_id, member_id) for member_id in group.members}
         assert watched == self._watch.watched, "every member is watched, nobody else"
         self._classic._check([one.classic for one in groups.values() if one.classic is not None])
-
-
-def _home_in(topic: Topic, group_id: str) -> Partition:
-    return topic.partitions[partition_for_group(group_id, len(topic.partitions))]

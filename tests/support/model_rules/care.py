@@ -26,7 +26,7 @@ class CareRules(Base):
 
     @rule(group=st.sampled_from(GROUPS), pick=picks, delete=st.booleans())
     def clear_group(self, group: str, pick: int, delete: bool) -> None:
-        known = self.broker.group_coordinator._groups.get(group)
+        known = self.broker.group_coordinator._store.groups.get(group)
         has_members = known is not None and bool(known.members)
         partitions = {key[1] for key in self.model.committed if key[0] == group}
         if delete:

@@ -312,7 +312,7 @@ class ConsumerRules(Base):
 
     def is_member(self, one: ModelConsumer) -> bool:
         """Whether the group takes commits from *one*: a member, or anybody while there is none."""
-        group = self.broker.group_coordinator._groups.get(one.group or "")
+        group = self.broker.group_coordinator._store.groups.get(one.group or "")
         membership = one.consumer._membership
         if group is None or membership is None:
             return True

@@ -6,7 +6,6 @@ import gc
 import logging
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -19,13 +18,11 @@ from streamlog.broker.member_session import MemberSession
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC
 from streamlog.client.consumer import Consumer
 from streamlog.errors import (
-    CorruptLogError,
     DiskFullError,
     OffsetMetadataTooLargeError,
     UnknownMemberIdError,
     UnknownTopicOrPartitionError,
 )
-from streamlog.record import build_batch
 from streamlog.runtime import MemoryFileSystem, Signal, VirtualClock
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 from tests.support.producing import failing_partitions
@@ -214,48 +211,6 @@ def test_commit_survives_the_end_of_the_process_without_close(
     )
     with Broker(data_dir) as broker:
         assert committed(broker.group_coordinator) == 99
-
-
-def test_groups_are_loaded_one_partition_at_a_time_when_first_used(
-    data_dir: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Broker(data_dir) as broker:
-        broker.create_topic("t")
-        commit(broker.group_coordinator, 1, group="my-group")
-        commit(broker.group_coordinator, 2, group="test")
-    read: list[int] = []
-
-    def counted(partition: Any) -> Any:
-        read.append(partition.number)
-        return original(partition)
-
-    import streamlog.broker.group_coordinator as module
-
-    original = module.read_records
-    monkeypatch.setattr(module, "read_records", counted)
-    with Broker(data_dir) as broker:
-        coordinator = broker.group_coordinator
-        assert read == []
-        assert committed(coordinator, "my-group") == 1
-        assert committed(coordinator, "my-group") == 1
-        assert read == [12]
-        assert committed(coordinator, "test") == 2
-        assert read == [12, 48]
-
-
-def test_damaged_offsets_partition_refuses_its_groups_and_no_others(
-    broker: Broker, coordinator: GroupCoordinator
-) -> None:
-    commit(coordinator, 1, group="my-group")
-    commit(coordinator, 2, group="test")
-    broker.partition(OFFSETS_TOPIC, 12).append(build_batch([b"junk"], 0, [b"junk"]))
-    fresh = GroupCoordinator(broker)
-    for _ in range(2):  # half a replay is never taken for the whole
-        with pytest.raises(
-            CorruptLogError, match="__consumer_offsets-12: .*: offset 1: not a record"
-        ):
-            committed(fresh, "my-group")
-    assert committed(fresh, "test") == 2
 
 
 def test_commit_that_finds_the_disk_full_changes_nothing(clock: VirtualClock) -> None:

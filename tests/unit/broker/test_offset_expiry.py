@@ -150,9 +150,8 @@ def test_moment_noted_by_a_check_survives_a_reopen(
     Admin(broker).alter_consumer_group_offsets("g", {ORDERS: 0})
     coordinator = broker.group_coordinator
     coordinator._begin_generation("g")
-    home = coordinator._home_or_create("g")
     # As if it had members, whose process died.
-    coordinator._apply(coordinator._groups["g"], home, [GroupEpoch("g", 2)])
+    coordinator._store.apply(coordinator._store.groups["g"], [GroupEpoch("g", 2)])
     broker.close()
     clock.advance(WEEK)
     broker = reopen()
@@ -263,7 +262,7 @@ def test_damaged_home_keeps_no_other_group_from_expiring(
         Admin(broker).alter_consumer_group_offsets(name, {ORDERS: 0})
     broker = reopen()
     clock.advance(WEEK - 1)  # just before the check
-    monkeypatch.setattr("streamlog.broker.group_coordinator.read_records", _refusing_the_first)
+    monkeypatch.setattr("streamlog.broker.group_store.read_records", _refusing_the_first)
     broker = reopen()
     clock.advance(1)
     with caplog.at_level(logging.ERROR, "streamlog"):

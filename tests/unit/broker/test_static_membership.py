@@ -203,7 +203,7 @@ def test_stranger_has_nothing_to_leave(join: Callable[..., Consumer], broker: Br
     a = join("one")
     a.poll()
     coordinator = broker.group_coordinator
-    assert handle_leave_for_now(coordinator._groups["g"], "stranger") == []
+    assert handle_leave_for_now(coordinator._store.groups["g"], "stranger") == []
     coordinator.leave("g", "stranger", "one")
     a.poll()
     assert numbers(a) == [0, 1, 2, 3]
@@ -217,7 +217,7 @@ def test_replacement_that_is_applied_twice_is_applied_once(
     settle(a, b)
     had = numbers(a)
     a.close()
-    group = broker.group_coordinator._groups["g"]
+    group = broker.group_coordinator._store.groups["g"]
     replay_all = type(group).replay_all
 
     def twice(group: Any, records: Any) -> None:

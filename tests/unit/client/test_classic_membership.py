@@ -203,7 +203,7 @@ def test_con_11_commit_while_assignments_are_made_has_to_be_repeated(team: Team)
     b.poll()
     a.commit({T0: 0})  # GRP-8: while others join, the generation is current
     coordinator = team.broker.group_coordinator
-    group = coordinator._groups["g"].classic
+    group = coordinator._store.groups["g"].classic
     assert group is not None
     # The leader joins, and has its assignment still to make.
     membership: Any = a._membership

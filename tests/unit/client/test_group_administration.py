@@ -157,7 +157,7 @@ def test_grp_1_deleted_classic_group_is_dead_and_no_rebalance_brings_it_back(
         broker, "t", group_id="g", group_protocol="classic", enable_auto_commit=False
     )
     consumer.poll()
-    group = broker.group_coordinator._groups["g"]
+    group = broker.group_coordinator._store.groups["g"]
     classic = group.classic
     assert classic is not None
     assert classic.state is ClassicState.STABLE

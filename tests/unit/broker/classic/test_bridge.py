@@ -94,7 +94,7 @@ def test_grp_1_classic_group_is_dead_once_it_is_of_the_other_protocol(
 ) -> None:
     old = join(EAGER)
     settle(old)
-    group = broker.group_coordinator._groups["g"]
+    group = broker.group_coordinator._store.groups["g"]
     before = group.classic
     new = join()
     settle(old, new)

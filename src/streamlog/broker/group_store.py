@@ -1,0 +1,120 @@
+"""Where groups live: in memory, and as records in the partitions of ``__consumer_offsets``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamlog.broker.group import Group
+from streamlog.broker.group_records import STORED_RECORDS, GroupRecord
+from streamlog.broker.java_hash import partition_for_group
+from streamlog.broker.offsets_topic import OFFSETS_TOPIC, encode_record, read_records
+from streamlog.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from streamlog.record import build_batch
+
+if TYPE_CHECKING:
+    from streamlog.broker.broker import Broker
+    from streamlog.broker.partition import Partition
+    from streamlog.broker.topic import Topic
+
+_OFFSETS_TOPIC_CONFIGS = {"cleanup_policy": "compact", "segment_bytes": 104_857_600}
+
+
+class GroupStore:
+    """The groups of one broker by name, each loaded when it is first asked for.
+
+    * look: `find`, `find_or_create`, `homes`, `load`, ``groups``
+    * change: `apply`, `forget`
+
+    A partition of the offsets topic, the home of its groups, is replayed as a whole when one of them
+    is first used, so opening a broker costs nothing however many groups there are. The topic itself
+    is created when something is first to be stored.
+
+    Threads: whoever holds the coordinator's lock, except for `homes`. Source: Kafka
+    ``CoordinatorRuntime`` and ``GroupMetadataManager.replay``.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._clock = broker.runtime.clock
+        self._loaded: set[int] = set()
+        self.groups: dict[str, Group] = {}
+        """The groups loaded so far; one that somebody only looked at is among them, empty."""
+
+    def find(self, group_id: str) -> Group:
+        """Return the group for a look; nothing is created for one that nobody ever used."""
+        home = self._home(group_id)
+        return Group(group_id) if home is None else self._find_in(home, group_id)
+
+    def find_or_create(self, group_id: str) -> Group:
+        """Return the group for a change; there is a place to store it from now on."""
+        return self._find_in(self._home_or_create(group_id), group_id)
+
+    def homes(self) -> list[Partition]:
+        """Return the partitions of the offsets topic, none before there is any. Threads: any."""
+        topic = self._topic()
+        return [] if topic is None else topic.partitions
+
+    def load(self, home: Partition) -> None:
+        """Replay the partition unless that was done before. Raises `CorruptLogError`."""
+        if home.number not in self._loaded:
+            # Into the open only when all of it could be read: half a replay would forget commits.
+            loaded: dict[str, Group] = {}
+            for record in read_records(home):
+                group = loaded.get(record.group_id)
+                if group is None:
+                    group = loaded[record.group_id] = Group(record.group_id)
+                group.replay(record)
+            self.groups.update(loaded)
+            self._loaded.add(home.number)
+
+    def apply(self, group: Group, records: list[GroupRecord]) -> None:
+        """Store what must last of *records*, as one batch, then apply all of them.
+
+        Raises what the append raises, such as `DiskFullError`; nothing has changed then.
+        """
+        stored = [encode_record(record) for record in records if isinstance(record, STORED_RECORDS)]
+        if stored:
+            keys, values = zip(*stored, strict=True)
+            home = self._home_or_create(group.group_id)
+            home.append(build_batch(values, self._clock.time_ms(), keys))
+        group.replay_all(records)
+
+    def forget(self, group: Group) -> None:
+        """Drop a group of which nothing is stored any more."""
+        del self.groups[group.group_id]
+
+    def _find_in(self, home: Partition, group_id: str) -> Group:
+        self.load(home)
+        found = self.groups.get(group_id)
+        if found is None:
+            found = self.groups[group_id] = Group(group_id)
+        return found
+
+    def _home_or_create(self, group_id: str) -> Partition:
+        home = self._home(group_id)
+        if home is not None:
+            return home
+        try:
+            self._broker.create_topic(
+                OFFSETS_TOPIC,
+                partitions=self._broker.config.offsets_topic_num_partitions,
+                configs=_OFFSETS_TOPIC_CONFIGS,
+            )
+        except TopicAlreadyExistsError:
+            pass
+        return _home_in(self._broker.topic(OFFSETS_TOPIC), group_id)
+
+    def _home(self, group_id: str) -> Partition | None:
+        """Return the partition that holds the group, None before there is any."""
+        topic = self._topic()
+        return None if topic is None else _home_in(topic, group_id)
+
+    def _topic(self) -> Topic | None:
+        try:
+            return self._broker.topic(OFFSETS_TOPIC)
+        except UnknownTopicOrPartitionError:
+            return None
+
+
+def _home_in(topic: Topic, group_id: str) -> Partition:
+    return topic.partitions[partition_for_group(group_id, len(topic.partitions))]
