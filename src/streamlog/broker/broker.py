@@ -19,6 +19,7 @@ from streamlog.broker.broker_resources import (
 from streamlog.broker.group_coordinator import GroupCoordinator
 from streamlog.broker.maintenance import Maintenance
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC
+from streamlog.broker.producer_ids import ProducerIds
 from streamlog.broker.topic_name import is_internal, validate_topic_name
 from streamlog.broker.topic_registry import TopicRegistry
 from streamlog.config import BrokerConfig
@@ -139,6 +140,8 @@ class Broker:
         close_orphans()
         self._resources = _open(self.path or _MEMORY_PATH, self.config, self.runtime, self._promise)
         self._topics = self._resources.topics
+        self.producer_ids = ProducerIds(self._resources.directory)
+        """Internal: see `new_producer_id`; who finds an id in use says so here."""
         self.recovery_report: RecoveryReport = self._resources.directory.recovery_report
         """What opening the directory found: whether it was closed cleanly, what was scanned, cut off,
         damaged or unknown. Stays readable after `close`."""
@@ -345,6 +348,11 @@ class Broker:
             if self._group_coordinator is None:
                 self._group_coordinator = GroupCoordinator(self)
             return self._group_coordinator
+
+    def new_producer_id(self) -> int:
+        """Return a producer id that nobody in this directory had before, nor ever will again."""
+        self.check_open()
+        return self.producer_ids.take()
 
     def register_client(self, client: BrokerClient) -> None:
         """Close *client* before the broker closes, latest first, unless unregistered until then."""

@@ -354,6 +354,19 @@ class DataDirectory:
             self._gather()
             self._write_state()
 
+    @property
+    def generation(self) -> int:
+        """A number that grows with each open, durably: nobody who had the directory open before has seen it."""
+        return self._state.generation
+
+    def raise_generation(self, least: int = 0) -> int:
+        """Raise the generation by one, or to *least* if that is more, and return it; durable when it returns."""
+        with self._checkpoint_lock:
+            self._check_open()
+            self._state.generation = max(self._state.generation + 1, least)
+            self._write_state()
+            return self._state.generation
+
     def _gather(self) -> None:
         for key, log in list(self._logs.items()):
             self._state.checkpoints[key] = log.checkpoint()
