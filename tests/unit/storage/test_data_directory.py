@@ -18,6 +18,7 @@ from streamlog.errors import (
     CorruptLogError,
     DataLossError,
     DurabilityError,
+    ForkedError,
     NotStreamlogDirectoryError,
     StorageError,
     UnsupportedFormatError,
@@ -69,6 +70,20 @@ def test_a_new_directory_has_its_files_and_counts_as_clean(disk: Disk) -> None:
     assert again.directory_id == directory.directory_id
     assert (again.recovery_report.clean, again.recovery_report.generation) == (True, 2)
     again.close()
+
+
+def test_the_generation_can_be_raised_durably_while_the_directory_is_open(disk: Disk) -> None:
+    """IDM-1: producer ids are made of it."""
+    directory = open_directory(disk)
+    assert directory.generation == 1
+    assert [directory.raise_generation(), directory.raise_generation(7)] == [2, 7]
+    assert directory.raise_generation(5) == 8  # never down
+    directory.abandon(ForkedError("killed"))
+    again = open_directory(disk)
+    assert again.generation == 9
+    again.close()
+    with pytest.raises(ClosedError):
+        again.raise_generation()
 
 
 def test_its_name_and_those_of_new_parents_survive_a_power_failure(memory_disk: Disk) -> None:
