@@ -114,17 +114,28 @@ def test_rebalance_hands_totals_over_with_their_partitions(tmp_path: Path) -> No
 
 def test_static_member_comes_back_in_the_same_generation(tmp_path: Path) -> None:
     printed = run_program(EXAMPLES / "05_static_member.py", cwd=tmp_path)
-    assert printed.splitlines() == [
+    story = [
         "both are there: host-1 reads [0, 1], host-2 reads [2, 3], generation 2",
         "one restarts  : host-2 reads [2, 3], generation 2",
         "it is back    : host-1 reads [0, 1], host-2 reads [2, 3], generation 2",
         "it stays away : host-2 reads [0, 1, 2, 3], generation 3",
     ]
+    protocols = ["group_protocol=classic", "group_protocol=consumer"]
+    assert printed.splitlines() == [protocols[0], *story, protocols[1], *story]
 
 
 def test_asyncio_consumers_share_what_is_produced(tmp_path: Path) -> None:
     printed = run_program(EXAMPLES / "06_asyncio.py", cwd=tmp_path)
     assert printed.endswith("43 records, sum 903\n")
+
+
+def test_manual_commits_send_each_letter_once_although_one_got_stuck(tmp_path: Path) -> None:
+    printed = run_program(EXAMPLES / "07_manual_commit.py", cwd=tmp_path)
+    assert printed.splitlines() == [
+        "stopped: letter 33 is stuck",
+        "committed: offset 33, for letter 32 is sent",
+        "sent 50 letters, each once: True",
+    ]
 
 
 def test_every_example_is_run_here() -> None:
