@@ -43,7 +43,9 @@ def check_partition_count(name: str, count: object, present: int) -> None:
         expected = (
             f"more partitions than the {present} it has" if present else "1 partition or more"
         )
-        raise InvalidPartitionsError(f"topic {name!r}: expected {expected}, found {count!r}")
+        if type(count) is not int:
+            expected += " (an int)"
+        raise InvalidPartitionsError(f"topic {name!r}: expected {expected}, found {count!r:.80}")
     if count - present > MAX_PARTITIONS_PER_CALL:
         raise PolicyViolationError(
             f"topic {name!r}: expected at most {MAX_PARTITIONS_PER_CALL} new partitions at once, "

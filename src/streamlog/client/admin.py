@@ -10,10 +10,12 @@ from streamlog.client.admin_arguments import (
     group,
     group_states,
     groups,
+    isolation,
     mapping,
     new_topics,
     numbers_by_partition,
     several,
+    topic_names,
 )
 from streamlog.client.argument_checks import check_broker
 from streamlog.client.config_entry import ConfigResource, ConfigResourceType
@@ -102,7 +104,7 @@ class Admin:
         `PolicyViolationError` for ``__consumer_offsets``.
         """
         broker = self._use()
-        _for_each({name: name for name in several(topics)}, broker.delete_topic)
+        _for_each({name: name for name in topic_names(topics)}, broker.delete_topic)
 
     def describe_topics(self, topics: Iterable[str] | None = None) -> dict[str, TopicDescription]:
         """Return the descriptions of *topics* by name; None means all that `list_topics` lists.
@@ -110,7 +112,7 @@ class Admin:
         Raises `UnknownTopicOrPartitionError` if one does not exist.
         """
         broker = self._use()
-        names = broker.topics() if topics is None else several(topics)
+        names = broker.topics() if topics is None else topic_names(topics)
         return _for_each({name: name for name in names}, broker.describe_topic)
 
     def list_topics(self, *, include_internal: bool = False) -> list[str]:
@@ -127,7 +129,9 @@ class Admin:
         _for_each(
             {
                 name: (name, total)
-                for name, total in mapping("topic names to totals", totals).items()
+                for name, total in mapping(
+                    "topic names to total numbers of partitions", totals
+                ).items()
             },
             lambda item: registry.grow(*item, validate_only=validate_only),
         )
@@ -143,14 +147,14 @@ class Admin:
         """Return the offset that each `OffsetSpec`, or timestamp in ms, stands for (TIM-1, TIM-2).
 
         None where no record fits. Raises `InvalidRequestError` for a negative number that is no
-        `OffsetSpec`, `UnknownTopicOrPartitionError`.
+        `OffsetSpec`, `UnknownTopicOrPartitionError`, ValueError for no `Isolation`.
         """
         broker = self._use()
-        isolation = Isolation(isolation_level)
+        level = isolation(isolation_level)
 
         def look_up(item: tuple[TopicPartition, int]) -> ListedOffset | None:
             (topic, number), spec = item
-            return _list_offset(broker.partition(topic, number), spec, isolation)
+            return _list_offset(broker.partition(topic, number), spec, level)
 
         wanted = numbers_by_partition("an OffsetSpec or timestamp in ms", partitions)
         return _for_each({tp: (tp, spec) for tp, spec in wanted.items()}, look_up)

@@ -10,7 +10,7 @@ from streamlog.client.config_entry import AlterConfigOp, ConfigResource, ConfigR
 from streamlog.client.new_topic import NewTopic
 from streamlog.client.partition_arguments import to_partition
 from streamlog.errors import InvalidGroupIdError, InvalidRequestError
-from streamlog.structs import TopicPartition
+from streamlog.structs import Isolation, TopicPartition
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -42,6 +42,26 @@ def numbers_by_partition(what: str, given: Mapping[TopicPartition, int]) -> dict
             raise TypeError(f"{topic_partition}: expected {what} (an int), found {number!r:.80}")
         found[topic_partition] = number
     return found
+
+
+def topic_names(names: Iterable[str]) -> list[str]:
+    """Return *names* as a list; raise TypeError for one that is no text."""
+    wanted = list(several(names))
+    for name in wanted:
+        if not isinstance(name, str):
+            raise TypeError(f"expected a topic name (a str), found {name!r:.80}")
+    return wanted
+
+
+def isolation(level: object) -> Isolation:
+    """Return *level* as an `Isolation`; raise TypeError, or ValueError for text that names none."""
+    if not isinstance(level, str):
+        raise TypeError(f"isolation_level: expected an Isolation or its value, found {level!r:.80}")
+    try:
+        return Isolation(level)
+    except ValueError:
+        known = " or ".join(repr(one.value) for one in Isolation)
+        raise ValueError(f"isolation_level: expected {known}, found {level!r:.80}") from None
 
 
 def group(group_id: object) -> str:

@@ -47,6 +47,12 @@ def test_rec_11_partition_count_may_only_grow(count: int) -> None:
     check_partition_count("a", 4, present=3)
 
 
+@pytest.mark.parametrize("total", ["4", 4.0, True])
+def test_rec_11_partition_total_is_an_int(total: object) -> None:
+    with pytest.raises(InvalidPartitionsError, match=r"than the 3 it has \(an int\), found "):
+        check_partition_count("a", total, present=3)
+
+
 def test_ten_thousand_new_partitions_at_once_are_enough() -> None:
     check_partition_count("a", 10_000, present=0)
     check_partition_count("a", 10_001, present=1)

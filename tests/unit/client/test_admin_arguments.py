@@ -9,15 +9,17 @@ import pytest
 from streamlog.client.admin_arguments import (
     config_changes,
     config_resource,
+    isolation,
     mapping,
     new_topics,
     numbers_by_partition,
     several,
+    topic_names,
 )
 from streamlog.client.config_entry import AlterConfigOp, ConfigResource, ConfigResourceType
 from streamlog.client.new_topic import NewTopic
 from streamlog.errors import InvalidRequestError
-from streamlog.structs import TopicPartition
+from streamlog.structs import Isolation, TopicPartition
 
 T0 = TopicPartition("t", 0)
 TOPIC = ConfigResource(ConfigResourceType.TOPIC, "t")
@@ -32,6 +34,24 @@ def test_several_names_are_a_list_or_the_like(wrong: Any) -> None:
 @pytest.mark.parametrize("right", [["t"], ("t",), {"t"}, iter("t"), []])
 def test_several_names_may_come_in_any_iterable(right: Any) -> None:
     assert several(right) is right
+
+
+def test_topic_names_are_text() -> None:
+    assert topic_names(("t", "u")) == ["t", "u"]
+    wrong: Any = ["t", 3]
+    with pytest.raises(TypeError, match=r"expected a topic name \(a str\), found 3"):
+        topic_names(wrong)
+
+
+def test_isolation_is_named_as_in_the_configuration() -> None:
+    assert isolation("read_committed") is isolation(Isolation.READ_COMMITTED)
+    with pytest.raises(
+        ValueError,
+        match="isolation_level: expected 'read_uncommitted' or 'read_committed', found 'x'",
+    ):
+        isolation("x")
+    with pytest.raises(TypeError, match="isolation_level: expected an Isolation .* found None"):
+        isolation(None)
 
 
 def test_a_mapping_is_a_mapping() -> None:
