@@ -135,6 +135,10 @@ def test_a_configuration_given_by_position_is_refused() -> None:
             producer(broker, {"linger.ms": 5})
         with pytest.raises(TypeError, match=r"Consumer: .* give a configuration as config="):
             consumer(broker, "t", {"group.id": "g"})
+        with pytest.raises(
+            TypeError, match=r"Consumer: .* found \['t'\]: give a list .* as \*topics"
+        ):
+            consumer(broker, ["t"])
     with pytest.raises(TypeError, match=r"Broker: .* give a configuration as config="):
         open_broker({"log.retention.ms": 5})
     with pytest.raises(TypeError, match="positional"):
@@ -257,8 +261,10 @@ def test_what_is_closed_says_so_when_shown() -> None:
         (
             "create_partitions",
             (["t"],),
-            "expected a mapping from topic names to totals, found list",
+            "expected a mapping from topic names to total numbers of partitions, found list",
         ),
+        ("delete_topics", ([3],), r"expected a topic name \(a str\), found 3"),
+        ("describe_topics", ([("t", 0)],), r"expected a topic name \(a str\), found \('t', 0\)"),
         ("delete_records", ({("t", 0): "5"},), "t-0: expected an offset .*, found '5'"),
         ("list_offsets", ({("t", 0): "latest"},), "t-0: expected an OffsetSpec or timestamp in ms"),
         ("describe_configs", ("t",), "expected a list of names, found the str 't'"),

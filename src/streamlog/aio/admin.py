@@ -23,6 +23,9 @@ class AsyncAdmin:
         self._client = Admin(broker)
         self._is_virtual = broker.runtime.clock.is_virtual
 
+    def __repr__(self) -> str:
+        return repr(self._client).replace("<Admin", "<AsyncAdmin", 1)
+
     create_topics = in_thread(Admin.create_topics)
     delete_topics = in_thread(Admin.delete_topics)
     describe_topics = in_thread(Admin.describe_topics)

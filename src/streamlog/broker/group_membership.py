@@ -31,7 +31,7 @@ from streamlog.broker.group_records import (
 )
 from streamlog.broker.member_session import MemberSession
 from streamlog.broker.reconciliation import reconcile
-from streamlog.broker.static_membership import check_instance, find_predecessor
+from streamlog.broker.static_membership import check_instance, find_predecessor, stale_epoch
 from streamlog.broker.topics_snapshot import TopicsSnapshot
 from streamlog.errors import FencedMemberEpochError, UnknownMemberIdError
 from streamlog.structs import TopicPartition
@@ -165,10 +165,7 @@ def _known_member(group: Group, request: Heartbeat) -> GroupMember:
         return member
     if request.member_epoch == current.previous_epoch and request.owned <= current.claimed:
         return member  # the answer to its last heartbeat did not reach it
-    raise FencedMemberEpochError(
-        f"group {group.group_id!r}: member {request.member_id!r}: expected epoch {current.epoch}, "
-        f"found {request.member_epoch}"
-    )
+    raise FencedMemberEpochError(stale_epoch(group, member, request.member_epoch))
 
 
 def _wants(member: GroupMember) -> tuple[frozenset[str], str]:

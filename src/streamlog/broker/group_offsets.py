@@ -11,6 +11,7 @@ from streamlog.broker.classic.checks import check_member
 from streamlog.broker.classic.state import COMMIT_REFUSALS
 from streamlog.broker.group import Group
 from streamlog.broker.group_records import GroupRecord, OffsetCommit
+from streamlog.broker.static_membership import stale_epoch
 from streamlog.errors import (
     IllegalGenerationError,
     OffsetMetadataTooLargeError,
@@ -48,10 +49,7 @@ def check_committer(
         raise UnknownMemberIdError(f"group {group.group_id!r}: {member_id!r} is not a member")
     if member.current.epoch != member_epoch:
         stale = StaleMemberEpochError if member.classic is None else IllegalGenerationError
-        raise stale(
-            f"group {group.group_id!r}: member {member_id!r}: expected epoch {member.current.epoch}, "
-            f"found {member_epoch}"
-        )
+        raise stale(stale_epoch(group, member, member_epoch))
 
 
 def handle_commit(

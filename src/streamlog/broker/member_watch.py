@@ -93,10 +93,14 @@ class MemberWatch:
             )
             self._remove(group.group_id, member_id)
             return
+        what = (
+            "removed member" if member.instance_id is None else "from now on away is static member"
+        )
         _log.warning(
-            "group %r: evicted member %r: it did not poll for max_poll_interval_ms=%d",
+            "group %r: %s %r: it did not poll for max_poll_interval_ms=%d",
             group.group_id,
-            member_id,
+            what,
+            member.instance_id or member_id,
             session.max_poll_interval_ms,
         )
         if member.instance_id is None:

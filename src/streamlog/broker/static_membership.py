@@ -16,6 +16,20 @@ LEAVE_FOR_NOW_EPOCH = -2
 """The member epoch of a static member that is away: nobody else gets what it had."""
 
 
+def stale_epoch(group: Group, member: GroupMember, found: int) -> str:
+    """Return what to tell a member that comes with epoch *found*, which is not its own any more."""
+    current = member.current.epoch
+    if current == LEAVE_FOR_NOW_EPOCH:
+        return (
+            f"group {group.group_id!r}: static member {member.instance_id!r} counts as away, since it "
+            f"was closed or did not poll for max_poll_interval_ms; found epoch {found}"
+        )
+    return (
+        f"group {group.group_id!r}: member {member.member_id!r}: expected epoch {current}, "
+        f"found {found}"
+    )
+
+
 def find_static_member(group: Group, instance_id: str | None) -> GroupMember | None:
     """Return the member of that name, here or away, None when there is none."""
     if instance_id is None:

@@ -94,6 +94,11 @@ class Consumer(PositionCalls, CommitCalls, InspectionCalls):
                     "Consumer: expected topic names after the broker, found a"
                     f" {type(topic).__name__}: give a configuration as config={{...}}"
                 )
+            if not isinstance(topic, str):
+                raise TypeError(
+                    "Consumer: expected topic names after the broker, each by itself, found"
+                    f" {topic!r:.80}: give a list of them as *topics"
+                )
         settings = ConsumerConfig.from_options(config, **consumer_config)
         self.config: ConsumerConfig = settings
         """The configuration in force."""

@@ -135,7 +135,9 @@ class Producer:
 
     def __repr__(self) -> str:
         state = "" if self._refusal is None else ", closed"
-        return f"<Producer {self._config.client_id!r} of {self._broker!r}{state}>"
+        client_id = self._config.client_id
+        name = f" {client_id!r}" if client_id else ""
+        return f"<Producer{name} of {self._broker!r}{state}>"
 
     # ---- records
 

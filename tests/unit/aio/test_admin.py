@@ -22,6 +22,7 @@ def test_calls_are_awaited_and_raise_what_the_others_do() -> None:
         async with AsyncAdmin(broker) as admin:
             await admin.create_topics(["t"])
             assert await admin.list_topics() == ["t"]
+            assert repr(admin) == "<AsyncAdmin of <Broker 1 in memory>>"
             with pytest.raises(GroupIdNotFoundError):
                 await admin.describe_consumer_groups(["g"])
         with pytest.raises(ClosedError):

@@ -159,7 +159,7 @@ def test_con_14_silent_static_member_leaves_for_now_and_takes_its_place_again(
     had = numbers(a)
     recorder.take()
     clock.advance(INTERVAL_MS)
-    with pytest.raises(CommitFailedError):
+    with pytest.raises(CommitFailedError, match="static member 'one' counts as away, since it"):
         a.commit({T0: 0})
     settle(b)
     assert len(numbers(b)) == 2

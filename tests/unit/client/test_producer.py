@@ -1078,6 +1078,7 @@ def test_metrics_count_batches_and_records(producer: Producer) -> None:
 
 def test_repr_names_client_and_broker(make: Make) -> None:
     assert repr(make(client_id="mine")).startswith("<Producer 'mine' of <Broker 1")
+    assert repr(make()).startswith("<Producer of <Broker 1")
 
 
 # ---- fork
