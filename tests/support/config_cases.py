@@ -27,6 +27,12 @@ def integer(default: int, minimum: int, maximum: int = LONG_MAX) -> Case:
     return Case(default, good, (minimum - 1, maximum + 1, None, "5", 5.0, True, [], b"5"))
 
 
+GZIP_LEVEL = Case(-1, ((-1, -1), (1, 1), (9, 9)), (-2, 0, 10, None, "5", 5.0, True))
+LZ4_LEVEL = integer(9, 1, 17)
+ZSTD_LEVEL = integer(3, -131_072, 22)
+"""Kafka's ranges and defaults (KIP-390)."""
+
+
 def nullable_integer(default: int | None, minimum: int) -> Case:
     good = ((None, None), (minimum, minimum), (LONG_MAX, LONG_MAX))
     return Case(default, good, (LONG_MAX + 1, "5", 5.0, True, []))

@@ -10,6 +10,7 @@ from streamlog.errors import (
     MessageTooLargeError,
     RecordBatchTooLargeError,
 )
+from streamlog.record import compressor_for
 from streamlog.record.layout import HEADER_SIZE, LOG_APPEND_TIME_BIT, MAX_BATCH_BYTES
 from streamlog.structs import NO_TIMESTAMP
 
@@ -42,6 +43,7 @@ class AppendGate:
 
     __slots__ = (
         "_checks_every_batch",
+        "_compressor",
         "_config",
         "_time_ns",
         "flush_messages",
@@ -59,6 +61,8 @@ class AppendGate:
         """The largest body that needs no closer look."""
         self.max_value_bytes = self.max_body_bytes - _SINGLE_VALUE_OVERHEAD
         """The largest value that needs no closer look when it is all of a batch."""
+        self._compressor = compressor_for(config)
+        """What brings batches into the topic's codec; None where they are stored as sent."""
         self.flush_messages = config.flush_messages or 0
         """Sync when so many records are not synced; 0 = never because of a count."""
         self.newest_ms = _EVERY_BATCH
@@ -67,15 +71,39 @@ class AppendGate:
             config.message_timestamp_type == "LogAppendTime"
             or config.message_timestamp_before_max_ms < _UNLIMITED_MS
             or "compact" in config.cleanup_policy
+            or self._compressor is not None
         )
 
     def admit(self, batch: PendingBatch, target: TopicPartition) -> None:
-        """Raise what is wrong with *batch*; under LogAppendTime put the broker's time on it.
+        """Raise what is wrong with *batch*; under LogAppendTime put the broker's time on it, and
+        bring it into the topic's codec, after which its size is looked at again, as in Kafka.
 
         Raises `MessageTooLargeError` above ``max_message_bytes``, `RecordBatchTooLargeError` above
         ``segment_bytes``, `InvalidRecordError` for a null key in a compacted topic,
-        `InvalidTimestampError` outside the bounds of REC-4. One bad record refuses the whole batch.
+        `InvalidTimestampError` outside the bounds of REC-4, `UnsupportedCompressionTypeError` where
+        the library is missing. One bad record refuses the whole batch.
         """
+        config = self._config
+        self._check_size(batch, target)
+        if batch.has_null_keys and "compact" in config.cleanup_policy:
+            raise InvalidRecordError(
+                f"{target}: expected a key in every record of a compacted topic, found a null key "
+                f"in a batch of {batch.record_count} record(s)"
+            )
+        now_ms = self._time_ns() // 1_000_000
+        if config.message_timestamp_type == "LogAppendTime":
+            batch.attributes |= LOG_APPEND_TIME_BIT
+            batch.max_timestamp_ms = now_ms
+        else:
+            self._check_timestamps(batch, now_ms, target)
+        if self._compressor is not None and not batch.is_control:
+            self._compressor.apply(batch)
+            self._check_size(batch, target)
+        if not self._checks_every_batch:
+            self.newest_ms = now_ms + config.message_timestamp_after_max_ms
+
+    def _check_size(self, batch: PendingBatch, target: TopicPartition) -> None:
+        """Raise when the batch, as it is now, is larger than REC-6 allows."""
         config = self._config
         size_bytes = batch.size_bytes
         max_message_bytes = min(config.max_message_bytes, MAX_BATCH_BYTES)
@@ -89,19 +117,6 @@ class AppendGate:
                 f"{target}: expected a batch that fits segment_bytes={config.segment_bytes}, "
                 f"found {size_bytes} bytes in {batch.record_count} record(s)"
             )
-        if batch.has_null_keys and "compact" in config.cleanup_policy:
-            raise InvalidRecordError(
-                f"{target}: expected a key in every record of a compacted topic, found a null key "
-                f"in a batch of {batch.record_count} record(s)"
-            )
-        now_ms = self._time_ns() // 1_000_000
-        if config.message_timestamp_type == "LogAppendTime":
-            batch.attributes |= LOG_APPEND_TIME_BIT
-            batch.max_timestamp_ms = now_ms
-        else:
-            self._check_timestamps(batch, now_ms, target)
-        if not self._checks_every_batch:
-            self.newest_ms = now_ms + config.message_timestamp_after_max_ms
 
     def _check_timestamps(self, batch: PendingBatch, now_ms: int, target: TopicPartition) -> None:
         """Raise `InvalidTimestampError` when a record is older or newer than REC-4 allows."""

@@ -24,6 +24,7 @@ from streamlog.broker.topic_name import is_internal, validate_topic_name
 from streamlog.broker.topic_registry import TopicRegistry
 from streamlog.config import BrokerConfig
 from streamlog.errors import ClosedError, ForkedError, InvalidConfigurationError, StreamlogError
+from streamlog.record import require_codec
 from streamlog.runtime import (
     Clock,
     FileSystem,
@@ -121,6 +122,7 @@ class Broker:
                     f"Broker: {name}: expected {expected.__name__} or None, found {found!r:.80}"
                 )
         self.config: BrokerConfig = BrokerConfig.from_options(config, **broker_config)
+        require_codec(self.config.compression_type)
         """The configuration in force."""
         self.path: str | None = None if path is None else path_string(path)
         """The data directory, absolute; None in memory."""

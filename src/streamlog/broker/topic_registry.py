@@ -25,6 +25,7 @@ from streamlog.errors import (
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
 )
+from streamlog.record import require_codec
 from streamlog.runtime.threads import Lock
 from streamlog.structs import Durability
 
@@ -162,6 +163,7 @@ class TopicRegistry:
             )
             check_replication_factor(name, factor, live_brokers=1)
             overrides = topic_overrides(configs)
+            require_codec(topic_config(name, self._defaults, overrides).compression_type)
             entry = self._new_entry(name, count, overrides)
             topic = self._new_topic(name, entry)
             description = topic.describe(self._config.broker_id, entry.partitions)
@@ -229,6 +231,8 @@ class TopicRegistry:
             overrides = {**kept, **changes}
             config = topic_config(name, self._defaults, overrides)
             check_may_configure(name, topic.config, config)
+            if config.compression_type != topic.config.compression_type:
+                require_codec(config.compression_type)
             if validate_only:
                 return config
             entry = self._manifest.topics[name]

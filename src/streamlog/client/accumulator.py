@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from streamlog.client.partition_queue import BATCH_OVERHEAD_BYTES, PartitionQueue
 from streamlog.errors import BufferExhaustedError
+from streamlog.record import compressor_for
 from streamlog.runtime import Lock
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class RecordAccumulator:
         self.pool = pool
         self.lingers = config.linger_ms > 0
         self._linger_ms = config.linger_ms
+        self._compressor = compressor_for(config)
         self._batch_bytes = max(config.batch_size, BATCH_OVERHEAD_BYTES)
         self._clock = clock
         self._time_s = clock.time_s
@@ -69,6 +71,7 @@ class RecordAccumulator:
                 queue = self._queues[key] = PartitionQueue(
                     *key, partition, self._clock, lingers=self.lingers
                 )
+                queue.compressor = self._compressor
             queue.partition = partition
             return queue
 

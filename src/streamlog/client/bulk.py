@@ -230,6 +230,7 @@ class BulkPath:
         batch.pending = build_batch(
             lane.values[start:end], times, None if keys is None else keys[start:end]
         )
+        batch.compress(batch.pending)
         return batch
 
 

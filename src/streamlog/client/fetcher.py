@@ -12,16 +12,18 @@ from streamlog.client.record_slice import Part, RecordSlice, as_slice, split_par
 from streamlog.errors import (
     CorruptRecordError,
     OffsetOutOfRangeError,
+    RecordDecodeError,
     StreamlogError,
     UnknownTopicOrPartitionError,
 )
-from streamlog.record.layout import CONTROL_BIT
+from streamlog.record.layout import COMPRESSION_MASK, CONTROL_BIT
 from streamlog.record.serialization import Deserializer, resolve_deserializer
 from streamlog.structs import Isolation, TopicPartition
 
 if TYPE_CHECKING:
     from streamlog.broker.partition import Partition
     from streamlog.config import ConsumerConfig
+    from streamlog.record import BatchView
     from streamlog.runtime import Signal
 
 _READ_BYTES = 128 * 1024
@@ -249,6 +251,8 @@ class Fetcher:
                     assert partition is not None, "whose batches these are"
                     # As what it is here: damage on the disk, which reading again does not cure.
                     raise partition.damage_at(view.base_offset, str(error)) from error
+            if view.attributes & COMPRESSION_MASK:
+                _decompress(assigned.topic_partition, view)
             if view.base_offset >= assigned.taken:
                 return view
             # A read begins at the start of the batch that holds the position (LOG-7).
@@ -317,3 +321,15 @@ class Fetcher:
                 parts.append(decoded)
             raise error
         return decoded
+
+
+def _decompress(topic_partition: TopicPartition, view: BatchView) -> None:
+    """Decompress a batch before the position moves past it: what it raises must not cost a record."""
+    try:
+        _ = view.columns
+    except RecordDecodeError as error:
+        raise RecordDecodeError(
+            f"{topic_partition}: {error}; seek past offset {view.last_offset} to go on without the batch",
+            topic_partition=topic_partition,
+            offset=view.base_offset,
+        ) from error

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from streamlog.client.producer_batch import Row
     from streamlog.client.topic_route import TopicRoute
     from streamlog.errors import StreamlogError
-    from streamlog.record import Headers
+    from streamlog.record import Compressor, Headers
     from streamlog.runtime import Clock
 
 BATCH_OVERHEAD_BYTES = HEADER_SIZE + DIRECTORY_SIZE + 4 * 5
@@ -88,6 +88,7 @@ class PartitionQueue:
         "partition",
         "route",
         "switch_at_bytes",
+        "compressor",
         "topic",
         "topic_partition",
         # the open batch
@@ -169,6 +170,8 @@ class PartitionQueue:
         """What was appended by the batch."""
         self.switch_at_bytes = NEVER
         """At so many `single_bytes` the route chooses another current partition."""
+        self.compressor: Compressor | None = None
+        """What compresses the batches of the queue; set once."""
         self.is_open = False
         """Whether there is an open batch, which has a timer and holds a reservation."""
         self.due_ms = 0.0

@@ -27,6 +27,7 @@ from streamlog.errors import (
     StreamlogError,
     StreamlogTimeoutError,
 )
+from streamlog.record import require_codec
 from streamlog.runtime import Lock, on_fork_in_child
 from streamlog.structs import PartitionInfo
 
@@ -103,6 +104,7 @@ class Producer:
     ) -> None:
         check_broker("Producer", broker)
         self._config = config_ = ProducerConfig.from_options(config, **producer_config)
+        require_codec(config_.compression_type)
         self._broker = broker
         self._refusal: StreamlogError | None = None
         self._is_closing = self._is_closed = False

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from streamlog.client.record_future import RecordFuture
 from streamlog.record import PendingBatch, build_batch
 from streamlog.record.columns import ColumnReader, encode_columns
-from streamlog.record.layout import LOG_APPEND_TIME_BIT
+from streamlog.record.decompression import decompress
+from streamlog.record.layout import COMPRESSION_MASK, LOG_APPEND_TIME_BIT
 from streamlog.structs import Durability, RecordMetadata
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class ProducerBatch:
     """Records whose failure nobody would hear of: no future, no callback."""
     size_bytes = 0
     """What it takes in the log, once it is there."""
+    content_bytes = 0
+    """What it would take without compression."""
     attempts = 0
     retry_at_ms: float | None = None
     last_error: BaseException | None = None
@@ -112,7 +115,14 @@ class ProducerBatch:
             else:
                 self.pending = _build_stamped(values, stamps, keys, headers)
             self.rows = ()
+            self.compress(self.pending)
         return self.pending
+
+    def compress(self, pending: PendingBatch) -> None:
+        """Compress what is packed now, if the producer wants that; once for each batch."""
+        compressor = self.queue.compressor
+        if compressor is not None:
+            compressor.apply(pending)
 
     def claim(self) -> Columns:
         """Tell the futures of the rows where they are, and return the rows as columns."""
@@ -169,7 +179,11 @@ class ProducerBatch:
         pending = self.pending
         assert pending is not None
         assert self.record_count > 1
-        reader = ColumnReader(memoryview(pending.body), self.record_count)
+        body = memoryview(pending.body)
+        codec = pending.attributes & COMPRESSION_MASK
+        if codec:
+            body = decompress(pending.body, codec, pending.uncompressed_size)
+        reader = ColumnReader(body, self.record_count)
         columns = (reader.values(), reader.keys(), reader.headers())
         middle = self.record_count // 2
         first = self._part(columns, 0, middle)
@@ -200,6 +214,7 @@ class ProducerBatch:
             timestamps_ms = timestamps_ms[start:end]
         part.timestamps_ms = timestamps_ms
         part.pending = build_batch(values, timestamps_ms, keys, headers)
+        self.compress(part.pending)
         if self.futures is None:
             part.unclaimed = part.record_count if self.unclaimed else 0
             return part

@@ -198,6 +198,7 @@ class Sender:
             if error is None:
                 assert batch.pending is not None
                 batch.size_bytes = len(batch.pending.body) + HEADER_SIZE
+                batch.content_bytes = batch.pending.uncompressed_size or batch.size_bytes
             else:
                 self._count_failure(batch, error)
             batch.finish(base_offset, error)
@@ -216,7 +217,7 @@ class Sender:
                     queue.batch_count += 1
                     queue.batch_records += batch.record_count
                     queue.batch_bytes += size_bytes
-                    queue.average_bytes = size_bytes // batch.record_count
+                    queue.average_bytes = batch.content_bytes // batch.record_count
                 queue.draining = False
                 sealed.popleft()
             again_at_ms = None
@@ -226,7 +227,7 @@ class Sender:
                 queue.append_value = queue.idle_append_value
                 queue.is_late = False
         if size_bytes and queue.route is not None:
-            queue.route.produced(queue, size_bytes)
+            queue.route.produced(queue, batch.content_bytes)
         if queue.waiters:
             queue.wake()
         return again_at_ms

@@ -135,6 +135,7 @@ class TopicRoutes:
         appends_itself = (
             not self._accumulator.lingers
             and config.acks != 0
+            and config.compression_type == "none"
             and topic.config.message_timestamp_type == "CreateTime"
         )
         for queue in queues:

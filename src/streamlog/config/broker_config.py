@@ -31,6 +31,10 @@ _TOPIC_KEYS = {
     "log_message_timestamp_after_max_ms": "message_timestamp_after_max_ms",
     "message_max_bytes": "max_message_bytes",
     "min_insync_replicas": "min_insync_replicas",
+    "compression_type": "compression_type",
+    "compression_gzip_level": "compression_gzip_level",
+    "compression_lz4_level": "compression_lz4_level",
+    "compression_zstd_level": "compression_zstd_level",
 }
 
 
@@ -78,6 +82,10 @@ class BrokerConfig(Config):
     log_message_timestamp_after_max_ms: int = _topic_default("log_message_timestamp_after_max_ms")
     message_max_bytes: int = _topic_default("message_max_bytes")
     min_insync_replicas: int = _topic_default("min_insync_replicas")
+    compression_type: str = _topic_default("compression_type")
+    compression_gzip_level: int = _topic_default("compression_gzip_level")
+    compression_lz4_level: int = _topic_default("compression_lz4_level")
+    compression_zstd_level: int = _topic_default("compression_zstd_level")
     log_retention_check_interval_ms: int = option(
         integer(1), 300_000, "How often segments are looked at for deletion."
     )

@@ -42,8 +42,8 @@ class Kind:
     """``parse(value, is_text)`` returns the canonical value or raises `RejectedValueError`."""
 
 
-def integer(minimum: int, maximum: int = LONG_MAX) -> Kind:
-    """Return the kind of whole numbers, bounds included. ``bool`` is refused."""
+def integer(minimum: int, maximum: int = LONG_MAX, *, also: Sequence[int] = ()) -> Kind:
+    """Return the kind of whole numbers, bounds included, and of those in *also*. ``bool`` is refused."""
 
     def parse(value: object, is_text: bool) -> object:
         # Stripped for int() as well, which leaves a few separators that strip() takes.
@@ -51,11 +51,11 @@ def integer(minimum: int, maximum: int = LONG_MAX) -> Kind:
             value = int(value.strip())
         if not isinstance(value, int) or isinstance(value, bool):
             raise RejectedValueError
-        if not minimum <= value <= maximum:
+        if not minimum <= value <= maximum and value not in also:
             raise RejectedValueError
         return int(value)
 
-    bounds = _bounds(minimum, maximum)
+    bounds = " or ".join([_bounds(minimum, maximum), *map(str, also)])
     return Kind(f"int {bounds}", f"an int {bounds}", parse)
 
 

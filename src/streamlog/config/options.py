@@ -25,6 +25,8 @@ PartitionerName = Literal[
 ]
 AssignorName = Literal["range", "roundrobin", "sticky", "cooperative-sticky"]
 CleanupPolicy = Literal["delete", "compact"]
+ProducerCodec = Literal["none", "gzip", "snappy", "lz4", "zstd"]
+TopicCodec = Literal["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]
 
 
 class HasSerialize(Protocol):
@@ -80,6 +82,10 @@ class BrokerOptions(TypedDict, total=False):
     log_message_timestamp_after_max_ms: int
     message_max_bytes: int
     min_insync_replicas: int
+    compression_type: TopicCodec
+    compression_gzip_level: int
+    compression_lz4_level: int
+    compression_zstd_level: int
     log_retention_check_interval_ms: int
     log_initial_task_delay_ms: int
     offsets_topic_num_partitions: int
@@ -120,7 +126,10 @@ class ProducerOptions(TypedDict, total=False):
     interceptors: Sequence[Any]
     enable_idempotence: Literal[False]
     transactional_id: None
-    compression_type: Literal["none"]
+    compression_type: ProducerCodec
+    compression_gzip_level: int
+    compression_lz4_level: int
+    compression_zstd_level: int
 
 
 class ConsumerOptions(TypedDict, total=False):

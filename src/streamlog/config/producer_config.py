@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 
+from streamlog.config.codecs import CODECS, gzip_level, lz4_level, zstd_level
 from streamlog.config.definition import Config, option
 from streamlog.config.kinds import (
     INT_MAX,
@@ -23,7 +24,6 @@ from streamlog.config.kinds import (
 )
 from streamlog.config.plugin_names import PARTITIONER_NAMES, SERDE_NAMES
 from streamlog.config.unsupported import (
-    COMPRESSION_TYPES,
     NO_TRANSACTIONS,
     UNSUPPORTED_PRODUCER_KEYS,
 )
@@ -127,11 +127,15 @@ class ProducerConfig(Config):
         None,
         "The name of a transactional producer; not supported yet.",
     )
-    compression_type: str = option(
-        choice(("none",), refused=COMPRESSION_TYPES),
+    compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = option(
+        choice(CODECS),
         "none",
-        "How batches are compressed; other values are not supported yet.",
+        "How batches are compressed, as a whole: the larger the batch, the better. All but `none` need"
+        " the extra `compression`.",
     )
+    compression_gzip_level: int = gzip_level()
+    compression_lz4_level: int = lz4_level()
+    compression_zstd_level: int = zstd_level()
 
     @classmethod
     def complete(cls, given: dict[str, object]) -> dict[str, object]:

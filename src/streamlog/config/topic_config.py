@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import attrs
 
+from streamlog.config.codecs import TOPIC_CODECS, gzip_level, lz4_level, zstd_level
 from streamlog.config.definition import Config, option
 from streamlog.config.kinds import INT_MAX, LONG_MAX, choice, integer, nullable, number, words
-from streamlog.config.unsupported import COMPRESSION_TYPES, UNSUPPORTED_TOPIC_KEYS
+from streamlog.config.unsupported import UNSUPPORTED_TOPIC_KEYS
 from streamlog.errors import InvalidConfigurationError
 
 
@@ -91,10 +92,14 @@ class TopicConfig(Config):
         "With `acks=all`, so many replicas must be in sync for an append; one broker has one.",
     )
     compression_type: str = option(
-        choice(("producer", "uncompressed"), refused=COMPRESSION_TYPES),
+        choice(TOPIC_CODECS),
         "producer",
-        "How batches are stored; both values store them as they came, since none comes compressed.",
+        "How batches are stored: `producer` as they come, any other value in that codec. The codecs need"
+        " the extra `compression`.",
     )
+    compression_gzip_level: int = gzip_level()
+    compression_lz4_level: int = lz4_level()
+    compression_zstd_level: int = zstd_level()
     min_cleanable_dirty_ratio: float = option(
         number(0, 1), 0.5, "A compacted log is cleaned when this part of it is not yet clean."
     )

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from streamlog.config.definition import unsupported_keys
 
-NOT_YET = "not supported yet"
 _NO_NETWORK = "there is no network between a client and its broker"
 _NO_SERVER = "there is no server to bootstrap; pass the Broker object"
 _NO_ACCESS_CONTROL = "everything runs in one process, which has no users"
-_NO_COMPRESSION = "compression is not supported yet"
 _NO_TIERS = "tiered storage is not supported yet"
 _NO_CLUSTER = "one broker has no peers; replication is not supported yet"
 NO_TRANSACTIONS = "transactions and idempotence are not supported yet"
@@ -22,9 +20,6 @@ _NO_QUOTA = "there are no quotas"
 _GROUP_PROTOCOL = (
     "members are objects in this process: nothing is sent that could be late or too much"
 )
-
-COMPRESSION_TYPES = dict.fromkeys(("gzip", "snappy", "lz4", "zstd"), NOT_YET)
-"""Kafka's codecs, with the reason for refusing them."""
 
 _NETWORK_KEYS = (
     "client_dns_lookup",
@@ -51,11 +46,6 @@ UNSUPPORTED_PRODUCER_KEYS = unsupported_keys(
         _NO_NETWORK: _NETWORK_KEYS,
         _NO_ACCESS_CONTROL: _ACCESS_KEYS,
         _NO_METRICS_PUSH: _METRICS_KEYS,
-        _NO_COMPRESSION: (
-            "compression_gzip_level",
-            "compression_lz4_level",
-            "compression_zstd_level",
-        ),
         NO_TRANSACTIONS: ("transaction_timeout_ms", "transaction_two_phase_commit_enable"),
         _NO_OLD_METADATA: ("metadata_max_age_ms", "metadata_max_idle_ms"),
         "no partition can be slower to reach than another": (
@@ -92,11 +82,6 @@ UNSUPPORTED_CONSUMER_KEYS = unsupported_keys(
 
 UNSUPPORTED_TOPIC_KEYS = unsupported_keys(
     {
-        _NO_COMPRESSION: (
-            "compression_gzip_level",
-            "compression_lz4_level",
-            "compression_zstd_level",
-        ),
         _NO_TIERS: ("remote_*", "local_retention_bytes", "local_retention_ms"),
         _NO_CLUSTER: (
             "follower_replication_throttled_replicas",
@@ -161,11 +146,7 @@ UNSUPPORTED_BROKER_KEYS = unsupported_keys(
         "set the topic's own key; compaction of user topics is not supported yet": (
             "log_cleaner_*",
         ),
-        _NO_COMPRESSION: (
-            "compression_type",
-            "compression_gzip_level",
-            "compression_lz4_level",
-            "compression_zstd_level",
+        "offsets are a few bytes each, and stored as they are": (
             "offsets_topic_compression_codec",
         ),
         "the number of threads does not depend on it": (

@@ -5,15 +5,21 @@ Nothing here knows files, partitions or clocks.
 
 from streamlog.record.batch_builder import BatchBuilder, build_batch, build_single_value_batch
 from streamlog.record.batch_view import BatchView, split_batches
+from streamlog.record.codec import Codec, require_codec
 from streamlog.record.columns import Headers
+from streamlog.record.compression import Compressor, compressor_for
 from streamlog.record.pending_batch import PendingBatch
 
 __all__ = [
     "BatchBuilder",
     "BatchView",
+    "Codec",
+    "Compressor",
     "Headers",
     "PendingBatch",
     "build_batch",
     "build_single_value_batch",
+    "compressor_for",
+    "require_codec",
     "split_batches",
 ]

@@ -11,6 +11,7 @@ from streamlog.record.columns import (
     decode_values,
     plain_value,
 )
+from streamlog.record.decompression import decompress
 from streamlog.record.layout import (
     COLUMNS_ENCODING,
     COMPRESSION_MASK,
@@ -75,6 +76,11 @@ class BatchView:
         return self.header.body_encoding
 
     @property
+    def codec(self) -> int:
+        """The number of the `Codec` that the body is compressed with, 0 = none."""
+        return self.attributes & COMPRESSION_MASK
+
+    @property
     def first_timestamp_ms(self) -> int:
         """Timestamp of the first record, as the producer set it."""
         return self.header.first_timestamp_ms
@@ -129,16 +135,24 @@ class BatchView:
 
     @property
     def columns(self) -> ColumnReader:
-        """The decoder of the body; made on first use. Raises RecordDecodeError for a body it cannot read."""
+        """The decoder of the body; made on first use, when a compressed body is decompressed. Raises RecordDecodeError for a body it
+        cannot read.
+        """
         if self._columns is None:
-            if not self._is_plain:
-                raise RecordDecodeError(
-                    f"batch at offset {self.base_offset}: expected body encoding {COLUMNS_ENCODING} without compression, "
-                    f"found encoding {self.body_encoding} with codec {self.attributes & COMPRESSION_MASK}: "
-                    "written by a newer version"
-                )
-            self._columns = ColumnReader(memoryview(self.body), self.record_count)
+            body = memoryview(self.body) if self._is_plain else self._decompressed()
+            self._columns = ColumnReader(body, self.record_count)
         return self._columns
+
+    def _decompressed(self) -> memoryview:
+        if self.body_encoding != COLUMNS_ENCODING:
+            raise RecordDecodeError(
+                f"batch at offset {self.base_offset}: expected body encoding {COLUMNS_ENCODING}, found encoding {self.body_encoding}: "
+                "written by a newer version"
+            )
+        try:
+            return decompress(self.body, self.codec, self.header.uncompressed_size)
+        except RecordDecodeError as error:
+            raise RecordDecodeError(f"batch at offset {self.base_offset}: {error}") from error
 
     def values(self) -> list[bytes | None]:
         """Return the values in offset order; None is a null value (tombstone). Decodes the values column alone."""
@@ -158,8 +172,12 @@ class BatchView:
 
     @property
     def has_values_only(self) -> bool:
-        """Whether no record has a key, headers, or a timestamp of its own: most batches of one record."""
-        return self._is_plain and body_has_values_only(self.body)
+        """Whether no record has a key, headers, or a timestamp of its own: most batches of one record. Raises RecordDecodeError for a
+        compressed body it cannot read.
+        """
+        if self._is_plain:
+            return body_has_values_only(self.body)
+        return self.body_encoding == COLUMNS_ENCODING and self.columns.has_values_only
 
     def keys(self) -> list[bytes | None] | None:
         """Return the keys in offset order, or None when every key of the batch is null."""

@@ -155,6 +155,11 @@ class ColumnReader:
         self._body = body
         self.record_count = record_count
 
+    @property
+    def has_values_only(self) -> bool:
+        """Whether there is no column but the values."""
+        return bool(self._values_end == len(self._body))
+
     def values(self) -> list[bytes | None]:
         """Return the values, null as None, in offset order."""
         if self.record_count == 0:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from streamlog.errors import (
     InvalidTimestampError,
     MessageTooLargeError,
     RecordBatchTooLargeError,
+    UnsupportedCompressionTypeError,
 )
-from streamlog.record import PendingBatch, build_batch
-from streamlog.record.layout import LOG_APPEND_TIME_BIT, MAX_BATCH_BYTES
+from streamlog.record import Codec, Compressor, PendingBatch, build_batch
+from streamlog.record.layout import CONTROL_BIT, LOG_APPEND_TIME_BIT, MAX_BATCH_BYTES
 from streamlog.runtime import VirtualClock
 from streamlog.structs import NO_TIMESTAMP, TopicPartition
 
@@ -160,3 +162,92 @@ def test_flush_messages_zero_stands_for_never(
     clock: VirtualClock, given: int | None, kept: int
 ) -> None:
     assert gate_for(clock, flush_messages=given).flush_messages == kept
+
+
+# ---- compression
+
+
+def text_batch() -> PendingBatch:
+    return build_batch([b"one record after the other" * 4] * 20, NOW_MS)
+
+
+@pytest.mark.parametrize("sent", list(Codec), ids=lambda codec: codec.label)
+def test_a_topic_of_producers_choice_stores_what_was_sent(clock: VirtualClock, sent: Codec) -> None:
+    gate = gate_for(clock)
+    batch = text_batch()
+    Compressor(sent, 1).apply(batch)
+    body = batch.body
+    gate.admit(batch, TARGET)
+    assert (batch.body, batch.attributes) == (body, sent)
+    assert passes_without_a_look(gate, batch)
+
+
+@pytest.mark.parametrize("sent", list(Codec), ids=lambda codec: codec.label)
+@pytest.mark.parametrize("name", ["uncompressed", "gzip", "snappy", "lz4", "zstd"])
+def test_a_topic_with_a_codec_brings_every_batch_into_it(
+    clock: VirtualClock, name: str, sent: Codec
+) -> None:
+    gate = gate_for(clock, compression_type=name)
+    expected = Codec.NONE if name == "uncompressed" else Codec[name.upper()]
+    for _ in range(2):
+        batch = text_batch()
+        plain = batch.body
+        Compressor(sent, 1).apply(batch)
+        body = batch.body
+        assert not passes_without_a_look(gate, batch), "not even the second one"
+        gate.admit(batch, TARGET)
+        assert batch.attributes == expected
+        assert batch.uncompressed_size == (len(plain) if expected else 0)
+        if sent is expected:
+            assert batch.body is body
+        Compressor(Codec.NONE).apply(batch)
+        assert batch.body == plain
+
+
+def test_the_level_of_the_topic_is_used(clock: VirtualClock) -> None:
+    sizes = []
+    for level in (-131_072, 19):
+        batch = text_batch()
+        gate_for(clock, compression_type="zstd", compression_zstd_level=level).admit(batch, TARGET)
+        sizes.append(len(batch.body))
+    assert sizes[0] > sizes[1]
+
+
+def test_markers_are_not_compressed(clock: VirtualClock) -> None:
+    batch = text_batch()
+    batch.attributes |= CONTROL_BIT
+    gate_for(clock, compression_type="zstd").admit(batch, TARGET)
+    assert batch.attributes == CONTROL_BIT
+
+
+def test_rec_6_the_size_counts_as_sent_and_as_stored(clock: VirtualClock) -> None:
+    """Kafka looks at both."""
+    limit = text_batch().size_bytes
+    gate_for(clock, compression_type="lz4", max_message_bytes=limit).admit(text_batch(), TARGET)
+    with pytest.raises(MessageTooLargeError):
+        gate_for(clock, compression_type="lz4", max_message_bytes=limit - 1).admit(
+            text_batch(), TARGET
+        )
+    compressed = text_batch()
+    Compressor(Codec.LZ4, 9).apply(compressed)
+    gate_for(clock, max_message_bytes=compressed.size_bytes).admit(compressed, TARGET)
+    with pytest.raises(MessageTooLargeError, match=f"{limit} bytes in 20"):
+        gate_for(clock, compression_type="uncompressed", max_message_bytes=limit - 1).admit(
+            compressed, TARGET
+        )
+
+
+def test_a_refused_batch_was_not_compressed(clock: VirtualClock) -> None:
+    batch = build_batch([b"v"], NOW_MS + HOUR_MS + 1)
+    with pytest.raises(InvalidTimestampError):
+        gate_for(clock, compression_type="zstd").admit(batch, TARGET)
+    assert batch.attributes == 0
+
+
+def test_without_the_library_a_topic_with_a_codec_refuses_batches(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = gate_for(clock, compression_type="zstd")
+    monkeypatch.setitem(sys.modules, "cramjam", None)
+    with pytest.raises(UnsupportedCompressionTypeError, match=r"streamlog-broker\[compression\]"):
+        gate.admit(text_batch(), TARGET)

@@ -35,6 +35,10 @@ TOPIC_DEFAULTS = {
     "log_message_timestamp_after_max_ms": "message_timestamp_after_max_ms",
     "message_max_bytes": "max_message_bytes",
     "min_insync_replicas": "min_insync_replicas",
+    "compression_type": "compression_type",
+    "compression_gzip_level": "compression_gzip_level",
+    "compression_lz4_level": "compression_lz4_level",
+    "compression_zstd_level": "compression_zstd_level",
 }
 
 CASES = {

@@ -9,7 +9,10 @@ import pytest
 from streamlog.config import ProducerConfig
 from streamlog.errors import InvalidConfigurationError
 from tests.support.config_cases import (
+    GZIP_LEVEL,
     INT_MAX,
+    LZ4_LEVEL,
+    ZSTD_LEVEL,
     Case,
     boolean,
     check_complete,
@@ -71,7 +74,10 @@ CASES = {
     "interceptors": objects("on_send", "on_acknowledgement"),
     "enable_idempotence": only(False, True, None, 1),
     "transactional_id": only(None, "tx-1", False),
-    "compression_type": choice("none", (), "gzip", "snappy", "lz4", "zstd"),
+    "compression_type": choice("none", ("gzip", "snappy", "lz4", "zstd"), "producer", "brotli"),
+    "compression_gzip_level": GZIP_LEVEL,
+    "compression_lz4_level": LZ4_LEVEL,
+    "compression_zstd_level": ZSTD_LEVEL,
 }
 
 
@@ -98,8 +104,6 @@ def test_a_refused_value_that_kafka_knows_says_why() -> None:
     ):
         with pytest.raises(InvalidConfigurationError, match="idempotence are not supported yet"):
             ProducerConfig.from_options(options)
-    with pytest.raises(InvalidConfigurationError, match=r"found 'lz4' .*not supported yet"):
-        ProducerConfig(compression_type="lz4")
 
 
 def test_without_idempotence_more_than_five_requests_in_flight_are_accepted() -> None:

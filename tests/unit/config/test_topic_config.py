@@ -7,8 +7,11 @@ import pytest
 from streamlog.config import TopicConfig
 from streamlog.errors import InvalidConfigurationError
 from tests.support.config_cases import (
+    GZIP_LEVEL,
     INT_MAX,
     LONG_MAX,
+    LZ4_LEVEL,
+    ZSTD_LEVEL,
     Case,
     check_complete,
     check_every_way,
@@ -51,7 +54,10 @@ CASES = {
     "message_timestamp_before_max_ms": integer(LONG_MAX, 0),
     "message_timestamp_after_max_ms": integer(3_600_000, 0),
     "min_insync_replicas": integer(1, 1, 1),
-    "compression_type": choice("producer", ("uncompressed",), *CODECS),
+    "compression_type": choice("producer", ("uncompressed", *CODECS), "none", "brotli"),
+    "compression_gzip_level": GZIP_LEVEL,
+    "compression_lz4_level": LZ4_LEVEL,
+    "compression_zstd_level": ZSTD_LEVEL,
     "min_cleanable_dirty_ratio": number(0.5, 0, 1),
     "min_compaction_lag_ms": integer(0, 0),
     "max_compaction_lag_ms": integer(LONG_MAX, 1),
