@@ -28,7 +28,6 @@ Source: Kafka ``GroupCoordinatorRecordSerde``, ``OffsetCommitKey.json``, ``Consu
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,12 +41,15 @@ from streamlog.broker.group_records import (
     StoredRecord,
 )
 from streamlog.broker.partition import Partition
-from streamlog.errors import (
-    CorruptRecordError,
-    RecordDecodeError,
-    UnsupportedFormatError,
+from streamlog.broker.stored_arrays import (
+    Layouts,
+    check_types,
+    check_version,
+    decode_records,
+    read_batches,
+    unpack_fields,
 )
-from streamlog.record import BatchView, split_batches
+from streamlog.record import BatchView
 from streamlog.structs import TopicPartition
 
 OFFSETS_TOPIC = "__consumer_offsets"
@@ -57,16 +59,11 @@ GROUP_EPOCH_KEY = 3
 OFFSET_COMMIT_VERSION = 1
 GROUP_EPOCH_VERSION = 2
 
-_Layouts = tuple[tuple[Any, ...], ...]
 _OPTIONAL_INT = int, type(None)
-_OFFSET_COMMIT_LAYOUTS: _Layouts = ((int, int, _OPTIONAL_INT, str, int, str),)
-_GROUP_EPOCH_LAYOUTS: _Layouts = ((int, int), (int, int, _OPTIONAL_INT))
+_OFFSET_COMMIT_LAYOUTS: Layouts = ((int, int, _OPTIONAL_INT, str, int, str),)
+_GROUP_EPOCH_LAYOUTS: Layouts = ((int, int), (int, int, _OPTIONAL_INT))
 """The types of the fields, from version 1 on."""
 
-_READ_BYTES = 1 << 20
-_MAX_FIELDS = 16
-
-_log = logging.getLogger("streamlog")
 _pack = msgpack.Packer(autoreset=True).pack
 
 
@@ -105,13 +102,13 @@ def decode_record(key: bytes | None, value: bytes | None) -> StoredRecord | None
     Raises `UnsupportedFormatError` for a newer layout, ValueError for anything that `encode_record`
     cannot have written. Total: no other exception, whatever the bytes.
     """
-    fields = _unpack(key)
+    fields = unpack_fields(key)
     if fields[:1] == [OFFSET_COMMIT_KEY]:
-        _, group_id, topic, partition = _typed(fields, (int, str, str, int))
+        _, group_id, topic, partition = check_types(fields, (int, str, str, int))
         topic_partition = TopicPartition(topic, partition)
         if value is None:
             return OffsetTombstone(group_id, topic_partition)
-        content = _versioned(_unpack(value), _OFFSET_COMMIT_LAYOUTS)
+        content = _versioned(unpack_fields(value), _OFFSET_COMMIT_LAYOUTS)
         _, offset, leader_epoch, metadata, commit_timestamp_ms, topic_id = content
         if offset < 0 or partition < 0:
             raise ValueError(f"{topic_partition}: negative offset {offset} or partition")
@@ -119,10 +116,10 @@ def decode_record(key: bytes | None, value: bytes | None) -> StoredRecord | None
             group_id, topic_partition, offset, leader_epoch, metadata, commit_timestamp_ms, topic_id
         )
     if fields[:1] == [GROUP_EPOCH_KEY]:
-        _, group_id = _typed(fields, (int, str))
+        _, group_id = check_types(fields, (int, str))
         if value is None:
             return GroupTombstone(group_id)
-        return GroupEpoch(group_id, *_versioned(_unpack(value), _GROUP_EPOCH_LAYOUTS)[1:])
+        return GroupEpoch(group_id, *_versioned(unpack_fields(value), _GROUP_EPOCH_LAYOUTS)[1:])
     if fields and type(fields[0]) is int:
         return None
     raise ValueError(f"expected a key that starts with its kind, found {fields!r:.100}")
@@ -133,65 +130,14 @@ def read_records(partition: Partition) -> Iterator[StoredRecord]:
 
     Raises `CorruptLogError` naming partition and offset for anything it cannot read.
     """
-    offset, end = partition.log_start_offset, partition.high_watermark
-    while offset < end:
-        try:
-            for batch in split_batches(partition.read(offset, _READ_BYTES)):
-                yield from _decode_batch(batch, offset)
-                offset = batch.next_offset
-        except (CorruptRecordError, RecordDecodeError, ValueError) as error:
-            raise partition.damage_at(
-                offset, f"offset {offset}: not a record of a group: {error}"
-            ) from error
+    return read_batches(partition, _decode_batch, "a record of a group")
 
 
 def _decode_batch(batch: BatchView, start: int) -> Iterator[StoredRecord]:
-    batch.check()
-    if batch.is_control:
-        return
-    keys = batch.keys() or [None] * batch.record_count
-    for offset, key, value in zip(batch.offsets(), keys, batch.values(), strict=True):
-        if offset < start:
-            continue
-        record = decode_record(key, value)
-        if record is None:
-            _log.warning(
-                "%s: skipped the record at offset %d: a kind written by a newer version",
-                OFFSETS_TOPIC,
-                offset,
-            )
-        else:
-            yield record
+    if not batch.is_control:
+        records: Iterator[StoredRecord] = decode_records(OFFSETS_TOPIC, batch, start, decode_record)
+        yield from records
 
 
-def _unpack(data: bytes | None) -> list[Any]:
-    if data is None:
-        raise ValueError("expected a key, found null")
-    try:
-        fields = msgpack.unpackb(
-            data, max_array_len=_MAX_FIELDS, max_map_len=0, max_ext_len=0, max_bin_len=0
-        )
-    except Exception as error:  # ValueError and its kin, UnicodeDecodeError, RecursionError, ...
-        raise ValueError(f"not msgpack: {error!r}") from error
-    if type(fields) is not list:
-        raise ValueError(f"expected an array, found {type(fields).__name__}")
-    return fields
-
-
-def _versioned(fields: list[Any], layouts: _Layouts) -> list[Any]:
-    version = fields[0] if fields else None
-    if type(version) is not int or version < 1:
-        raise ValueError(f"expected a version, found {fields!r:.100}")
-    newest = len(layouts)
-    if version > newest:
-        raise UnsupportedFormatError(
-            f"{OFFSETS_TOPIC}: expected value version {newest}, found {version}: "
-            "written by a newer version"
-        )
-    return _typed(fields, layouts[version - 1])
-
-
-def _typed(fields: list[Any], types: tuple[Any, ...]) -> list[Any]:
-    if len(fields) != len(types) or not all(map(isinstance, fields, types)):
-        raise ValueError(f"expected fields of types {types}, found {fields!r:.100}")
-    return fields
+def _versioned(fields: list[Any], layouts: Layouts) -> list[Any]:
+    return check_types(fields, layouts[check_version(OFFSETS_TOPIC, fields, len(layouts)) - 1])

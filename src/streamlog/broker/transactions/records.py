@@ -1,0 +1,174 @@
+"""``__transaction_state``: what the coordinator remembers, as ordinary records of an ordinary topic.
+
+The topic is internal and compacted by key, so that the last record of a key is the state. It is created
+when a producer first takes a transactional id, with ``transaction_state_log_num_partitions`` partitions;
+all records of an id are in one partition, found as that of a group is (TXN-2).
+
+Keys and values are msgpack arrays in which nothing is nested:
+
+===================  =================  ================================================================
+record               key                value
+===================  =================  ================================================================
+transaction          ``[0, id]``        ``[1, state, producer_id, producer_epoch, ended_producer_id,
+                                        ended_producer_epoch, timeout_ms, updated_ms, topic, partition,
+                                        partition, ..., topic, partition, ...]``
+===================  =================  ================================================================
+
+``state`` has Kafka's numbers: 0 empty, 2 prepare commit, 3 prepare abort, 4 complete commit, 5 complete
+abort. ``producer_id`` and ``producer_epoch`` are those that the next transaction is to use; ``ended_...``
+those that the transaction's batches carry, nil when there is none or its producer was fenced.
+``updated_ms`` is the wall clock. A null value forgets the id.
+
+What is ongoing is not stored: its producer lives in this process and ends with it, and that it left
+something open is told by the partitions themselves. Reading is strict, as in `offsets_topic`. Source:
+Kafka ``TransactionLog``, ``TransactionLogKey.json``, ``TransactionLogValue.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgpack
+
+from streamlog.broker.partition import Partition
+from streamlog.broker.stored_arrays import (
+    check_types,
+    check_version,
+    decode_records,
+    read_batches,
+    unpack_fields,
+    unpack_long,
+)
+from streamlog.broker.topic_name import TRANSACTION_STATE_TOPIC
+from streamlog.broker.transactions.state import TransactionState
+from streamlog.record import BatchView
+from streamlog.structs import ProducerIdAndEpoch, TopicPartition
+
+TRANSACTION_KEY = 0
+TRANSACTION_VERSION = 1
+
+_STATE_NUMBERS = {
+    TransactionState.EMPTY: 0,
+    TransactionState.PREPARE_COMMIT: 2,
+    TransactionState.PREPARE_ABORT: 3,
+    TransactionState.COMPLETE_COMMIT: 4,
+    TransactionState.COMPLETE_ABORT: 5,
+}
+_STATES = {number: state for state, number in _STATE_NUMBERS.items()}
+_OPTIONAL_INT = int, type(None)
+_FIXED_FIELDS = int, int, int, int, _OPTIONAL_INT, _OPTIONAL_INT, int, int
+
+_pack = msgpack.Packer(autoreset=True).pack
+
+
+class TransactionRecord(NamedTuple):
+    """Everything that outlives the process of one transactional id."""
+
+    transactional_id: str
+    state: TransactionState
+    producer: ProducerIdAndEpoch
+    """What the next transaction is to use."""
+    ended: ProducerIdAndEpoch | None
+    """What the transaction that ended used; None when there was none, or its producer was fenced."""
+    timeout_ms: int
+    updated_ms: int
+    partitions: tuple[TopicPartition, ...]
+    """Those that get a marker, or got one; none while the state is empty."""
+
+
+class TransactionTombstone(NamedTuple):
+    """The id expired: who comes with it again gets a new producer id."""
+
+    transactional_id: str
+
+
+StoredTransaction = TransactionRecord | TransactionTombstone
+
+
+def encode_transaction(record: StoredTransaction) -> tuple[bytes, bytes | None]:
+    """Return key and value of *record* as they are stored.
+
+    Threads: whoever holds the coordinator's lock (the packer is shared).
+    """
+    key = _pack((TRANSACTION_KEY, record.transactional_id))
+    if isinstance(record, TransactionTombstone):
+        return key, None
+    fields: list[object] = [TRANSACTION_VERSION, _STATE_NUMBERS[record.state], *record.producer]
+    fields += record.ended or (None, None)
+    fields += record.timeout_ms, record.updated_ms
+    fields += _flat(record.partitions)
+    return key, _pack(fields)
+
+
+def decode_transaction(key: bytes | None, value: bytes | None) -> StoredTransaction | None:
+    """Return what *key* and *value* say, None for a kind that this version does not know.
+
+    Raises `UnsupportedFormatError` for a newer layout, ValueError for anything that
+    `encode_transaction` cannot have written. Total: no other exception, whatever the bytes.
+    """
+    found = unpack_fields(key)
+    if found[:1] != [TRANSACTION_KEY] or type(found[0]) is not int:
+        if found and type(found[0]) is int:
+            return None
+        raise ValueError(f"expected a key that starts with its kind, found {found!r:.100}")
+    _, transactional_id = check_types(found, (int, str))
+    if value is None:
+        return TransactionTombstone(transactional_id)
+    fields = unpack_long(value)
+    check_version(TRANSACTION_STATE_TOPIC, fields, TRANSACTION_VERSION)
+    fixed, rest = fields[: len(_FIXED_FIELDS)], fields[len(_FIXED_FIELDS) :]
+    _, number, producer_id, epoch, ended_id, ended_epoch, timeout_ms, updated_ms = check_types(
+        fixed, _FIXED_FIELDS
+    )
+    state = _STATES.get(number)
+    if state is None:
+        raise ValueError(f"expected a state from {sorted(_STATES)}, found {number}")
+    if (ended_id is None) is not (ended_epoch is None):
+        raise ValueError(f"expected an id with an epoch, found {ended_id} and {ended_epoch}")
+    ended = None if ended_id is None else ProducerIdAndEpoch(ended_id, ended_epoch)
+    return TransactionRecord(
+        transactional_id,
+        state,
+        ProducerIdAndEpoch(producer_id, epoch),
+        ended,
+        timeout_ms,
+        updated_ms,
+        tuple(_partitions(rest)),
+    )
+
+
+def read_transactions(partition: Partition) -> Iterator[tuple[int, StoredTransaction]]:
+    """Yield the records of one partition of the topic in order, each with the leader epoch it was
+    written in. Raises `CorruptLogError` naming partition and offset for anything it cannot read.
+    """
+    return read_batches(partition, _decode_batch, "a record of a transaction")
+
+
+def _decode_batch(batch: BatchView, start: int) -> Iterator[tuple[int, StoredTransaction]]:
+    if not batch.is_control:
+        records: Iterator[StoredTransaction] = decode_records(
+            TRANSACTION_STATE_TOPIC, batch, start, decode_transaction
+        )
+        for record in records:
+            yield batch.leader_epoch, record
+
+
+def _flat(partitions: Iterable[TopicPartition]) -> Iterator[str | int]:
+    named = None
+    for topic, number in partitions:
+        if topic != named:
+            yield topic
+            named = topic
+        yield number
+
+
+def _partitions(fields: Iterable[object]) -> Iterator[TopicPartition]:
+    topic = None
+    for field in fields:
+        if isinstance(field, str):
+            topic = field
+        elif topic is None or type(field) is not int or field < 0:
+            raise ValueError(f"expected a topic or a partition of {topic!r}, found {field!r:.100}")
+        else:
+            yield TopicPartition(topic, field)
