@@ -66,6 +66,12 @@ SINGLE_PREFIX = _NO_COMMIT + MAGIC
 _SINGLE_MIDDLE = struct.Struct("<iHBBIIiqhHI")
 assert _SINGLE_MIDDLE.size == 36
 
+#: And for one plain record of an idempotent producer: leader epoch and sequence stand between the runs, all else is constant.
+STAMPED_HEADER = struct.Struct("<12sIqIi12si16sqq")
+assert STAMPED_HEADER.size == HEADER_SIZE
+_SINGLE_FLAGS = struct.Struct("<HBBII")
+_PRODUCER_FIELDS = struct.Struct("<qhHI")
+
 COLUMNS_ENCODING = 0
 KAFKA_V2_ENCODING = 1
 
@@ -148,6 +154,16 @@ def single_middle(leader_epoch: int) -> bytes:
         0,
         0,
     )
+
+
+def single_flags(attributes: int) -> bytes:
+    """Return bytes 32 to 43 of the header of a batch of one plain record."""
+    return _SINGLE_FLAGS.pack(attributes, COLUMNS_ENCODING, 0, 1, 0)
+
+
+def producer_fields(producer_id: int, producer_epoch: int) -> bytes:
+    """Return bytes 48 to 63 of the header of an uncompressed batch of this producer."""
+    return _PRODUCER_FIELDS.pack(producer_id, producer_epoch, 0, 0)
 
 
 def read_header(header: bytes) -> BatchHeader | None:

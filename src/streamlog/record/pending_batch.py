@@ -11,6 +11,7 @@ from streamlog.record.layout import (
     NO_SEQUENCE,
     TRANSACTIONAL_BIT,
 )
+from streamlog.record.producer_stamp import ProducerStamp
 
 
 class PendingBatch:
@@ -32,6 +33,7 @@ class PendingBatch:
         "producer_epoch",
         "producer_id",
         "record_count",
+        "stamp",
         "uncompressed_size",
     )
 
@@ -58,6 +60,9 @@ class PendingBatch:
         self.producer_epoch = NO_PRODUCER_EPOCH
         self.base_sequence = NO_SEQUENCE
         self.uncompressed_size = 0
+        #: Not stored: whose batch it is. The log takes id, epoch and sequence from it in the moment of the append; a batch that has
+        #: a sequence keeps it, so that sending it again is found out (IDM-2).
+        self.stamp: ProducerStamp | None = None
 
     @property
     def size_bytes(self) -> int:
