@@ -26,6 +26,7 @@ __all__ = [
     "PartitionInfo",
     "ProducerIdAndEpoch",
     "ProducerRecord",
+    "ProducerStateInfo",
     "RecordMetadata",
     "TimestampType",
     "TopicDescription",
@@ -130,6 +131,21 @@ class ProducerIdAndEpoch(NamedTuple):
 
     producer_id: int
     producer_epoch: int
+
+
+class ProducerStateInfo(NamedTuple):
+    """What a partition knows of one idempotent producer, when it was asked. Source: Kafka ``ProducerState``."""
+
+    producer_id: int
+    producer_epoch: int
+    last_sequence: int
+    """Of the last record of this epoch; -1 before there is one."""
+    last_timestamp_ms: int
+    """The greatest timestamp of the last batch, or that of the marker that followed it (IDM-5)."""
+    coordinator_epoch: int | None
+    """Of the coordinator that wrote the last marker; None when no transaction of this producer has ended here."""
+    current_transaction_start_offset: int | None
+    """The first offset of the transaction that is open here; None without one."""
 
 
 def _header_tuple(headers: Iterable[Header]) -> tuple[Header, ...]:

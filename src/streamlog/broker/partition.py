@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, cast
 from streamlog.broker.refused_log import RefusedLog
 from streamlog.errors import (
     ClosedError,
+    InvalidRecordError,
+    InvalidTxnStateError,
     OffsetOutOfRangeError,
     PolicyViolationError,
     StorageError,
@@ -15,14 +17,17 @@ from streamlog.record import build_single_value_batch
 from streamlog.structs import Durability, Isolation, OffsetAndTimestamp, TopicPartition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamlog.broker.append_gate import AppendGate
     from streamlog.config import TopicConfig
     from streamlog.errors import CorruptLogError, StreamlogError
-    from streamlog.record import BatchView, PendingBatch
+    from streamlog.record import BatchView, PendingBatch, ProducerStamp
     from streamlog.runtime import Signal
     from streamlog.runtime.threads import Lock
     from streamlog.storage.leader_epochs import EpochEndOffset
     from streamlog.storage.partition_log import PartitionLog
+    from streamlog.structs import ProducerStateInfo
 
 HIGH_WATERMARK = -1
 """``delete_records`` up to everything that is readable. Source: Kafka ``DeleteRecordsRequest``."""
@@ -32,6 +37,7 @@ class Partition:
     """A partition as its leader sees it. Made by the topic registry; threads: any, for every method.
 
     * write: `append`, `append_value`, `sync`, `delete_records`, `ack_durability`
+    * transactions: `append_marker`, `verify_transaction`, `describe_producers`
     * read: `read`, `offset_for_timestamp`, `offset_of_max_timestamp`
     * bounds: `log_start_offset` <= `last_stable_offset` <= `high_watermark` <= `log_end_offset`
       (LOG-6)
@@ -49,6 +55,7 @@ class Partition:
         "_waiters_lock",
         "log",
         "topic_partition",
+        "verify_transaction",
     )
 
     def __init__(
@@ -68,6 +75,11 @@ class Partition:
         self._promise = promise
         self._waiters: tuple[Signal, ...] = ()
         self._waiters_lock = waiters_lock
+        self.verify_transaction: Callable[[int, int, TopicPartition], object] = _refuse_transaction
+        """Called with producer id, producer epoch and this partition before the first batch of a
+        transaction is stored here (TXN-11); raises why that may not be. The broker sets it to
+        the transaction coordinator's ``add_partition``.
+        """
 
     def __repr__(self) -> str:
         return f"<Partition {self.topic_partition}>"
@@ -97,10 +109,18 @@ class Partition:
         count asks for.
 
         Raises `MessageTooLargeError`, `RecordBatchTooLargeError` (REC-6), `InvalidRecordError`
-        (REC-7), `InvalidTimestampError` (REC-4), `DiskFullError`: nothing was stored, no offset
+        (REC-7, REC-10), `InvalidTimestampError` (REC-4), `DiskFullError`: nothing was stored, no offset
         used. Raises `DurabilityError` when the sync failed: the batch is readable and may or may not
         survive. Source: Kafka ``Partition.appendRecordsToLeader``.
+
+        A batch with a stamp gets the next sequence number of its producer; one that has a sequence is
+        checked, and its offset is the one it has already when it comes again (IDM-2). Raises, with
+        nothing stored, `OutOfOrderSequenceError` (IDM-3), `InvalidProducerEpochError` (IDM-4),
+        `InvalidTxnStateError` (IDM-8), and for the first batch of a transaction what
+        `verify_transaction` raises.
         """
+        if batch.stamp is not None or batch.producer_id >= 0 or batch.attributes:
+            self._check_producer(batch)
         gate = self._gate
         if batch.max_timestamp_ms > gate.newest_ms or len(batch.body) > gate.max_body_bytes:
             gate.admit(batch, self.topic_partition)
@@ -122,18 +142,28 @@ class Partition:
                 log.sync(end_offset)
         return base_offset
 
-    def append_value(self, value: bytes, timestamp_ms: int) -> int:
+    def append_value(
+        self, value: bytes, timestamp_ms: int, stamp: ProducerStamp | None = None
+    ) -> int:
         """Store one record that has a value and nothing else, and return its offset.
 
         What `append` does for such a batch, in half the time; the same errors. Where the broker sets
-        the timestamps (LogAppendTime) use `append`, whose batch tells which one it was.
+        the timestamps (LogAppendTime) use `append`, whose batch tells which one it was. When this
+        raises, ``stamp.next_sequence`` has moved exactly if the record was stored all the same.
         """
         gate = self._gate
-        if timestamp_ms > gate.newest_ms or len(value) > gate.max_value_bytes:
-            return self.append(build_single_value_batch(value, timestamp_ms))
+        if (
+            timestamp_ms > gate.newest_ms
+            or len(value) > gate.max_value_bytes
+            # The first of its stamp, or somebody else wrote for this producer meanwhile.
+            or (stamp is not None and stamp.remember is None)
+        ):
+            batch = build_single_value_batch(value, timestamp_ms)
+            batch.stamp = stamp
+            return self.append(batch)
         log = self.log
         try:
-            offset = log.append_value(value, timestamp_ms)
+            offset = log.append_value(value, timestamp_ms, stamp)
         except (ClosedError, StorageError) as error:
             raise self._refusal_instead_of(error) from None
         waiters = self._waiters  # as in append
@@ -144,6 +174,57 @@ class Partition:
         if flush_messages and offset + 1 - log.durable_end_offset >= flush_messages:
             log.sync(offset + 1)
         return offset
+
+    def append_marker(self, batch: PendingBatch) -> int:
+        """Store a batch of ``record.build_marker`` and return its offset; waiting readers are woken, for
+        the last stable offset may have moved. Internal: the transaction coordinator.
+
+        Never syncs: whoever needs the marker to last knows when. Raises `InvalidProducerEpochError` for
+        an epoch below the producer's, `TransactionCoordinatorFencedError` for an older coordinator,
+        and what `append` raises for want of room. Source: Kafka ``WriteTxnMarkersRequest``.
+        """
+        try:
+            offset = self.log.append(batch)
+        except (ClosedError, StorageError) as error:
+            raise self._refusal_instead_of(error) from None
+        for signal in self._waiters:  # as in append
+            signal.set()
+        return offset
+
+    def describe_producers(self) -> list[ProducerStateInfo]:
+        """Return what is known of each idempotent producer that wrote here, by producer id.
+
+        Those that wrote nothing for ``producer_id_expiration_ms`` are forgotten (IDM-5). Source: Kafka
+        ``Admin.describeProducers``.
+        """
+        return self.log.describe_producers()
+
+    def _check_producer(self, batch: PendingBatch) -> None:
+        """Raise why *batch* may not come from a client (REC-10); have its transaction verified if need be."""
+        stamp = batch.stamp
+        is_transactional = batch.is_transactional
+        if stamp is None or batch.base_sequence >= 0:
+            producer_id, producer_epoch = batch.producer_id, batch.producer_epoch
+        else:
+            producer_id, producer_epoch = stamp.producer_id, stamp.producer_epoch
+            is_transactional |= stamp.is_transactional
+        if batch.is_control:
+            raise InvalidRecordError(
+                f"{self.topic_partition}: expected records, found a control batch from a client"
+            )
+        if producer_id < 0:
+            if is_transactional:
+                raise InvalidRecordError(
+                    f"{self.topic_partition}: expected a producer id in a batch of a transaction, found none"
+                )
+        elif stamp is None and batch.base_sequence < 0:
+            raise InvalidRecordError(
+                f"{self.topic_partition}: expected a sequence in a batch of producer {producer_id}, found none"
+            )
+        if is_transactional and not self.log.has_open_transaction(producer_id, producer_epoch):
+            # With no lock held. Whatever ends the transaction before the batch is stored writes a marker
+            # here as well, which raises the epoch: the log then refuses the batch.
+            self.verify_transaction(producer_id, producer_epoch, self.topic_partition)
 
     def ack_durability(self) -> Durability:
         """Return what a record survives once `append` has returned: DISK with ``flush_messages=1``,
@@ -276,8 +357,8 @@ class Partition:
 
     @property
     def last_stable_offset(self) -> int:
-        """The end of what belongs to no open transaction. There are none yet, so the high watermark."""
-        return self.log.log_end_offset
+        """The end of what belongs to no open transaction, at most the high watermark (TXN-13)."""
+        return self.log.last_stable_offset
 
     def end_offset(self, isolation: Isolation = Isolation.READ_UNCOMMITTED) -> int:
         """Return the offset after the last one that a reader of *isolation* sees (TIM-3)."""
@@ -339,3 +420,12 @@ class Partition:
         """Return why the log is out of use, if it is: *error* then only says that it was closed."""
         refused = cast("PartitionLog | RefusedLog", self.log)
         return refused.error if isinstance(refused, RefusedLog) else error
+
+
+def _refuse_transaction(
+    producer_id: int, producer_epoch: int, topic_partition: TopicPartition
+) -> None:
+    raise InvalidTxnStateError(
+        f"{topic_partition}: producer {producer_id} epoch {producer_epoch}: expected a transaction that the coordinator knows, "
+        "found no coordinator"
+    )

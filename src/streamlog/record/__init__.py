@@ -25,7 +25,7 @@ __all__ = [
     "build_marker",
     "build_single_value_batch",
     "compressor_for",
-    "require_codec",
     "read_marker",
+    "require_codec",
     "split_batches",
 ]

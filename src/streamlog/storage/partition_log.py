@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from streamlog.config import TopicConfig
@@ -15,10 +14,12 @@ from streamlog.errors import (
 from streamlog.record.columns import single_value_size
 from streamlog.record.layout import HEADER_SIZE, MAX_BATCH_BYTES, aligned, single_middle
 from streamlog.record.pending_batch import PendingBatch
+from streamlog.record.producer_stamp import ProducerStamp
+from streamlog.record.sequence import MAX_SEQUENCE
 from streamlog.runtime import TOKEN, FileSystem, Runtime, TokenLock, locked
 from streamlog.storage.group_commit import GroupCommit
-from streamlog.storage.log_segments import LogSegments, fingerprint
-from streamlog.storage.log_trimming import TrimmableLog
+from streamlog.storage.log_producers import MAX_RELATIVE_OFFSET, ProducerLog
+from streamlog.storage.log_segments import LogSegments
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
 from streamlog.storage.quarantine import Quarantine
@@ -28,11 +29,6 @@ from streamlog.storage.room import Room
 from streamlog.storage.segment import Segment
 from streamlog.structs import TopicPartition
 
-_logger = logging.getLogger("streamlog")
-
-#: Offsets in the index are relative to the segment and four bytes wide (LOG-2).
-_MAX_RELATIVE_OFFSET = 2**31 - 1
-
 #: What a record of n bytes takes at most in a batch of its own: header, directory, array and bin markers, padding.
 _SINGLE_OVERHEAD = aligned(HEADER_SIZE + 12 + 1 + 5 + 7)
 
@@ -40,7 +36,7 @@ _SINGLE_OVERHEAD = aligned(HEADER_SIZE + 12 + 1 + 5 + 7)
 _ROLL_NOT_CHOSEN_MS = 2**62
 
 
-class PartitionLog(TrimmableLog):
+class PartitionLog(ProducerLog):
     """Append at the end, read anywhere, drop the beginning.
 
     At all times ``log_start_offset <= durable_end_offset <= log_end_offset``, the last but for truncation only ever growing
@@ -122,16 +118,6 @@ class PartitionLog(TrimmableLog):
         return f"<PartitionLog {self.topic_partition} offsets {self._log_start_offset}..{self._next_offset}>"
 
     @property
-    def durable_end_offset(self) -> int:
-        """Every record below survives a power loss (those below the log start have gone)."""
-        return max(self._group_commit.durable_end_offset, self._log_start_offset)
-
-    @property
-    def is_dirty(self) -> bool:
-        """Whether there are bytes that are not on the disk yet."""
-        return self._dirty
-
-    @property
     def on_dirty(self) -> Callable[[PartitionLog], None] | None:
         """Called each time the log comes to have bytes that are not on the disk yet, and at once when it has some already.
 
@@ -177,9 +163,13 @@ class PartitionLog(TrimmableLog):
     def append(self, batch: PendingBatch) -> int:
         """Append *batch* and return the offset of its first record; the others follow without a gap (REC-8).
 
-        When it returns the records survive ``kill -9`` and can be read. Raises, with nothing appended and no offset used:
-        RecordBatchTooLargeError (larger than a segment), DiskFullError (retriable), CorruptLogError (the end of the log is
-        damaged), DurabilityError (an earlier sync failed), ClosedError, ForkedError.
+        When it returns the records survive ``kill -9`` and can be read. A batch with a stamp gets its sequence in here, and loses it
+        again when it is refused; one that has a sequence and is in the log already is not stored again, and what comes back is the
+        offset that it has (IDM-2), as is ``batch.max_timestamp_ms``. Markers are appended like any other batch.
+
+        Raises, with nothing appended and no offset used: RecordBatchTooLargeError (larger than a segment), DiskFullError
+        (retriable), CorruptLogError (the end of the log is damaged), DurabilityError (an earlier sync failed), ClosedError,
+        ForkedError, and what `ProducerStates.check` raises for the batch of a producer with an id.
         """
         size = HEADER_SIZE + len(batch.body)
         max_timestamp_ms = batch.max_timestamp_ms
@@ -189,12 +179,14 @@ class PartitionLog(TrimmableLog):
         except IndexError:
             self.lock.wait()
         try:
+            if batch.producer_id >= 0 or batch.stamp is not None:
+                return self._append_of_producer(batch)
             segment = self._active
             offset = self._next_offset
             if (
                 segment.position + size + 7 > segment.limit
                 or max_timestamp_ms > self._roll_after_ms
-                or offset + batch.record_count - segment.base_offset > _MAX_RELATIVE_OFFSET
+                or offset + batch.record_count - segment.base_offset > MAX_RELATIVE_OFFSET
             ):
                 segment = self._prepare(size, max_timestamp_ms, batch.record_count)
             segment.append(batch, offset, self._leader_epoch)
@@ -209,8 +201,14 @@ class PartitionLog(TrimmableLog):
                 self.lock.wake()
         return offset
 
-    def append_value(self, value: bytes, timestamp_ms: int) -> int:
-        """Append one record that has a value and nothing else: what :meth:`append` does, in half the time."""
+    def append_value(
+        self, value: bytes, timestamp_ms: int, stamp: ProducerStamp | None = None
+    ) -> int:
+        """Append one record that has a value and nothing else: what :meth:`append` does, in half the time.
+
+        Whether it was stored is told by ``stamp.next_sequence`` when this raises (Ctrl-C). Does not open a transaction: a transactional
+        *stamp* without one gets InvalidTxnStateError.
+        """
         tokens = self._tokens
         try:
             del tokens[0]
@@ -223,10 +221,22 @@ class PartitionLog(TrimmableLog):
             if end > segment.limit or timestamp_ms > self._roll_after_ms:
                 size = HEADER_SIZE + single_value_size(len(value))
                 segment = self._prepare(size, timestamp_ms, 1)
-            segment.append_value(value, timestamp_ms, offset, self._single_middle)
+            if stamp is None:
+                segment.append_value(value, timestamp_ms, offset, self._single_middle)
+            else:
+                remember = stamp.remember
+                if remember is None:
+                    return self._append_unlinked(value, timestamp_ms, stamp)
+                # Linked: all that _append_of_producer would check is known to be so.
+                sequence = stamp.next_sequence
+                segment.append_stamped_value(
+                    value, timestamp_ms, offset, self._leader_epoch, stamp, sequence
+                )
+                remember((sequence, sequence, offset, timestamp_ms))
+                stamp.next_sequence = sequence + 1 & MAX_SEQUENCE
             self._next_offset = offset + 1
         except BaseException:
-            self._after_interruption(len(value) + _SINGLE_OVERHEAD)
+            self._after_interruption(len(value) + _SINGLE_OVERHEAD, stamp, timestamp_ms)
             raise
         finally:
             tokens += TOKEN
@@ -240,7 +250,7 @@ class PartitionLog(TrimmableLog):
         if (
             segment.position + size + 7 <= -segment.limit
             and max_timestamp_ms <= self._roll_after_ms
-            and self._next_offset + record_count - segment.base_offset <= _MAX_RELATIVE_OFFSET
+            and self._next_offset + record_count - segment.base_offset <= MAX_RELATIVE_OFFSET
         ):
             # With flush_messages=1 every append comes by here, to say no more than this.
             segment.limit = -segment.limit
@@ -272,7 +282,7 @@ class PartitionLog(TrimmableLog):
                 segment.position > config.segment_bytes - size
                 or max_timestamp_ms > self._roll_after_ms
                 or segment.index_is_full
-                or self._next_offset + record_count - segment.base_offset > _MAX_RELATIVE_OFFSET
+                or self._next_offset + record_count - segment.base_offset > MAX_RELATIVE_OFFSET
             ):
                 segment = self._roll()
         segment.reserve(segment.position + aligned(size), config.segment_bytes, self._room)
@@ -302,10 +312,14 @@ class PartitionLog(TrimmableLog):
                 jitter_ms = chance.randint(0, min(config.segment_jitter_ms, config.segment_ms))
             self._roll_after_ms = segment.first_timestamp_ms + config.segment_ms - jitter_ms
 
-    def _after_interruption(self, size: int) -> None:
+    def _after_interruption(
+        self, size: int, stamp: ProducerStamp | None = None, timestamp_ms: int = 0
+    ) -> None:
         """Put the log right after an append that was interrupted (Ctrl-C, want of memory): all of it is there, or nothing."""
         segment = self._active
         if segment.next_offset > self._next_offset:
+            if stamp is not None:
+                self._note_value(stamp, self._next_offset, timestamp_ms)
             self._next_offset = segment.next_offset
         else:
             segment.erase(size)
@@ -340,96 +354,6 @@ class PartitionLog(TrimmableLog):
         self._next_offset = next_offset
         self._roll_after_ms = _ROLL_NOT_CHOSEN_MS
 
-    def sync(self, end_offset: int | None = None) -> None:
-        """Return once every record below *end_offset* (None: all there are now) survives a power loss.
-
-        Concurrent callers share one ``fdatasync`` (group commit). Raises DurabilityError when that failed, now or earlier.
-        """
-        self._group_commit.wait_for(self._next_offset if end_offset is None else end_offset)
-
-    def _sync_segments(self) -> int:
-        """Sync what is not yet on the disk, oldest first, and return the end offset that this covers. One thread at a time."""
-        segments, reached = self._begin_sync()
-        try:
-            for segment in segments:
-                segment.sync()
-        except OSError as error:
-            self._fail_sync(error)
-            self._note_failed_sync()
-            raise
-        self._end_sync(reached)
-        return reached.recovery_offset
-
-    @locked
-    def _begin_sync(self) -> tuple[list[Segment], PartitionCheckpoint]:
-        """Return what has to be synced, and the recovery point that this will make."""
-        self._check_usable()
-        active = self._active
-        return self._segments.unsynced(), PartitionCheckpoint(
-            self._log_start_offset,
-            self._next_offset,
-            active.base_offset,
-            active.position,
-            self._leader_epoch,
-            active.first_timestamp_ms,
-            active.max_timestamp_ms,
-            active.max_timestamp_offset,
-        )
-
-    @locked
-    def _fail_sync(self, error: OSError) -> None:
-        # Together, or an append in between would see no failure and raise the limit again.
-        self._group_commit.fail(error)
-        self._active.limit = 0
-
-    def _note_failed_sync(self) -> None:
-        """Let STATE say at once that pages may be lost: this process may not live until the next checkpoint."""
-        try:
-            self._persist()
-        except ClosedError:
-            pass  # the directory is closing, and writes STATE when all logs are closed
-        except OSError as error:
-            _logger.warning(
-                "%s: that a sync failed could not be noted: %s", self.topic_partition, error
-            )
-
-    @locked
-    def _end_sync(self, reached: PartitionCheckpoint) -> None:
-        self._recovery_point = reached
-        self._dirty = self._next_offset > reached.recovery_offset
-        if not self._dirty:
-            # The next append goes by _prepare, which announces it.
-            self._active.limit = min(self._active.limit, -self._active.limit)
-        elif self._on_dirty is not None:
-            self._on_dirty(self)
-
-    @locked
-    def checkpoint(self) -> PartitionCheckpoint:
-        """Return what STATE has to remember of this log now."""
-        point = self._recovery_point
-        try:
-            if self._closed is None and point.recovery_offset > 0:
-                self._active.flush_indexes()
-        except OSError as error:
-            _logger.warning(
-                "%s: index not written, it is rebuilt at the next open: %s",
-                self.topic_partition,
-                error,
-            )
-        self._epochs.truncate_from_start(self._log_start_offset)
-        sealed_count, sealed_crc = fingerprint(
-            self._segments.base_offsets(), self._log_start_offset, point.segment_base_offset
-        )
-        return point._replace(
-            log_start_offset=self._log_start_offset,
-            leader_epoch=self._leader_epoch,
-            truncating_to_offset=self._truncating_to_offset,
-            sync_failed=int(self._group_commit.failure is not None),
-            sealed_count=sealed_count,
-            sealed_crc=sealed_crc,
-            epochs=self._epochs.pack(),
-        )
-
     def close(self) -> None:
         """Sync, write the indexes out and let go of the files. Closing again changes nothing.
 
@@ -458,6 +382,7 @@ class PartitionLog(TrimmableLog):
     def _refuse(self, reason: Exception) -> None:
         """Let any use raise *reason* from now on."""
         self._closed = reason
+        self._producers.unlink_all()
         for segment in self._segments.in_order():
             segment.limit = 0
 

@@ -13,9 +13,11 @@ from streamlog.record.layout import (
     MAGIC,
     SINGLE_HEADER,
     SINGLE_PREFIX,
+    STAMPED_HEADER,
     BatchHeader,
 )
 from streamlog.record.pending_batch import PendingBatch
+from streamlog.record.producer_stamp import ProducerStamp
 from streamlog.runtime import FileSystem, Mapping, TokenLock
 from streamlog.storage.batch_scan import (
     body_is_good,
@@ -40,6 +42,7 @@ _MAX_HINTS = 64
 
 _HEADER_PACK = HEADER.pack
 _SINGLE_PACK = SINGLE_HEADER.pack
+_STAMPED_PACK = STAMPED_HEADER.pack
 _UNCOMMITTED = 0
 
 
@@ -139,6 +142,48 @@ class Segment(IndexedSegmentFile):
         position = self.position
         header = _SINGLE_PACK(
             SINGLE_PREFIX, body_size, base_offset, crc32c(body), middle, timestamp_ms, timestamp_ms
+        )
+        self._mapping[position : position + length] = header + body  # type: ignore[index]
+        words = self._words
+        word = position >> 2
+        words[word + 1] = crc32c(header)  # type: ignore[index]
+        words[word] = length  # type: ignore[index]  # the commit point, as in append()
+        if timestamp_ms > self.max_timestamp_ms:
+            self.max_timestamp_ms = timestamp_ms
+            self.max_timestamp_offset = base_offset
+        if position - self._last_indexed_position > self.index_interval_bytes:
+            self.add_index_entry(base_offset, position)
+        self.next_offset = base_offset + 1
+        self.position = position + (length + 7 & -8)
+
+    def append_stamped_value(
+        self,
+        value: bytes,
+        timestamp_ms: int,
+        base_offset: int,
+        leader_epoch: int,
+        stamp: ProducerStamp,
+        sequence: int,
+    ) -> None:
+        """Store one record that has a value and nothing else, with id and epoch of *stamp*: :meth:`append_value` once more, because a
+        test more on the way of each record would cost those who have no stamp.
+        """
+        size = len(value)
+        body = SINGLE_VALUE_PREFIXES[size] + value if size < 256 else encode_single_value(value)
+        body_size = len(body)
+        length = body_size + 80
+        position = self.position
+        header = _STAMPED_PACK(
+            SINGLE_PREFIX,
+            body_size,
+            base_offset,
+            crc32c(body),
+            leader_epoch,
+            stamp.single_flags,
+            sequence,
+            stamp.producer_fields,
+            timestamp_ms,
+            timestamp_ms,
         )
         self._mapping[position : position + length] = header + body  # type: ignore[index]
         words = self._words

@@ -1,0 +1,234 @@
+"""Appending for idempotent producers: what they sent is checked, and what was stored is noted, under the log's lock."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from streamlog.errors import InvalidTxnStateError, OutOfOrderSequenceError
+from streamlog.record.batch_builder import build_single_value_batch
+from streamlog.record.control import read_marker
+from streamlog.record.layout import (
+    HEADER_SIZE,
+    NO_PRODUCER_EPOCH,
+    NO_PRODUCER_ID,
+    NO_SEQUENCE,
+    TRANSACTIONAL_BIT,
+)
+from streamlog.record.pending_batch import PendingBatch
+from streamlog.record.producer_stamp import ProducerStamp
+from streamlog.record.sequence import MAX_SEQUENCE
+from streamlog.runtime import locked
+from streamlog.storage.aborted_transaction import AbortedTransaction
+from streamlog.storage.log_syncing import SyncableLog
+from streamlog.storage.producer_state import ProducerStates
+from streamlog.storage.segment import Segment
+from streamlog.structs import ProducerStateInfo, TopicPartition
+
+#: Offsets in the index are relative to the segment and four bytes wide (LOG-2).
+MAX_RELATIVE_OFFSET = 2**31 - 1
+
+
+class ProducerLog(SyncableLog):
+    """The part of a log that knows its producers and their transactions.
+
+    The states follow the log: a batch is stored, then noted, then published. Ctrl-C in between is made good before the lock is free.
+    """
+
+    _roll_after_ms: int
+
+    def __init__(self, directory: str, topic_partition: TopicPartition) -> None:
+        super().__init__(directory, topic_partition)
+        #: Whether a batch of a transaction was ever stored. Never taken back: without one, reading committed records costs nothing.
+        self.has_transactions = False
+        self._producers = ProducerStates(topic_partition)
+        self._producers.on_aborted = self._note_aborted
+        self._aborted: list[AbortedTransaction] = []
+
+    @abstractmethod
+    def _prepare(self, size: int, max_timestamp_ms: int, record_count: int) -> Segment:
+        """Do what an append needs done first and return the segment to append to."""
+
+    @property
+    def last_stable_offset(self) -> int:
+        """The end of what belongs to no open transaction (TXN-13); the log end when none is open. Threads: any."""
+        # In this order: a transaction is noted before its first record is published.
+        end_offset = self._next_offset
+        if not self.has_transactions:
+            return end_offset
+        unstable = self._producers.first_unstable_offset
+        if unstable is None or unstable >= end_offset:
+            return end_offset
+        return max(unstable, self._log_start_offset)
+
+    def has_open_transaction(self, producer_id: int, producer_epoch: int) -> bool:
+        """Whether this producer, in this epoch, has a transaction open here. Threads: any."""
+        return self.has_transactions and self._producers.is_open(producer_id, producer_epoch)
+
+    @locked
+    def open_transactions(self) -> dict[int, tuple[int, int]]:
+        """Return epoch and first offset of each transaction that is open here, by producer id, the oldest first."""
+        return self._producers.open_transactions() if self.has_transactions else {}
+
+    def aborted_transactions(self, start_offset: int, end_offset: int) -> list[AbortedTransaction]:
+        """Return the aborted transactions that have records from *start_offset* up to, not including, *end_offset*, by marker."""
+        return [
+            aborted
+            for aborted in self._aborted
+            if aborted.last_offset >= start_offset and aborted.first_offset < end_offset
+        ]
+
+    def _note_aborted(self, aborted: AbortedTransaction) -> None:
+        if not self._aborted or self._aborted[-1] != aborted:
+            self._aborted.append(aborted)
+
+    @locked
+    def describe_producers(self) -> list[ProducerStateInfo]:
+        """Return what is known of each producer, by producer id."""
+        entries = sorted(self._producers.entries.items())
+        return [
+            ProducerStateInfo(
+                producer_id,
+                entry.producer_epoch,
+                entry.recent[-1][1] if entry.recent else NO_SEQUENCE,
+                entry.last_timestamp_ms,
+                entry.coordinator_epoch if entry.coordinator_epoch >= 0 else None,
+                entry.first_open_offset if entry.first_open_offset >= 0 else None,
+            )
+            for producer_id, entry in entries
+        ]
+
+    @locked
+    def expire_producers(self, now_ms: int, producer_id_expiration_ms: int) -> int:
+        """Forget the producers that last wrote so long ago, but none in a transaction; return how many went (IDM-5)."""
+        return self._producers.expire(now_ms, producer_id_expiration_ms)
+
+    # ---- with the lock held
+
+    def _append_of_producer(self, batch: PendingBatch) -> int:
+        """Append *batch*, a marker or of a producer with an id, unless the log has it already; return its base offset.
+
+        Raises what `ProducerStates.check` and `_prepare` raise, with the batch as it was.
+        """
+        stamp = batch.stamp
+        takes_sequence = stamp is not None and batch.base_sequence < 0
+        remember, sequence = None, NO_SEQUENCE
+        offset = self._next_offset
+        try:
+            if stamp is not None and takes_sequence:
+                remember = stamp.remember
+                batch.producer_id = stamp.producer_id
+                batch.producer_epoch = stamp.producer_epoch
+                batch.base_sequence = sequence = stamp.next_sequence
+                if stamp.is_transactional:
+                    batch.attributes |= TRANSACTIONAL_BIT
+            if remember is None and (known_offset := self._producers.check(batch)) is not None:
+                self._check_usable()
+                if takes_sequence:
+                    raise self._not_sent_yet(batch, known_offset)
+                return known_offset
+            record_count = batch.record_count
+            size = HEADER_SIZE + len(batch.body)
+            segment = self._active
+            if (  # as in PartitionLog.append()
+                segment.position + size + 7 > segment.limit
+                or batch.max_timestamp_ms > self._roll_after_ms
+                or offset + record_count - segment.base_offset > MAX_RELATIVE_OFFSET
+            ):
+                segment = self._prepare(size, batch.max_timestamp_ms, record_count)
+            segment.append(batch, offset, self._leader_epoch)
+            if remember is not None and stamp is not None:
+                # Linked: what _note would find out is known to be so.
+                remember(
+                    (
+                        sequence,
+                        sequence + record_count - 1 & MAX_SEQUENCE,
+                        offset,
+                        batch.max_timestamp_ms,
+                    )
+                )
+                stamp.next_sequence = sequence + record_count & MAX_SEQUENCE
+            else:
+                self._note(batch, offset, takes_sequence)
+            self._next_offset = segment.next_offset
+        except BaseException:
+            if self._next_offset == offset:
+                if self._active.next_offset > offset:  # stored, and then interrupted (Ctrl-C)
+                    self._note(batch, offset, takes_sequence)
+                    self._next_offset = self._active.next_offset
+                elif takes_sequence:
+                    batch.producer_id = NO_PRODUCER_ID
+                    batch.producer_epoch = NO_PRODUCER_EPOCH
+                    batch.base_sequence = NO_SEQUENCE
+                    batch.attributes &= ~TRANSACTIONAL_BIT
+            raise
+        return offset
+
+    def _not_sent_yet(self, batch: PendingBatch, known_offset: int) -> OutOfOrderSequenceError:
+        return OutOfOrderSequenceError(
+            f"{self.topic_partition}: producer {batch.producer_id}: the new batch of sequence {batch.base_sequence} would count as "
+            f"the one at offset {known_offset}"
+        )
+
+    def _append_unlinked(self, value: bytes, timestamp_ms: int, stamp: ProducerStamp) -> int:
+        """Append one plain record of *stamp* with a closer look at its producer."""
+        if stamp.is_transactional and not self.has_open_transaction(
+            stamp.producer_id, stamp.producer_epoch
+        ):
+            raise InvalidTxnStateError(
+                f"{self.topic_partition}: producer {stamp.producer_id} epoch {stamp.producer_epoch}: expected an open transaction, "
+                "found none"
+            )
+        batch = build_single_value_batch(value, timestamp_ms)
+        batch.stamp = stamp
+        return self._append_of_producer(batch)
+
+    def _note(self, batch: PendingBatch, offset: int, takes_sequence: bool) -> None:
+        """Note that *batch* is stored at *offset*; once more if need be."""
+        producers, stamp = self._producers, batch.stamp
+        if batch.is_transactional:
+            self.has_transactions = True
+        if batch.is_control:
+            producers.completed(
+                batch.producer_id,
+                batch.producer_epoch,
+                *read_marker(batch),
+                offset,
+                batch.max_timestamp_ms,
+            )
+            return
+        entry = producers.appended(
+            batch.producer_id,
+            batch.producer_epoch,
+            batch.base_sequence,
+            batch.record_count,
+            batch.attributes,
+            offset,
+            batch.max_timestamp_ms,
+        )
+        next_sequence = entry.next_sequence
+        if stamp is not None and takes_sequence:
+            stamp.next_sequence = next_sequence
+        if (
+            stamp is not None
+            and stamp.next_sequence == next_sequence
+            and stamp.producer_epoch == entry.producer_epoch
+            and stamp.producer_id == entry.producer_id
+        ):
+            entry.link(stamp)
+        else:
+            entry.unlink()
+
+    def _note_value(self, stamp: ProducerStamp, offset: int, timestamp_ms: int) -> None:
+        """Note one record of a linked *stamp*, stored at *offset*, as far as that was not done."""
+        entry = self._producers.entries[stamp.producer_id]
+        recent, sequence = entry.recent, stamp.next_sequence
+        if not recent or recent[-1][2] != offset:
+            recent.append((sequence, sequence, offset, timestamp_ms))
+        stamp.next_sequence = entry.next_sequence
+
+    def _check(self) -> None:
+        """Assert what holds of an undamaged log while no call is under way. For tests."""
+        super()._check()
+        self._producers._check()
+        assert self.has_transactions or self._producers.first_unstable_offset is None
+        assert self._log_start_offset <= self.last_stable_offset <= self._next_offset

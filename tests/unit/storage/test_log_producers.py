@@ -1,0 +1,366 @@
+"""Appending for idempotent producers: what the log takes, what it knows afterwards, and Ctrl-C in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streamlog.errors import (
+    ClosedError,
+    DiskFullError,
+    InvalidProducerEpochError,
+    InvalidTxnStateError,
+    OutOfOrderSequenceError,
+    RecordBatchTooLargeError,
+)
+from streamlog.record import ControlType, PendingBatch, ProducerStamp, build_batch, build_marker
+from streamlog.record.sequence import MAX_SEQUENCE
+from streamlog.storage import PartitionLog
+from streamlog.storage.aborted_transaction import AbortedTransaction
+from streamlog.structs import ProducerStateInfo
+from tests.support.interrupts import interrupted_at, moments
+from tests.support.storage import Store, check_log, read_batches, read_values
+from tests.unit.storage.conftest import memory_disk_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T0 = 1_700_000_000_000
+
+
+@pytest.fixture
+def log(store: Store) -> PartitionLog:
+    return store.log
+
+
+def batch_of(stamp: ProducerStamp, *values: bytes, at_ms: int = T0) -> PendingBatch:
+    batch = build_batch(list(values), at_ms)
+    batch.stamp = stamp
+    return batch
+
+
+def end(
+    log: PartitionLog, kind: ControlType, *, producer_id: int = 7, epoch: int = 1, at_ms: int = T0
+) -> int:
+    return log.append(build_marker(kind, producer_id, epoch, 0, at_ms))
+
+
+def headers(log: PartitionLog) -> list[tuple[int, int, int, bool, bool]]:
+    """Producer id, epoch, sequence, transactional and control of each batch."""
+    return [
+        (b.producer_id, b.producer_epoch, b.base_sequence, b.is_transactional, b.is_control)
+        for b in read_batches(log)
+    ]
+
+
+# ---- stamps
+
+
+def test_stamped_values_and_batches_take_one_sequence_after_the_other(log: PartitionLog) -> None:
+    """IDM-1."""
+    stamp = ProducerStamp(7, 3)
+    assert log.append_value(b"a", T0, stamp) == 0
+    assert log.append_value(b"b", T0, stamp) == 1
+    assert log.append(batch_of(stamp, b"c", b"d")) == 2
+    assert log.append_value(b"e" * 300, T0, stamp) == 4
+    assert log.append(batch_of(stamp, b"f", b"g", b"h")) == 5
+    assert log.append_value(b"i", T0) == 8
+    assert headers(log) == [
+        (7, 3, 0, False, False),
+        (7, 3, 1, False, False),
+        (7, 3, 2, False, False),
+        (7, 3, 4, False, False),
+        (7, 3, 5, False, False),
+        (-1, -1, -1, False, False),
+    ]
+    assert stamp.next_sequence == 8
+    assert [value for _, value in read_values(log)][:3] == [b"a", b"b", b"c"]
+    check_log(log)
+
+
+def test_idm_1_sequences_of_a_stamp_wrap_around(log: PartitionLog) -> None:
+    stamp = ProducerStamp(7, 0)
+    stamp.next_sequence = MAX_SEQUENCE - 2
+    log.append_value(b"a", T0, stamp)
+    log.append_value(b"b", T0, stamp)
+    log.append_value(b"c", T0, stamp)
+    assert stamp.next_sequence == 0
+    stamp.next_sequence = MAX_SEQUENCE - 1
+    other = ProducerStamp(8, 0)
+    other.next_sequence = MAX_SEQUENCE - 1
+    log.append(batch_of(other, b"d"))
+    log.append(batch_of(other, b"e", b"f"))
+    assert other.next_sequence == 1
+    assert [h[2] for h in headers(log)] == [
+        MAX_SEQUENCE - 2,
+        MAX_SEQUENCE - 1,
+        MAX_SEQUENCE,
+        MAX_SEQUENCE - 1,
+        MAX_SEQUENCE,
+    ]
+
+
+def test_idm_2_the_same_batch_again_is_not_stored_again(log: PartitionLog) -> None:
+    stamp = ProducerStamp(7, 0)
+    batches = [batch_of(stamp, b"a", b"b", at_ms=T0 + n) for n in range(6)]
+    offsets = [log.append(batch) for batch in batches]
+    end_offset = log.log_end_offset
+    for batch, offset in list(zip(batches, offsets, strict=True))[1:]:
+        batch.max_timestamp_ms = T0 + 1000
+        assert log.append(batch) == offset
+        assert batch.max_timestamp_ms == T0 + offset // 2
+    with pytest.raises(OutOfOrderSequenceError):
+        log.append(batches[0])
+    assert log.log_end_offset == end_offset
+    assert log.append(batch_of(stamp, b"c")) == end_offset
+    check_log(log)
+
+
+def test_idm_4_a_stamp_of_an_old_epoch_is_refused(log: PartitionLog) -> None:
+    old, new = ProducerStamp(7, 0), ProducerStamp(7, 1)
+    log.append_value(b"a", T0, old)
+    log.append_value(b"b", T0, new)
+    with pytest.raises(InvalidProducerEpochError):
+        log.append_value(b"c", T0, old)
+    with pytest.raises(InvalidProducerEpochError):
+        log.append(batch_of(old, b"c"))
+    assert (old.next_sequence, new.next_sequence) == (1, 1)
+    check_log(log)
+
+
+def test_new_batch_that_would_count_as_an_old_one_is_refused(log: PartitionLog) -> None:
+    """Two stamps of one producer and epoch: the second one begins again, with records that nobody has seen."""
+    log.append_value(b"a", T0, ProducerStamp(7, 0))
+    batch = batch_of(ProducerStamp(7, 0), b"b")
+    with pytest.raises(OutOfOrderSequenceError, match="would count as the one at offset 0"):
+        log.append(batch)
+    assert batch.base_sequence == -1
+    assert log.log_end_offset == 1
+
+
+def test_batch_that_was_refused_has_no_sequence_and_used_none(log: PartitionLog) -> None:
+    stamp = ProducerStamp(7, 0, is_transactional=True)
+    log.append(batch_of(stamp, b"a"))
+    batch = batch_of(stamp, b"x" * 2000)
+    with pytest.raises(RecordBatchTooLargeError):
+        log.append(batch)
+    with pytest.raises(RecordBatchTooLargeError):
+        log.append_value(b"x" * 2000, T0, stamp)
+    assert (batch.producer_id, batch.producer_epoch, batch.base_sequence) == (-1, -1, -1)
+    assert batch.attributes == 0
+    assert stamp.next_sequence == 1
+    assert log.append(batch_of(stamp, b"b")) == 1
+    check_log(log)
+
+
+def test_first_batch_that_finds_no_room_leaves_no_trace_of_its_producer() -> None:
+    store = Store(memory_disk_of(200_000), segment_bytes=1 << 20)
+    stamp = ProducerStamp(7, 0)
+    with pytest.raises(DiskFullError):
+        store.log.append(batch_of(stamp, b"x" * 300_000))
+    assert store.log.describe_producers() == []
+    stamp.next_sequence = 5
+    assert store.log.append_value(b"a", T0, stamp) == 0
+    check_log(store.log)
+    store.close()
+
+
+def test_batch_with_a_sequence_of_its_own_has_the_stamp_checked_again(log: PartitionLog) -> None:
+    stamp = ProducerStamp(7, 0)
+    log.append_value(b"a", T0, stamp)
+    batch = build_batch([b"b", b"c"], T0)
+    batch.producer_id, batch.producer_epoch, batch.base_sequence = 7, 0, 1
+    log.append(batch)
+    with pytest.raises(OutOfOrderSequenceError):
+        log.append_value(b"d", T0, stamp)
+    check_log(log)
+
+
+def test_batch_of_an_older_stamp_of_its_producer_keeps_what_it_got(log: PartitionLog) -> None:
+    """Its sequence was given when it was first stored, in a log that has lost it since."""
+    stamp = ProducerStamp(7, 0)
+    batch = batch_of(stamp, b"b")
+    batch.producer_id, batch.producer_epoch, batch.base_sequence = 7, 0, 0
+    stamp.next_sequence = 1
+    log.append(batch)
+    assert stamp.next_sequence == 1
+    assert log.append_value(b"c", T0, stamp) == 1
+    newer = ProducerStamp(7, 1)
+    again = batch_of(newer, b"d")
+    again.producer_id, again.producer_epoch, again.base_sequence = 7, 0, 2
+    newer.next_sequence = 3
+    log.append(again)
+    assert newer.remember is None
+    check_log(log)
+
+
+def test_describe_tells_what_is_known_of_each_producer(log: PartitionLog) -> None:
+    log.append_value(b"a", T0 + 1, ProducerStamp(9, 2))
+    log.append(batch_of(ProducerStamp(7, 0, is_transactional=True), b"b", b"c"))
+    log.append(build_marker(ControlType.ABORT, 8, 4, 6, T0 + 2))
+    assert log.describe_producers() == [
+        ProducerStateInfo(7, 0, 1, T0, None, 1),
+        ProducerStateInfo(8, 4, -1, T0 + 2, 6, None),
+        ProducerStateInfo(9, 2, 0, T0 + 1, None, None),
+    ]
+    assert log.expire_producers(T0 + 1001, 1000) == 1
+    assert [info.producer_id for info in log.describe_producers()] == [7, 8]
+
+
+def test_closed_log_takes_nothing_from_a_stamp_it_knew(store: Store) -> None:
+    log, stamp = store.log, ProducerStamp(7, 0)
+    batch = batch_of(stamp, b"a")
+    log.append(batch)
+    store.close()
+    assert stamp.remember is None
+    for append in (
+        lambda: log.append(batch),
+        lambda: log.append(batch_of(stamp, b"b")),
+        lambda: log.append_value(b"b", T0, stamp),
+    ):
+        with pytest.raises(ClosedError):
+            append()
+    assert stamp.next_sequence == 1
+
+
+# ---- transactions
+
+
+def test_golden_vector_of_the_last_stable_offset(log: PartitionLog) -> None:
+    """semantics.md, LSO (TXN-13): offsets 0-4 plain, 5 A, 6 plain, 7 B committed by 8, A aborted by 9."""
+    a, b = ProducerStamp(1, 0, is_transactional=True), ProducerStamp(2, 0, is_transactional=True)
+    for _ in range(5):
+        log.append_value(b"plain", T0)
+    assert not log.has_transactions
+    assert log.last_stable_offset == 5
+    assert log.open_transactions() == {}
+    assert log.append(batch_of(a, b"A")) == 5
+    assert log.append_value(b"plain", T0) == 6
+    assert log.append(batch_of(b, b"B")) == 7
+    assert log.open_transactions() == {1: (0, 5), 2: (0, 7)}
+    assert end(log, ControlType.COMMIT, producer_id=2) == 8
+    assert (log.log_end_offset, log.last_stable_offset) == (9, 5)
+    assert end(log, ControlType.ABORT, producer_id=1) == 9
+    assert (log.log_end_offset, log.last_stable_offset) == (10, 10)
+    assert log.has_transactions
+    assert log.aborted_transactions(0, 10) == [AbortedTransaction(1, 5, 9, 10)]
+    assert log.aborted_transactions(0, 5) == []
+    assert log.aborted_transactions(10, 11) == []
+    check_log(log)
+
+
+def test_values_of_an_open_transaction_go_the_fast_way(log: PartitionLog) -> None:
+    stamp = ProducerStamp(7, 0, is_transactional=True)
+    with pytest.raises(InvalidTxnStateError, match="expected an open transaction, found none"):
+        log.append_value(b"a", T0, stamp)
+    log.append(batch_of(stamp, b"a"))
+    assert log.has_open_transaction(7, 0)
+    log.append_value(b"b", T0, stamp)
+    log.append_value(b"c", T0, stamp)
+    assert headers(log) == [(7, 0, sequence, True, False) for sequence in range(3)]
+    end(log, ControlType.COMMIT)
+    with pytest.raises(InvalidTxnStateError):
+        log.append_value(b"d", T0, stamp)
+    with pytest.raises(InvalidProducerEpochError):
+        log.append(batch_of(stamp, b"d"))
+    assert not log.has_open_transaction(7, 0)
+    check_log(log)
+
+
+def test_linked_stamp_may_be_checked_again_while_its_transaction_is_open(
+    log: PartitionLog,
+) -> None:
+    stamp = ProducerStamp(7, 0, is_transactional=True)
+    log.append(batch_of(stamp, b"a"))
+    log._producers.unlink_all()
+    assert log.append_value(b"b", T0, stamp) == 1
+    assert headers(log)[1] == (7, 0, 1, True, False)
+
+
+def test_deleted_records_of_an_open_transaction_do_not_hold_back_the_log_start(
+    log: PartitionLog,
+) -> None:
+    log.append(batch_of(ProducerStamp(7, 0, is_transactional=True), b"a", b"b"))
+    log.append_value(b"c", T0)
+    log.advance_log_start(2)
+    assert log.last_stable_offset == 2
+    check_log(log)
+
+
+# ---- Ctrl-C
+
+
+def value_of_known(store: Store, stamp: ProducerStamp) -> Callable[[], object]:
+    store.log.append(batch_of(stamp, b"known"))
+    return lambda: store.log.append_value(b"x", T0, stamp)
+
+
+def first_value(store: Store, stamp: ProducerStamp) -> Callable[[], object]:
+    stamp.is_transactional = False
+    return lambda: store.log.append_value(b"x", T0, stamp)
+
+
+def batch_of_known(store: Store, stamp: ProducerStamp) -> Callable[[], object]:
+    store.log.append(batch_of(stamp, b"known"))
+    batch = batch_of(stamp, b"x", b"y")
+    return lambda: store.log.append(batch)
+
+
+def first_batch(store: Store, stamp: ProducerStamp) -> Callable[[], object]:
+    batch = batch_of(stamp, b"x", b"y")
+    return lambda: store.log.append(batch)
+
+
+def new_epoch(store: Store, stamp: ProducerStamp) -> Callable[[], object]:
+    store.log.append_value(b"known", T0, ProducerStamp(7, 0))
+    stamp.producer_epoch = 1
+    batch = batch_of(stamp, b"x", b"y")
+    return lambda: store.log.append(batch)
+
+
+def abort(store: Store, stamp: ProducerStamp) -> Callable[[], object]:
+    store.log.append(batch_of(ProducerStamp(7, 0, is_transactional=True), b"known"))
+    return lambda: end(store.log, ControlType.ABORT)
+
+
+@pytest.mark.parametrize(
+    "prepare", [value_of_known, first_value, batch_of_known, first_batch, new_epoch, abort]
+)
+def test_states_follow_what_was_stored_wherever_an_append_is_interrupted(
+    prepare: Callable[[Store, ProducerStamp], Callable[[], object]],
+) -> None:
+    """IDM-2: what Ctrl-C left is stored and noted, or neither; the next append of the stamp goes on from there."""
+
+    def new() -> tuple[Store, ProducerStamp, Callable[[], object]]:
+        store = Store(memory_disk_of(), segment_bytes=1024)
+        stamp = ProducerStamp(7, 0, is_transactional=True)
+        return store, stamp, prepare(store, stamp)
+
+    chosen = moments(new()[2], of_each=2)
+    assert len(chosen) > 5
+    for moment in chosen:
+        store, stamp, work = new()
+        log = store.log
+        before = stamp.next_sequence
+        interrupted_at(moment, work)
+        check_log(log)
+        stored = {b.base_sequence: b.record_count for b in read_batches(log) if not b.is_control}
+        expected = sum(stored.values()) if prepare not in (new_epoch, abort) else None
+        if expected is not None:
+            assert stamp.next_sequence == expected, moment
+        elif prepare is new_epoch:
+            assert stamp.next_sequence - before == log.log_end_offset - 1, moment
+        entry = log._producers.entries.get(7)
+        if entry is not None and prepare is not abort:
+            assert log.log_end_offset == entry.recent[-1][2] + (
+                entry.recent[-1][1] - entry.recent[-1][0] + 1
+            )
+        if prepare is abort:
+            ended = log.log_end_offset == 2
+            assert log.last_stable_offset == (2 if ended else 0), moment
+            assert len(log.aborted_transactions(0, 9)) == ended
+        else:
+            log.append(batch_of(stamp, b"next"))
+            check_log(log)
+        store.directory.close()
