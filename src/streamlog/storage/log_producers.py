@@ -151,15 +151,14 @@ class ProducerLog(SyncableLog):
                 self._note(batch, offset, takes_sequence)
             self._next_offset = segment.next_offset
         except BaseException:
-            if self._next_offset == offset:
-                if self._active.next_offset > offset:  # stored, and then interrupted (Ctrl-C)
-                    self._note(batch, offset, takes_sequence)
-                    self._next_offset = self._active.next_offset
-                elif takes_sequence:
-                    batch.producer_id = NO_PRODUCER_ID
-                    batch.producer_epoch = NO_PRODUCER_EPOCH
-                    batch.base_sequence = NO_SEQUENCE
-                    batch.attributes &= ~TRANSACTIONAL_BIT
+            if self._active.next_offset > offset:  # stored, and then interrupted (Ctrl-C)
+                self._note(batch, offset, takes_sequence)
+                self._next_offset = self._active.next_offset
+            elif takes_sequence:
+                batch.producer_id = NO_PRODUCER_ID
+                batch.producer_epoch = NO_PRODUCER_EPOCH
+                batch.base_sequence = NO_SEQUENCE
+                batch.attributes &= ~TRANSACTIONAL_BIT
             raise
         return offset
 

@@ -15,9 +15,11 @@ from streamlog.errors import (
     RecordBatchTooLargeError,
 )
 from streamlog.record import ControlType, PendingBatch, ProducerStamp, build_batch, build_marker
+from streamlog.record.producer_stamp import RecentBatch
 from streamlog.record.sequence import MAX_SEQUENCE
 from streamlog.storage import PartitionLog
 from streamlog.storage.aborted_transaction import AbortedTransaction
+from streamlog.storage.segment import Segment
 from streamlog.structs import ProducerStateInfo
 from tests.support.interrupts import interrupted_at, moments
 from tests.support.storage import Store, check_log, read_batches, read_values
@@ -77,6 +79,19 @@ def test_stamped_values_and_batches_take_one_sequence_after_the_other(log: Parti
     assert stamp.next_sequence == 8
     assert [value for _, value in read_values(log)][:3] == [b"a", b"b", b"c"]
     check_log(log)
+
+
+@pytest.mark.parametrize("interval", [0, 1 << 20])
+def test_stamped_values_are_indexed_and_their_greatest_time_is_known(interval: int) -> None:
+    store = Store(memory_disk_of(), index_interval_bytes=interval)
+    stamp = ProducerStamp(7, 0)
+    for at_ms in (T0, T0 + 5, T0 + 3, T0 + 7):
+        store.log.append_value(b"v", at_ms, stamp)
+    segment = store.log.segments[0]
+    assert (segment.max_timestamp_ms, segment.max_timestamp_offset) == (T0 + 7, 3)
+    assert len(segment.offset_index) == (0 if interval else 3)
+    check_log(store.log)
+    store.close()
 
 
 def test_idm_1_sequences_of_a_stamp_wrap_around(log: PartitionLog) -> None:
@@ -245,6 +260,8 @@ def test_golden_vector_of_the_last_stable_offset(log: PartitionLog) -> None:
     assert (log.log_end_offset, log.last_stable_offset) == (10, 10)
     assert log.has_transactions
     assert log.aborted_transactions(0, 10) == [AbortedTransaction(1, 5, 9, 10)]
+    log._note_aborted(AbortedTransaction(1, 5, 9, 10))  # told again, after Ctrl-C
+    assert len(log.aborted_transactions(0, 10)) == 1
     assert log.aborted_transactions(0, 5) == []
     assert log.aborted_transactions(10, 11) == []
     check_log(log)
@@ -291,6 +308,61 @@ def test_deleted_records_of_an_open_transaction_do_not_hold_back_the_log_start(
 # ---- Ctrl-C
 
 
+def interrupt_after(
+    monkeypatch: pytest.MonkeyPatch, method: Callable[..., object]
+) -> Callable[[], None]:
+    """Let Ctrl-C come out when this method of Segment has done its work; returns what ends that."""
+
+    def interrupted(*arguments: object) -> None:
+        method(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Segment, method.__name__, interrupted)
+    return monkeypatch.undo
+
+
+def test_batch_that_was_stored_when_ctrl_c_came_has_its_sequence(
+    log: PartitionLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamp = ProducerStamp(7, 0)
+    for number in range(2):  # a new producer, and a known one
+        batch = batch_of(stamp, b"a", b"b")
+        undo = interrupt_after(monkeypatch, Segment.append)
+        with pytest.raises(KeyboardInterrupt):
+            log.append(batch)
+        undo()
+        assert (batch.base_sequence, stamp.next_sequence) == (2 * number, 2 * number + 2)
+        assert log.append(batch) == 2 * number
+        check_log(log)
+    assert log.append(batch_of(stamp, b"c")) == 4
+
+
+def test_value_that_was_stored_when_ctrl_c_came_used_its_sequence(
+    log: PartitionLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamp = ProducerStamp(7, 0)
+    log.append_value(b"a", T0, stamp)
+    undo = interrupt_after(monkeypatch, Segment.append_stamped_value)
+    with pytest.raises(KeyboardInterrupt):
+        log.append_value(b"b", T0, stamp)
+    undo()
+    assert stamp.next_sequence == log.log_end_offset == 2
+    remember = stamp.remember
+    assert remember is not None
+
+    def interrupted(batch: RecentBatch) -> None:
+        remember(batch)
+        raise KeyboardInterrupt
+
+    stamp.remember = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        log.append_value(b"c", T0, stamp)
+    stamp.remember = remember
+    assert stamp.next_sequence == log.log_end_offset == 3
+    check_log(log)
+    assert log.append_value(b"d", T0, stamp) == 3
+
+
 def value_of_known(store: Store, stamp: ProducerStamp) -> Callable[[], object]:
     store.log.append(batch_of(stamp, b"known"))
     return lambda: store.log.append_value(b"x", T0, stamp)
@@ -324,6 +396,7 @@ def abort(store: Store, stamp: ProducerStamp) -> Callable[[], object]:
     return lambda: end(store.log, ControlType.ABORT)
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize(
     "prepare", [value_of_known, first_value, batch_of_known, first_batch, new_epoch, abort]
 )
