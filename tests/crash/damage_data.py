@@ -15,7 +15,7 @@ import attrs
 
 from streamlog import Broker, Consumer, TopicPartition
 from streamlog.errors import ForkedError
-from streamlog.record import Headers, build_batch
+from streamlog.record import Codec, Compressor, Headers, build_batch
 from streamlog.record.layout import HEADER_SIZE, BatchHeader, read_header
 from streamlog.runtime import MemoryFileSystem, VirtualClock
 from streamlog.runtime.memory_file import MemoryContent
@@ -28,6 +28,9 @@ ROOT = "/data"
 TOPICS = {"orders": 2, "events": 1, "trimmed": 1, "rescued": 1}
 GROUP = "billing"
 OFFSETS_TOPIC = "__consumer_offsets"
+
+#: Whose batches have all codecs, and none.
+COMPRESSED = "trimmed"
 
 #: A log of which META knows nothing.
 STRAY = "stray"
@@ -250,7 +253,10 @@ def _append(broker: Broker, tp: TopicPartition, count: int, rng: random.Random) 
         headers: list[Headers] = [
             rng.choice(((), (("trace", b"%d" % n), ("trace", None)))) for n in range(size)
         ]
-        target.append(build_batch(values, timestamps, keys, rng.choice((None, headers))))
+        batch = build_batch(values, timestamps, keys, rng.choice((None, headers)))
+        if tp.topic == COMPRESSED:
+            Compressor(Codec(count % len(Codec)), 1).apply(batch)
+        target.append(batch)
         broker.runtime.clock.advance(10)
 
 

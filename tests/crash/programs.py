@@ -44,6 +44,7 @@ WORKLOADS = {
     "W2": Workload(
         {"send": 9, "append": 3, "send_many": 1, "sync": 2, "grow": 1, "advance": 2, "power": 1},
         partitions=3,
+        configs={"compression_type": "zstd"},
     ),
     "W3": Workload(
         {"send": 7, "append": 3, "send_many": 1, "roll": 3, "sync": 1, "advance": 2, "power": 1},

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgpack
 
-from streamlog.record import build_batch
+from streamlog.record import Codec, Compressor, PendingBatch, build_batch
 from tests.crash.damage_data import KILLED, OFFSETS_TOPIC, ROOT, Dataset, batches_of, make_dataset
+from tests.support.segments import new_segment
+from tests.unit.storage.conftest import memory_disk_of
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -28,13 +30,24 @@ def corpus() -> dict[str, list[bytes]]:
     checkpoints = [dataset.files[f"{ROOT}/{kind}"] for kind in ("FORMAT", "META", "STATE")]
     index = dataset.files[f"{ROOT}/topics/orders-0/{0:020d}.idx"]
     times = dataset.files[f"{ROOT}/topics/orders-0/{0:020d}.tix"]
+    packed = [
+        _packed(codec, [b"one record", b"one record after it"] * 2) for codec in Codec if codec
+    ]
     bomb = b"\x91" * 600
     return {
-        "batches": [first, REPAIRED + first, tail, REPAIRED + tail[:300]],
+        "batches": [
+            *(first, REPAIRED + first, tail, REPAIRED + tail[:300]),
+            *(REPAIRED + _stored(batch) for batch in packed),
+        ],
         "columns": [
             *((12).to_bytes(2, "little") + body for body in bodies[:2]),
             (2).to_bytes(2, "little") + headers.body,
             b"\x01\x00" + (len(bomb)).to_bytes(4, "little") + bytes(8) + bomb,
+        ],
+        "decompression": [
+            *(_promise(batch, batch.uncompressed_size) for batch in packed),
+            *(_promise(batch, 0x0FFFFFFF) for batch in packed),
+            _promise(_packed(Codec.ZSTD, [bytes(1 << 20)]), 1 << 16),
         ],
         "index": [index, times, REPAIRED + b"\x10\x00" + (400).to_bytes(4, "little") + index[16:32]],
         "checkpoint": [*checkpoints, *(REPAIRED + content[20:] for content in checkpoints)],
@@ -60,6 +73,24 @@ def corpus() -> dict[str, list[bytes]]:
             b"\x02\x01true",
         ],
     }  # fmt: skip
+
+
+def _packed(codec: Codec, values: list[bytes]) -> PendingBatch:
+    batch = build_batch(values, 1_700_000_000_000)
+    Compressor(codec, 9).apply(batch)
+    return batch
+
+
+def _promise(batch: PendingBatch, size: int) -> bytes:
+    """Return an input of target ``decompression``: the codec, what the header would say, the body."""
+    return bytes((batch.attributes,)) + size.to_bytes(4, "little") + batch.body
+
+
+def _stored(batch: PendingBatch) -> bytes:
+    segment = new_segment(memory_disk_of())
+    segment.reserve(1000, 1 << 20)
+    segment.append(batch, 0, 0)
+    return segment.mapping_for_read()[: segment.position]
 
 
 def _offset_records(dataset: Dataset) -> list[bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os.path
+import resource
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,8 +30,9 @@ from streamlog.errors import (
     StreamlogError,
     UnsupportedFormatError,
 )
-from streamlog.record import BatchView, split_batches
+from streamlog.record import BatchView, Codec, Compressor, PendingBatch, split_batches
 from streamlog.record.columns import ColumnReader, body_has_values_only, decode_values, plain_value
+from streamlog.record.decompression import decompress
 from streamlog.record.layout import HEADER_SIZE, read_header
 from streamlog.record.serialization import resolve_deserializer, resolve_serializer
 from streamlog.runtime import MemoryFileSystem, VirtualClock
@@ -89,8 +91,10 @@ def _decode(batch: BatchView) -> None:
         with suppress(RecordDecodeError):
             column = read()
             assert column is None or len(column) == batch.record_count
-    for attribute in ("timestamp_type", "is_control", "has_values_only", "common_timestamp_ms"):
+    for attribute in ("timestamp_type", "is_control", "codec", "common_timestamp_ms"):
         getattr(batch, attribute)
+    with suppress(RecordDecodeError):
+        _ = batch.has_values_only
 
 
 def fuzz_columns(data: bytes) -> None:
@@ -114,6 +118,26 @@ def _outcome(read: Callable[[], Any]) -> Any:
         return read()
     except RecordDecodeError:
         return RecordDecodeError
+
+
+def fuzz_decompression(data: bytes) -> None:
+    """Compressed bodies: so many bytes as were promised, or an error, and no more memory."""
+    if len(data) < 5:
+        return
+    codec, size, body = data[0] & 7, int.from_bytes(data[1:5], "little"), data[5:]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        output = decompress(body, codec, size)
+    except RecordDecodeError:
+        pass
+    else:
+        assert len(output) == size
+        batch = PendingBatch(body, 1, 0, 0)
+        batch.attributes, batch.uncompressed_size = codec, size
+        Compressor(Codec.NONE).apply(batch)
+        assert batch.body == output
+    grown_bytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    assert grown_bytes < 3 * min(size, len(body) << 15) + (32 << 20)
 
 
 def fuzz_index(data: bytes) -> None:
@@ -309,6 +333,7 @@ TARGETS: dict[str, Target] = {
     "checkpoint": fuzz_checkpoint,
     "columns": fuzz_columns,
     "config": fuzz_config,
+    "decompression": fuzz_decompression,
     "directory": fuzz_directory,
     "index": fuzz_index,
     "names": fuzz_names,

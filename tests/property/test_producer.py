@@ -64,6 +64,7 @@ settings_ = st.fixed_dictionaries(
     },
     optional={
         "buffer_memory": st.just(20_000),
+        "compression_type": st.sampled_from(["gzip", "snappy", "lz4", "zstd"]),
         "partitioner": st.sampled_from(["sticky", "round_robin", "consistent"]),
     },
 )
