@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamlog.record import build_batch, split_batches
-from streamlog.record.layout import aligned, single_middle
+from streamlog.record.control import build_marker
+from streamlog.record.layout import TRANSACTIONAL_BIT, aligned, single_middle
 from streamlog.runtime import TokenLock
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.segment import Segment
 
 if TYPE_CHECKING:
+    from streamlog.record import PendingBatch
+    from streamlog.record.control import ControlType
     from tests.support.storage import Disk
 
 GIB = 1 << 30
@@ -39,7 +42,25 @@ def append(
     segment: Segment, *values: bytes | None, timestamp_ms: int = T0, leader_epoch: int = 3
 ) -> int:
     """Append a batch as a log does; return its base offset."""
-    batch = build_batch(values, timestamp_ms)
+    return append_batch(segment, build_batch(values, timestamp_ms), leader_epoch=leader_epoch)
+
+
+def append_transactional(segment: Segment, producer_id: int, *values: bytes) -> int:
+    """Append a batch of the transaction of *producer_id*; return its base offset."""
+    batch = build_batch(values or [b"in a transaction"], T0)
+    batch.attributes |= TRANSACTIONAL_BIT
+    batch.producer_id, batch.producer_epoch, batch.base_sequence = producer_id, 0, 0
+    return append_batch(segment, batch)
+
+
+def append_marker(segment: Segment, producer_id: int, control_type: ControlType) -> int:
+    """Append the marker that ends the transaction of *producer_id*; return its offset."""
+    return append_batch(segment, build_marker(control_type, producer_id, 0, 0, T0))
+
+
+def append_batch(segment: Segment, batch: PendingBatch, *, leader_epoch: int = 3) -> int:
+    """Append *batch* as a log does; return its base offset."""
+    timestamp_ms = batch.max_timestamp_ms
     offset = segment.next_offset
     segment.reserve(segment.position + aligned(batch.size_bytes), GIB)
     if not segment.position:

@@ -1,4 +1,4 @@
-"""An append-only file of index entries in checksummed blocks: what both sparse indexes are kept in.
+"""An append-only file of index entries in checksummed blocks: what the indexes of a segment are kept in.
 
 ====== ==== ===== =====================================================
 offset size type  field of a block
@@ -30,7 +30,10 @@ _BLOCK = struct.Struct("<4sIII")
 _MAGIC = b"SLX\x01"
 
 #: Beyond the size of the log file, which is three times what its index can need: for the blocks of tiny logs.
-_SLACK_BYTES = 1024
+SLACK_BYTES = 1024
+
+#: What a block takes besides its entries.
+BLOCK_HEADER_BYTES = _BLOCK.size
 
 
 class IndexContent(NamedTuple):
@@ -51,9 +54,9 @@ def read_entries(filesystem: FileSystem, path: str, log_bytes: int) -> IndexCont
     if not filesystem.exists(path):
         return IndexContent(b"", 0, True)
     # A batch takes 96 bytes at least; its entry, in a block of its own, takes 32.
-    if filesystem.file_size(path) > log_bytes + _SLACK_BYTES:
+    if filesystem.file_size(path) > log_bytes + SLACK_BYTES:
         return IndexContent(b"", 0, False)
-    data = filesystem.read_file(path, log_bytes + _SLACK_BYTES)
+    data = filesystem.read_file(path, log_bytes + SLACK_BYTES)
     payloads: list[bytes] = []
     place = _place_crc(path)
     position = covers = 0

@@ -86,7 +86,7 @@ class LogCut:
     def delete(self, segments: list[Segment]) -> None:
         """Delete the files of *segments*, in this order."""
         for segment in segments:
-            for path in (segment.path, segment.offset_index_path, segment.time_index_path):
+            for path in segment.file_paths:
                 # Not a directory that took the name of an index: nobody needs it to go.
                 if self._filesystem.exists(path) and not self._filesystem.is_dir(path):
                     self._filesystem.unlink(path)

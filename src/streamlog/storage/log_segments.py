@@ -72,6 +72,12 @@ class LogSegments:
         at = bisect_right(base_offsets, offset)
         return segments[at - 1] if at else None
 
+    def lower(self, base_offset: int) -> Segment | None:
+        """Return the segment in front of the one at *base_offset*, or None before the first one."""
+        base_offsets, segments = self._sorted
+        at = bisect_left(base_offsets, base_offset)
+        return segments[at - 1] if at else None
+
     def higher(self, base_offset: int) -> Segment | None:
         """Return the segment behind the one at *base_offset*, or None behind the last one."""
         base_offsets, segments = self._sorted

@@ -112,7 +112,7 @@ class TrimmableLog(ReadableLog, ABC):
                 raise
             # Derived data of files that go next: or a disk filled by others to the last byte could not be emptied.
             for segment in expired:
-                for path in (segment.offset_index_path, segment.time_index_path):
+                for path in segment.derived_paths:
                     if self._filesystem.exists(path):
                         self._filesystem.unlink(path)
             self._persist()
@@ -193,7 +193,7 @@ class TrimmableLog(ReadableLog, ABC):
         for segment in segments:
             self._segments.remove(segment)
             segment.release_files()
-            for path in (segment.path, segment.offset_index_path, segment.time_index_path):
+            for path in segment.file_paths:
                 if self._filesystem.exists(path):
                     self._filesystem.rename(path, path + DELETED_SUFFIX)
                     retired.append(path + DELETED_SUFFIX)

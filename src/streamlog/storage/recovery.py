@@ -129,6 +129,7 @@ class LogRecovery:
             remaining = self._scan(segments, 0, 0, base_offsets[0])
             self._store_again(remaining, 0)
             if self._power_failed:
+                self._forget_transactions(remaining)
                 self._settle(remaining[-1])
             return self._result(remaining, log_start_offset)
         self._check_sealed(checkpoint, base_offsets)
@@ -148,6 +149,7 @@ class LogRecovery:
             # Index files are never synced, and may be ahead of the log. One that is would be believed once the log has caught up.
             for segment in remaining[first:]:
                 segment.load_indexes()
+            self._forget_transactions(remaining[first:])
             self._settle(remaining[-1])
         return self._result(remaining, log_start_offset)
 
@@ -162,6 +164,7 @@ class LogRecovery:
         recovery.message = f"{active.path}: truncation at byte {active.position} finished"
         size = self._filesystem.file_size(active.path)
         self._cut.remove_behind(segments, active.position, size)
+        self._forget_transactions([active])
         self._settle(active)
         mapping = self._map(active, active.position)
         header = header_at(mapping, 0, active.position) if mapping is not None else None
@@ -410,6 +413,11 @@ class LogRecovery:
                     file.write_at(start, data)
                 file.close()
             position = 0
+
+    def _forget_transactions(self, segments: list[Segment]) -> None:
+        """Delete what the index files of *segments* tell of transactions: they may be ahead of the log, as those of offsets and times."""
+        for segment in segments:
+            segment.transactions.forget()
 
     def _settle(self, segment: Segment) -> None:
         """Make the end of *segment*, and that nothing follows it, durable.

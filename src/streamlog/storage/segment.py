@@ -27,9 +27,11 @@ from streamlog.storage.batch_scan import (
     is_zero,
     resync,
 )
+from streamlog.storage.file_names import LOG_SUFFIX, TRANSACTION_INDEX_SUFFIX
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.segment_file import MAX_CHUNK_BYTES
 from streamlog.storage.segment_index import IndexedSegmentFile
+from streamlog.storage.transaction_index import KnownTransactions, TransactionIndex
 from streamlog.structs import NO_TIMESTAMP
 
 _logger = logging.getLogger("streamlog")
@@ -47,7 +49,7 @@ _UNCOMMITTED = 0
 
 
 class Segment(IndexedSegmentFile):
-    """One ``.log`` file with its two indexes. Knows bytes and positions; the log above it knows the rules.
+    """One ``.log`` file with its indexes. Knows bytes and positions; the log above it knows the rules.
 
     A reader that saw ``position`` and ``next_offset`` may read up to them without a lock: they are published after the bytes.
 
@@ -55,7 +57,7 @@ class Segment(IndexedSegmentFile):
     Source: Kafka ``LogSegment``.
     """
 
-    __slots__ = ("_hints",)
+    __slots__ = ("_hints", "transactions")
 
     def __init__(
         self,
@@ -77,6 +79,20 @@ class Segment(IndexedSegmentFile):
             segment_index_bytes,
         )
         self._hints: dict[int, int] = {}
+        #: The aborted transactions. The log above looks after it, which knows what is open.
+        self.transactions = TransactionIndex(
+            filesystem, self.path.removesuffix(LOG_SUFFIX) + TRANSACTION_INDEX_SUFFIX
+        )
+
+    @property
+    def file_paths(self) -> tuple[str, ...]:
+        """Paths of the log file and of what is derived from it; not all of them need to exist."""
+        return (self.path, *self.derived_paths)
+
+    @property
+    def derived_paths(self) -> tuple[str, ...]:
+        """Paths of the files that can be made again from the log file."""
+        return (self.offset_index_path, self.time_index_path, self.transactions.path)
 
     def append(self, batch: PendingBatch, base_offset: int, leader_epoch: int) -> None:
         """Store *batch* at the end; room for it was made by :meth:`reserve`. Cannot fail half-way."""
@@ -232,6 +248,20 @@ class Segment(IndexedSegmentFile):
         finally:
             self.release_files()
 
+    def read_transactions(self) -> KnownTransactions:
+        """Return what the file of aborted transactions tells of this segment as it was opened."""
+        return self.transactions.read_file(self.base_offset, self.next_offset, self.position)
+
+    def flush_transactions(self, open_transactions: dict[int, int]) -> None:
+        """Write to their file the aborted transactions that are not in it, and those that are open now. Raises OSError.
+
+        Not if that took a walk through the log: then the first reader who asks does it, and the next flush.
+        """
+        transactions = self.transactions
+        if not transactions.is_known:
+            transactions.take(self.read_transactions())
+        transactions.flush(self.position, open_transactions)
+
     def read(self, offset: int, max_bytes: int, upper_bound_offset: int | None) -> bytes | None:
         """Return whole batches from the one that holds *offset* on; None when there are none.
 
@@ -378,6 +408,7 @@ class Segment(IndexedSegmentFile):
         kill the process. Caller: the holder of the log's lock, with the cut recorded durably (a crash in between repeats it).
         """
         self.ensure_indexes()
+        self.transactions.forget()
         end = self.position
         mapping = self.reserve(end, end)
         self.limit = 0
@@ -393,6 +424,7 @@ class Segment(IndexedSegmentFile):
             mapping[start:stop] = bytes(stop - start)
         self.synced_position = min(self.synced_position, position)
         self._cut_indexes(mapping)
+        self.transactions.begin(position)
         self._rewrite_is_due = True
         self._try_to_rewrite()
 

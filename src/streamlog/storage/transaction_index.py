@@ -1,0 +1,231 @@
+"""The aborted transactions of a segment, kept in memory, appended to a file now and then, found again by walking headers."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
+from typing import NamedTuple
+
+from streamlog.runtime import FileSystem, Mapping
+from streamlog.storage import index_file
+from streamlog.storage.aborted_transaction import AbortedTransaction
+from streamlog.storage.transaction_walk import walk_transactions
+
+_logger = logging.getLogger("streamlog")
+
+#: producer_id, first_offset, last_offset, last_stable_offset.
+_ENTRY = struct.Struct("<qqqq")
+
+#: In place of a last offset: the transaction was open where the block ends, at the byte named in place of the last stable offset.
+_STILL_OPEN = -1
+
+_last_offset = attrgetter("last_offset")
+
+
+class KnownTransactions(NamedTuple):
+    """What is known of a segment up to a place in its file."""
+
+    #: In the order of their markers.
+    aborted: list[AbortedTransaction]
+    #: First offsets, in this segment or an earlier one, of those that are open at ``position``, by producer id.
+    open_transactions: dict[int, int]
+    position: int
+    #: Whether the index file says just that, so that another block may follow.
+    is_in_file: bool
+
+
+_NOTHING_YET = KnownTransactions([], {}, 0, True)
+_UNKNOWN = KnownTransactions([], {}, 0, False)
+
+
+class TransactionIndex:
+    """The transactions whose abort marker is in one segment, in the order of the markers (TXN-15).
+
+    What was in the segment when it was opened is found when somebody asks; what is aborted since then comes from whoever appends
+    the marker. So the two never meet, and no reader keeps an append waiting. The file is derived data and never synced: one that
+    is missing, short, torn or ahead of the log is made again from the log. Besides entries each block holds the transactions that
+    were open where it ends, so that whoever has to walk on from there needs nothing else.
+
+    Threads: `begin`, `add`, `end`, `flush` and `forget` by the holder of the log's lock; the others by any. Source: Kafka
+    ``TransactionIndex``.
+    """
+
+    __slots__ = (
+        "_added",
+        "_end_position",
+        "_filesystem",
+        "_flushed_count",
+        "_flushed_position",
+        "_found",
+        "_open_at_end",
+        "path",
+    )
+
+    def __init__(self, filesystem: FileSystem, path: str) -> None:
+        self._filesystem = filesystem
+        #: Path of the index file.
+        self.path = path
+        # What was there when the segment was opened; None until somebody asks.
+        self._found: KnownTransactions | None = None
+        # Where that ends; None for a segment that is sealed since before.
+        self._end_position: int | None = None
+        self._added: list[AbortedTransaction] = []
+        self._open_at_end: dict[int, int] | None = None
+        # How many entries are in the file, and up to where it tells everything; -1 when its content does not count.
+        self._flushed_count = 0
+        self._flushed_position = -1
+
+    # ---- the appending side
+
+    def begin(self, position: int) -> None:
+        """From *position*, the end of the segment, on every aborted transaction is going to be added."""
+        self._end_position = position
+        self._added = []
+        self._open_at_end = None
+        self._flushed_count, self._flushed_position = 0, -1 if position else 0
+        self._found = None if position else _NOTHING_YET
+
+    def add(self, aborted: AbortedTransaction) -> None:
+        """Note a transaction whose abort marker was appended; being told twice, after Ctrl-C, does no harm."""
+        if not self._added or self._added[-1].last_offset < aborted.last_offset:
+            self._added.append(aborted)
+
+    def end(self, open_transactions: dict[int, int]) -> None:
+        """The segment was sealed with *open_transactions* (first offsets by producer id) going on behind it."""
+        self._open_at_end = open_transactions
+
+    def forget(self) -> None:
+        """Delete the file, which may tell of what is cut off. Raises OSError."""
+        if self._filesystem.exists(self.path):
+            self._filesystem.unlink(self.path)
+
+    def flush(self, position: int, open_transactions: dict[int, int]) -> None:
+        """Write what is not in the file yet, which then tells everything up to *position*, the end of the segment.
+
+        Nothing is written while what was found in the segment is not known: that may take a walk, for which readers may wait and
+        appends may not. Raises OSError; a later flush catches up.
+        """
+        found = self._found
+        if found is None:
+            return
+        if self._flushed_position < 0 and found.is_in_file:
+            self._flushed_count, self._flushed_position = len(found.aborted), found.position
+        if self._flushed_position == position:
+            return
+        entries = [*found.aborted, *self._added]
+        block = _pack(entries[self._flushed_count :], open_transactions, position)
+        size = self._filesystem.file_size(self.path) if self._filesystem.exists(self.path) else 0
+        largest = position + index_file.SLACK_BYTES - index_file.BLOCK_HEADER_BYTES
+        if self._flushed_position < 0 or size + len(block) > largest:
+            # It holds something else, or too many of those that were open at earlier flushes.
+            block = _pack(entries, open_transactions, position)
+            if len(block) > largest:
+                return  # more are open than this segment has batches for: the one before it tells of them
+            index_file.replace_entries(self._filesystem, self.path, block, position)
+        else:
+            index_file.append_entries(self._filesystem, self.path, block, position)
+        self._flushed_count, self._flushed_position = len(entries), position
+
+    # ---- the reading side
+
+    @property
+    def is_known(self) -> bool:
+        """Whether `ended_from` can be asked without `find` before."""
+        return self._found is not None
+
+    @property
+    def open_at_end(self) -> dict[int, int] | None:
+        """First offsets, by producer id, of the transactions that go on behind this segment; None when that is not known yet."""
+        if self._open_at_end is None and self._end_position is None and self._found is not None:
+            return self._found.open_transactions
+        return self._open_at_end
+
+    def read_file(self, base_offset: int, next_offset: int, size: int) -> KnownTransactions:
+        """Return what the file tells of the segment from *base_offset* up to *next_offset*, whose log has *size* bytes.
+
+        Nothing, at position 0, when there is no file or it cannot be this segment's. Never raises for what is in it.
+        """
+        end = size if self._end_position is None else self._end_position
+        try:
+            content = index_file.read_entries(self._filesystem, self.path, size)
+        except OSError as error:
+            _logger.warning("%s: made again from the log, it cannot be read: %s", self.path, error)
+            return _UNKNOWN
+        if content.covers > end or len(content.entries) % _ENTRY.size:
+            return _UNKNOWN
+        aborted: list[AbortedTransaction] = []
+        open_transactions: dict[int, int] = {}
+        behind = base_offset
+        for entry in map(AbortedTransaction._make, _ENTRY.iter_unpack(content.entries)):
+            if entry.last_offset == _STILL_OPEN:
+                if entry.last_stable_offset == content.covers:
+                    open_transactions[entry.producer_id] = entry.first_offset
+            elif (
+                entry.first_offset <= entry.last_offset
+                and behind <= entry.last_offset < next_offset
+            ):
+                aborted.append(entry)
+                behind = entry.last_offset + 1
+            else:
+                return _UNKNOWN  # good checksums and impossible entries: believe nothing
+        return KnownTransactions(aborted, open_transactions, content.covers, content.is_whole)
+
+    def take(self, in_file: KnownTransactions) -> None:
+        """Take what is *in_file* if that is all there was when the segment was opened. For a segment that was not sealed."""
+        if in_file.position == self._end_position:
+            self._found = in_file
+
+    def find(
+        self,
+        in_file: KnownTransactions,
+        open_before: dict[int, int],
+        mapping: Mapping | None,
+        size: int,
+        base_offset: int,
+    ) -> None:
+        """Take what is *in_file* and, from there on, what walking the log finds; *open_before* are open where the segment begins.
+
+        *mapping* is that of the log, *size* bytes long (None: it is empty). The file of a sealed segment is written again if it
+        did not tell everything. Threads: any; whoever comes second finds the same.
+        """
+        is_sealed = self._end_position is None
+        end = size if self._end_position is None else self._end_position
+        if 0 < in_file.position == end and (in_file.is_in_file or not is_sealed):
+            self._found = in_file
+            return
+        open_transactions = dict(in_file.open_transactions if in_file.position else open_before)
+        aborted = list(in_file.aborted)
+        if mapping is not None:
+            walk = walk_transactions(mapping, in_file.position, end, base_offset, open_transactions)
+            aborted.extend(walk)
+        self._found = KnownTransactions(aborted, open_transactions, end, is_sealed)
+        if is_sealed and end:
+            self._try_to_replace(self._found)
+
+    def ended_from(self, offset: int) -> Iterator[AbortedTransaction]:
+        """Yield those whose marker is at *offset* or behind, in that order. Cost: O(log entries) to find the first."""
+        found = self._found
+        for entries in ([] if found is None else found.aborted, self._added):
+            for number in range(bisect_left(entries, offset, key=_last_offset), len(entries)):
+                yield entries[number]
+
+    def _try_to_replace(self, known: KnownTransactions) -> None:
+        block = _pack(known.aborted, known.open_transactions, known.position)
+        try:
+            index_file.replace_entries(self._filesystem, self.path, block, known.position)
+        except OSError as error:  # a full disk must not keep anybody from reading
+            _logger.warning("%s: not written, it stays in memory: %s", self.path, error)
+
+
+def _pack(
+    aborted: Iterable[AbortedTransaction], open_transactions: dict[int, int], position: int
+) -> bytes:
+    packed = [_ENTRY.pack(*entry) for entry in aborted]
+    packed += [
+        _ENTRY.pack(producer_id, first_offset, _STILL_OPEN, position)
+        for producer_id, first_offset in open_transactions.items()
+    ]
+    return b"".join(packed)

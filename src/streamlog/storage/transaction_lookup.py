@@ -1,0 +1,63 @@
+"""Which transactions of a log were aborted: asked segment by segment, found first where nobody asked before (TXN-14)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamlog.errors import ClosedError
+from streamlog.storage.aborted_transaction import AbortedTransaction
+from streamlog.storage.segment import Segment
+from streamlog.storage.transaction_index import KnownTransactions
+
+if TYPE_CHECKING:
+    from streamlog.storage.log_segments import LogSegments
+
+
+def aborted_between(
+    segments: LogSegments, start_offset: int, end_offset: int
+) -> list[AbortedTransaction]:
+    """Return the aborted transactions with an offset from *start_offset* up to, not including, *end_offset*, by marker.
+
+    *end_offset* is at or below the last stable offset: what is open is nobody's to return. Markers may lie far behind; the walk ends
+    at the first entry which tells that all later ones begin behind *end_offset*. Raises OSError, and ClosedError when the log is.
+    """
+    found: list[AbortedTransaction] = []
+    segment = segments.floor(start_offset)
+    while segment is not None:
+        transactions = segment.transactions
+        if not transactions.is_known:
+            try:
+                _find(segments, segment)
+            except (ClosedError, FileNotFoundError):
+                if segments.floor(segment.base_offset) is segment:
+                    raise
+                # Retention took it meanwhile, and whoever reads there finds that out by himself.
+        for entry in transactions.ended_from(start_offset):
+            if entry.first_offset < end_offset:
+                found.append(entry)
+            if entry.last_stable_offset >= end_offset:
+                return found
+        segment = segments.higher(segment.base_offset)
+    return found
+
+
+def _find(segments: LogSegments, segment: Segment) -> None:
+    """Find what was in *segment* when it was opened, and in those before it as far back as it takes to know what was open."""
+    waiting: list[tuple[Segment, KnownTransactions]] = []
+    open_before: dict[int, int] | None = None
+    current: Segment | None = segment
+    while current is not None and open_before is None:
+        current.ensure_indexes()
+        in_file = current.read_transactions()
+        waiting.append((current, in_file))
+        if in_file.position:
+            break  # it says what was open there
+        current = segments.lower(current.base_offset)
+        if current is not None:
+            open_before = current.transactions.open_at_end
+    for current, in_file in reversed(waiting):
+        mapping = current.mapping_for_read() if current.position else None
+        current.transactions.find(
+            in_file, open_before or {}, mapping, current.position, current.base_offset
+        )
+        open_before = current.transactions.open_at_end

@@ -1,0 +1,197 @@
+"""Aborted transactions across the segments of a log: whatever happened to the index files, the answer is the model's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamlog.errors import ClosedError
+from streamlog.record.control import ControlType
+from streamlog.storage.aborted_transaction import AbortedTransaction
+from streamlog.storage.log_segments import LogSegments
+from streamlog.storage.transaction_lookup import aborted_between
+from tests.support.segments import (
+    append,
+    append_marker,
+    append_transactional,
+    new_segment,
+    reopened,
+)
+from tests.unit.storage.conftest import memory_disk_of
+
+if TYPE_CHECKING:
+    from streamlog.storage.segment import Segment
+    from tests.support.storage import Disk
+
+ABORT, COMMIT = ControlType.ABORT, ControlType.COMMIT
+
+
+class Log:
+    """Segments with transactions in them, and the list that the index stands for."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self.open: dict[int, int] = {}
+        self.aborted: list[AbortedTransaction] = []
+        self.active = new_segment(disk, 3)
+        self.active.ensure_indexes()
+        self.active.transactions.begin(0)
+        self.segments = LogSegments([self.active])
+
+    @property
+    def end_offset(self) -> int:
+        return self.active.next_offset
+
+    @property
+    def last_stable_offset(self) -> int:
+        return min(self.open.values(), default=self.end_offset)
+
+    def produce(self, producer_id: int) -> None:
+        offset = append_transactional(self.active, producer_id)
+        self.open.setdefault(producer_id, offset)
+
+    def end(self, producer_id: int, control_type: ControlType) -> None:
+        offset = append_marker(self.active, producer_id, control_type)
+        first = self.open.pop(producer_id, None)
+        if first is not None and control_type is ABORT:
+            stable = min(self.open.values(), default=offset + 1)
+            self.aborted.append(AbortedTransaction(producer_id, first, offset, stable))
+            self.active.transactions.add(self.aborted[-1])
+
+    def roll(self) -> None:
+        if self.active.position:
+            self.active.seal()
+            self.active.flush_transactions(self.open)
+            self.active.transactions.end(dict(self.open))
+            self.active = new_segment(self.disk, self.end_offset)
+            self.active.ensure_indexes()
+            self.active.transactions.begin(0)
+            self.segments.add(self.active)
+
+    def flush(self) -> None:
+        self.active.flush_transactions(self.open)
+
+    def reopen(self) -> None:
+        """Go on as another process; nothing is flushed."""
+        *sealed, active = self.segments.in_order()
+        self.active = reopened(active, self.disk, sealed=False)
+        self.active.ensure_indexes()
+        self.active.transactions.begin(self.active.position)
+        self.segments = LogSegments(
+            [*(reopened(segment, self.disk, sealed=True) for segment in sealed), self.active]
+        )
+
+    def expected(self, start_offset: int, end_offset: int) -> list[AbortedTransaction]:
+        return [
+            one
+            for one in self.aborted
+            if one.last_offset >= start_offset and one.first_offset < end_offset
+        ]
+
+
+def damage(data: st.DataObject, log: Log) -> None:
+    """Do something to one of the index files, as a crash may."""
+    segments = log.segments.in_order()
+    path = segments[data.draw(st.integers(0, len(segments) - 1))].transactions.path
+    if not log.disk.filesystem.exists(path):
+        return
+    content = bytearray(log.disk.read(path))
+    kind = data.draw(st.sampled_from(["delete", "cut", "flip", "junk"]))
+    at = data.draw(st.integers(0, len(content) - 1))
+    if kind == "delete":
+        log.disk.filesystem.unlink(path)
+        return
+    if kind == "cut":
+        del content[at:]
+    elif kind == "flip":
+        content[at] ^= data.draw(st.integers(1, 255))
+    else:
+        content += data.draw(st.binary(min_size=1, max_size=40))
+    log.disk.write(path, bytes(content))
+
+
+@given(st.data())
+def test_the_answer_is_always_that_of_a_list(data: st.DataObject) -> None:
+    """TXN-15."""
+    log = Log(memory_disk_of())
+    producer_ids = st.integers(1, 3)
+    for _ in range(data.draw(st.integers(1, 25))):
+        action = data.draw(
+            st.sampled_from(
+                ["produce", "produce", "abort", "commit", "plain", "roll", "flush", "reopen", "ask"]
+            )
+        )
+        if action == "produce":
+            log.produce(data.draw(producer_ids))
+        elif action in ("abort", "commit"):
+            log.end(data.draw(producer_ids), ABORT if action == "abort" else COMMIT)
+        elif action == "plain":
+            append(log.active, b"plain")
+        elif action == "roll":
+            log.roll()
+        elif action == "flush":
+            log.flush()
+        elif action == "reopen":
+            log.reopen()
+            for _ in range(data.draw(st.integers(0, 2))):
+                damage(data, log)
+        if action == "ask" or data.draw(st.booleans()):
+            start = data.draw(st.integers(3, log.end_offset))
+            end = data.draw(st.integers(3, log.last_stable_offset))
+            assert aborted_between(log.segments, start, end) == log.expected(start, end)
+    everything = aborted_between(log.segments, 3, log.last_stable_offset)
+    assert everything == log.expected(3, log.last_stable_offset)
+
+
+def test_only_as_many_segments_are_walked_as_it_takes(memory_disk: Disk) -> None:
+    log = Log(memory_disk)
+    for _ in range(4):
+        log.produce(7)
+        log.end(7, ABORT)
+        log.roll()
+    log.reopen()
+    segments = log.segments.in_order()
+    memory_disk.filesystem.unlink(segments[2].transactions.path)
+    assert aborted_between(log.segments, 7, 8) == [log.aborted[2]]
+    # The one in front was asked what was open; where nothing is aborted later, nobody looks.
+    assert [segment.transactions.is_known for segment in segments[:4]] == [False, True, True, False]
+
+
+def test_nothing_is_aborted_before_the_first_segment(memory_disk: Disk) -> None:
+    log = Log(memory_disk)
+    log.produce(7)
+    log.end(7, ABORT)
+    assert aborted_between(log.segments, 0, 9) == []
+
+
+class Shrinking(LogSegments):
+    """Loses its first segment to retention as soon as somebody has found it."""
+
+    __slots__ = ()
+
+    def floor(self, offset: int) -> Segment | None:
+        found = super().floor(offset)
+        if found is not None:
+            self.remove(found)
+        return found
+
+
+def test_a_segment_that_retention_took_has_nothing_to_say(memory_disk: Disk) -> None:
+    log = Log(memory_disk)
+    log.produce(7)
+    log.end(7, ABORT)
+    log.roll()
+    log.produce(8)
+    log.end(8, ABORT)
+    log.reopen()
+    first = log.segments.first()
+    memory_disk.filesystem.unlink(first.transactions.path)
+    first.ensure_indexes()
+    first.release_files()
+    with pytest.raises(ClosedError):
+        aborted_between(log.segments, 3, 7)
+    shrinking = Shrinking(log.segments.in_order())
+    assert aborted_between(shrinking, 3, 7) == log.aborted[1:]

@@ -1,0 +1,145 @@
+"""Aborted transactions found by walking headers and markers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streamlog.record import build_batch
+from streamlog.record.control import ControlType, build_marker
+from streamlog.record.layout import CONTROL_BIT, TRANSACTIONAL_BIT
+from streamlog.storage.aborted_transaction import AbortedTransaction
+from streamlog.storage.transaction_walk import walk_transactions
+from tests.support.segments import (
+    T0,
+    append,
+    append_batch,
+    append_marker,
+    append_transactional,
+    new_segment,
+    reopened,
+)
+
+if TYPE_CHECKING:
+    from streamlog.storage.segment import Segment
+    from tests.support.storage import Disk
+
+ABORT, COMMIT = ControlType.ABORT, ControlType.COMMIT
+
+
+def walk(
+    segment: Segment, opened: dict[int, int] | None = None, position: int = 0, end: int = -1
+) -> list[AbortedTransaction]:
+    return list(
+        walk_transactions(
+            segment.mapping_for_read(),
+            position,
+            segment.position if end < 0 else end,
+            segment.base_offset,
+            {} if opened is None else opened,
+        )
+    )
+
+
+def test_an_abort_marker_makes_an_entry_and_a_commit_marker_none(memory_disk: Disk) -> None:
+    """TXN-15."""
+    segment = new_segment(memory_disk, 100)
+    append(segment, b"plain")
+    append_transactional(segment, 7, b"a", b"b")
+    append_transactional(segment, 8, b"c")
+    append_transactional(segment, 7, b"d")
+    append_marker(segment, 7, ABORT)  # 105
+    append_marker(segment, 8, COMMIT)
+    append_transactional(segment, 7, b"e")  # 107
+    append_marker(segment, 7, ABORT)
+    opened: dict[int, int] = {}
+    assert walk(segment, opened) == [
+        AbortedTransaction(7, 101, 105, 103),
+        AbortedTransaction(7, 107, 108, 109),
+    ]
+    assert opened == {}
+
+
+def test_what_stays_open_is_told(memory_disk: Disk) -> None:
+    segment = new_segment(memory_disk)
+    append_transactional(segment, 7)
+    append_transactional(segment, 8)
+    append_transactional(segment, 7)
+    opened: dict[int, int] = {}
+    assert walk(segment, opened) == []
+    assert opened == {7: 0, 8: 1}
+
+
+def test_a_transaction_that_began_before_keeps_its_first_offset(memory_disk: Disk) -> None:
+    segment = new_segment(memory_disk, 50)
+    append_marker(segment, 7, ABORT)
+    append_marker(segment, 9, ABORT)  # nothing of it is here: no entry
+    assert walk(segment, {7: 3, 8: 5}) == [AbortedTransaction(7, 3, 50, 5)]
+
+
+def test_only_what_lies_between_the_positions_counts(memory_disk: Disk) -> None:
+    segment = new_segment(memory_disk)
+    append_transactional(segment, 7)
+    append_marker(segment, 7, ABORT)
+    start = segment.position
+    append_transactional(segment, 7)
+    append_marker(segment, 7, ABORT)
+    end = segment.position
+    append_transactional(segment, 7)
+    append_marker(segment, 7, ABORT)
+    assert walk(segment, {}, start, end) == [AbortedTransaction(7, 2, 3, 4)]
+
+
+def test_damage_is_stepped_over(memory_disk: Disk) -> None:
+    segment = new_segment(memory_disk)
+    append_transactional(segment, 7)
+    damaged = segment.position
+    append(segment, b"plain")
+    append_marker(segment, 7, ABORT)
+    segment.release_files()
+    memory_disk.flip(segment.path, damaged)
+    segment = reopened(segment, memory_disk, sealed=False)
+    assert walk(segment) == [AbortedTransaction(7, 0, 2, 3)]
+
+
+def test_damage_at_the_end_ends_the_walk(memory_disk: Disk) -> None:
+    segment = new_segment(memory_disk)
+    append_transactional(segment, 7)
+    damaged = segment.position
+    append_marker(segment, 7, ABORT)
+    segment.release_files()
+    memory_disk.flip(segment.path, damaged)
+    segment = reopened(segment, memory_disk, sealed=False)
+    opened: dict[int, int] = {}
+    assert walk(segment, opened) == []
+    assert opened == {7: 0}
+
+
+def test_a_batch_that_comes_again_counts_once(memory_disk: Disk) -> None:
+    # A lost write can bring a batch back in the place of a later one (docs/decisions/0002).
+    segment = new_segment(memory_disk)
+    append_transactional(segment, 7)
+    append_marker(segment, 7, ABORT)
+    again = build_batch([b"in a transaction"], T0)
+    again.attributes |= TRANSACTIONAL_BIT
+    again.producer_id, again.producer_epoch, again.base_sequence = 7, 0, 0
+    segment.next_offset = 0
+    append_batch(segment, again)
+    opened: dict[int, int] = {}
+    assert walk(segment, opened) == [AbortedTransaction(7, 0, 1, 2)]
+    assert opened == {}
+
+
+@pytest.mark.parametrize("key", [None, b"", b"\0\0\0\7"])
+def test_a_marker_that_nobody_can_read_aborts_nothing(memory_disk: Disk, key: bytes | None) -> None:
+    segment = new_segment(memory_disk)
+    append_transactional(segment, 7)
+    marker = build_batch([b"\0\0\0\0\0\0"], T0, [key])
+    marker.attributes = CONTROL_BIT | TRANSACTIONAL_BIT
+    marker.producer_id, marker.producer_epoch = 7, 0
+    append_batch(segment, marker)
+    append_batch(segment, build_marker(ABORT, 7, 0, 0, T0))
+    opened: dict[int, int] = {}
+    assert walk(segment, opened) == []
+    assert opened == {}
