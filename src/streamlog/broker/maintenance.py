@@ -95,9 +95,12 @@ class Maintenance:
                 if partition.is_refused:
                     continue
                 try:
-                    deleted += partition.log.delete_expired(
+                    gone = partition.log.delete_expired(
                         self._clock.time_ms(), partition.high_watermark
                     )
+                    deleted += gone
+                    if gone and partition.has_transactions:
+                        partition.wake_waiters()  # some may wait below the new log start
                 except ClosedError:
                     continue  # deleted or closed meanwhile: nothing left to expire
                 except (StreamlogError, OSError):

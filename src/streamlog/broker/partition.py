@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from streamlog.record import BatchView, PendingBatch, ProducerStamp
     from streamlog.runtime import Signal
     from streamlog.runtime.threads import Lock
+    from streamlog.storage.aborted_transaction import AbortedTransaction
     from streamlog.storage.leader_epochs import EpochEndOffset
     from streamlog.storage.partition_log import PartitionLog
     from streamlog.structs import ProducerStateInfo
@@ -245,7 +246,7 @@ class Partition:
     def delete_records(self, offset: int) -> int:
         """Move the log start up to *offset*, -1 meaning the high watermark, and return the log start.
 
-        Readers see the new start at once; whole segments below it go later, at the next retention
+        That may be above the first record of an open transaction, and moves the last stable offset up. Readers see the new start at once; whole segments below it go later, at the next retention
         run. An offset below the present log start changes nothing. Raises `OffsetOutOfRangeError`
         above the high watermark or below -1, `PolicyViolationError` when ``cleanup_policy`` is set
         and lacks ``delete`` (RET-9).
@@ -269,6 +270,8 @@ class Partition:
         log.advance_log_start(
             offset
         )  # also what is done already: an earlier call may have failed half-way
+        if log.has_transactions:
+            self.wake_waiters()  # the last stable offset is never below the log start
         return log.log_start_offset
 
     # ---- read
@@ -298,6 +301,24 @@ class Partition:
         log = self.log
         try:
             return log.read_batches(offset, max_bytes, end_offset)
+        except (ClosedError, StorageError) as error:
+            raise self._refusal_instead_of(error) from None
+
+    @property
+    def has_transactions(self) -> bool:
+        """Whether the log ever held a record of a transaction. If not, every reader sees the same."""
+        return self.log.has_transactions
+
+    def aborted_transactions(self, start_offset: int, end_offset: int) -> list[AbortedTransaction]:
+        """Return the aborted transactions with an offset from *start_offset* up to, not including, *end_offset*, by marker.
+
+        *end_offset* at most `last_stable_offset`. Their batches are in what `read` returns; a reader of committed records leaves
+        out the transactional ones of each producer between the offsets (TXN-14). Raises as `read` does. Source: Kafka
+        ``UnifiedLog.collectAbortedTransactions``.
+        """
+        log = self.log
+        try:
+            return log.aborted_transactions(start_offset, end_offset)
         except (ClosedError, StorageError) as error:
             raise self._refusal_instead_of(error) from None
 
@@ -376,6 +397,11 @@ class Partition:
         """
         with self._waiters_lock:
             self._waiters = (*self._waiters, signal)
+
+    def wake_waiters(self) -> None:
+        """Have whoever waits look again: a bound moved without an append."""
+        for signal in self._waiters:
+            signal.set()
 
     def remove_waiter(self, signal: Signal) -> None:
         """Undo one `add_waiter`; nothing happens when *signal* was not waiting."""

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from streamlog.client.aborted_filter import empty_aborted
 from streamlog.client.assigned_partition import AssignedPartition
 from streamlog.client.min_bytes_gate import NEVER, MinBytesGate
 from streamlog.client.record_slice import Part, RecordSlice, as_slice, split_part
@@ -126,8 +127,10 @@ class Fetcher:
             partition = assigned.partition
             if partition is not None and assigned.position is not None and not assigned.paused:
                 try:
-                    # Not only above: a position beyond the end is out of range (CON-5).
-                    if partition.end_offset(isolation) != assigned.taken:
+                    end_offset, taken = partition.end_offset(isolation), assigned.taken
+                    # Not only above: a position beyond the end is out of range (CON-5). But one between the
+                    # last stable offset and the high watermark waits for transactions to end.
+                    if end_offset != taken and not end_offset < taken <= partition.high_watermark:
                         return True
                 except StreamlogError:
                     return True
@@ -281,22 +284,25 @@ class Fetcher:
                 self._is_cut = True
                 return 0
             batches = partition.read_batches(assigned.read_ahead, size, end_offset)
+            if not batches:
+                return 0
+            read_bytes = len(batches[0].body)
+            if len(batches) > 1:
+                read_bytes = sum([len(view.body) for view in batches])
+            if not self._sees_uncommitted and partition.has_transactions:
+                start, end = batches[0].base_offset, batches[-1].next_offset
+                empty_aborted(batches, partition.aborted_transactions(start, end))
         except OffsetOutOfRangeError as error:
             self._on_out_of_range(assigned, error)
             return 1
         except UnknownTopicOrPartitionError:
             self.detach(assigned)  # deleted; whoever refreshes the topics sees it as well
             return 0
-        if not batches:
-            return 0
         assigned.read_ahead = batches[-1].next_offset
         batches.reverse()
         assigned.pending = batches
         if assigned.read_size_bytes < _READ_BYTES:
             assigned.read_size_bytes = min(assigned.read_size_bytes * _READ_GROWTH, _READ_BYTES)
-        read_bytes = len(batches[0].body)
-        if len(batches) > 1:
-            read_bytes = sum([len(view.body) for view in batches])
         self._budget_bytes -= read_bytes
         self.read_bytes += read_bytes
         return read_bytes

@@ -1,0 +1,35 @@
+"""Which of the batches that were read belong to transactions that were aborted (TXN-14)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from streamlog.record.layout import CONTROL_BIT, TRANSACTIONAL_BIT
+
+if TYPE_CHECKING:
+    from streamlog.record import BatchView
+    from streamlog.storage.aborted_transaction import AbortedTransaction
+
+
+def empty_aborted(batches: Iterable[BatchView], aborted: Iterable[AbortedTransaction]) -> None:
+    """Take the records out of those of *batches*, in offset order, that belong to one of the *aborted* transactions.
+
+    What is left of such a batch is like one whose records were all compacted away: nothing to deliver, and a position behind it
+    (LOG-8). *aborted* are those that overlap the batches, whatever their order. Source: Kafka ``CompletedFetch.consumeAbortedTransactionsUpTo``.
+    """
+    waiting = sorted(aborted, key=attrgetter("first_offset"), reverse=True)
+    last_offsets: dict[int, int] = {}
+    for view in batches:
+        while waiting and waiting[-1].first_offset <= view.base_offset:
+            started = waiting.pop()
+            last_offsets[started.producer_id] = started.last_offset
+        # By the offset of the marker, which may be damaged, or further on than was read.
+        if (
+            view.attributes & TRANSACTIONAL_BIT
+            and view.base_offset < last_offsets.get(view.producer_id, -1)
+            and not view.attributes & CONTROL_BIT
+        ):
+            view.record_count = 0
+            view.body = b""
