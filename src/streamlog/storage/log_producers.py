@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 
 from streamlog.errors import InvalidTxnStateError, OutOfOrderSequenceError
@@ -22,7 +23,10 @@ from streamlog.storage.aborted_transaction import AbortedTransaction
 from streamlog.storage.log_syncing import SyncableLog
 from streamlog.storage.producer_state import ProducerStates
 from streamlog.storage.segment import Segment
+from streamlog.storage.transaction_lookup import aborted_between
 from streamlog.structs import ProducerStateInfo, TopicPartition
+
+_logger = logging.getLogger("streamlog")
 
 #: Offsets in the index are relative to the segment and four bytes wide (LOG-2).
 MAX_RELATIVE_OFFSET = 2**31 - 1
@@ -42,7 +46,6 @@ class ProducerLog(SyncableLog):
         self.has_transactions = False
         self._producers = ProducerStates(topic_partition)
         self._producers.on_aborted = self._note_aborted
-        self._aborted: list[AbortedTransaction] = []
 
     @abstractmethod
     def _prepare(self, size: int, max_timestamp_ms: int, record_count: int) -> Segment:
@@ -70,16 +73,36 @@ class ProducerLog(SyncableLog):
         return self._producers.open_transactions() if self.has_transactions else {}
 
     def aborted_transactions(self, start_offset: int, end_offset: int) -> list[AbortedTransaction]:
-        """Return the aborted transactions that have records from *start_offset* up to, not including, *end_offset*, by marker."""
-        return [
-            aborted
-            for aborted in self._aborted
-            if aborted.last_offset >= start_offset and aborted.first_offset < end_offset
-        ]
+        """Return the aborted transactions with an offset from *start_offset* up to, not including, *end_offset*, by marker.
+
+        *end_offset* at most `last_stable_offset`. Where an index file is missing, the first one who asks walks the log. Raises
+        OSError when that cannot be read, ClosedError. Threads: any.
+        """
+        if not self.has_transactions:
+            return []
+        self._check_usable()
+        return aborted_between(self._segments, start_offset, end_offset)
 
     def _note_aborted(self, aborted: AbortedTransaction) -> None:
-        if not self._aborted or self._aborted[-1] != aborted:
-            self._aborted.append(aborted)
+        self._active.transactions.add(aborted)
+
+    def _first_open_offsets(self) -> dict[int, int]:
+        """Return the first offsets of the transactions that are open, by producer id."""
+        opened = self._producers.open_transactions() if self.has_transactions else {}
+        return {producer_id: first_offset for producer_id, (_, first_offset) in opened.items()}
+
+    def _flush_transactions(self, segment: Segment) -> None:
+        """Write out which transactions were aborted in *segment*, the last one, and which are open at its end."""
+        if self.has_transactions:
+            try:
+                segment.flush_transactions(self._first_open_offsets())
+            except OSError as error:  # derived data
+                _logger.warning(
+                    "%s: %s not written, it is made again at the next open: %s",
+                    self.topic_partition,
+                    segment.transactions.path,
+                    error,
+                )
 
     @locked
     def describe_producers(self) -> list[ProducerStateInfo]:

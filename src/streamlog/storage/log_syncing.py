@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,10 @@ class SyncableLog(TrimmableLog):
 
     _dirty: bool
     _on_dirty: Callable[[Any], None] | None
+
+    @abstractmethod
+    def _flush_transactions(self, segment: Segment) -> None:
+        """Write out what the index of aborted transactions of the last segment lacks; never raises OSError."""
 
     @property
     def durable_end_offset(self) -> int:
@@ -101,6 +106,7 @@ class SyncableLog(TrimmableLog):
         point = self._recovery_point
         try:
             if self._closed is None and point.recovery_offset > 0:
+                self._flush_transactions(self._active)
                 self._active.flush_indexes()
         except OSError as error:
             _logger.warning(

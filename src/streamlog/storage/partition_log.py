@@ -95,6 +95,7 @@ class PartitionLog(ProducerLog):
         ).run()
         self._segments = LogSegments(recovered.segments)
         self._active: Segment = recovered.segments[-1]
+        self._active.transactions.begin(self._active.position)
         self._next_offset = self._active.next_offset
         self._log_start_offset = min(recovered.log_start_offset, self._next_offset)
         self._recorded_log_start = self._log_start_offset
@@ -345,9 +346,12 @@ class PartitionLog(ProducerLog):
         return new
 
     def _take_over(self, old: Segment, new: Segment) -> None:
+        old.transactions.end(self._first_open_offsets())
+        new.transactions.begin(0)
         self._segments.add(new)
         self._activate(new, self._next_offset)
         old.seal()
+        self._flush_transactions(old)
 
     def _activate(self, segment: Segment, next_offset: int) -> None:
         self._active = segment
@@ -366,6 +370,7 @@ class PartitionLog(ProducerLog):
             if self._dirty or self._group_commit.durable_end_offset < self._next_offset:
                 self.sync()
         finally:
+            self._flush_transactions(self._active)
             self._refuse(ClosedError(f"{self.topic_partition}: the log is closed"))
             self._segments.close_all()
             self.is_closed = True

@@ -17,12 +17,13 @@ from streamlog.errors import (
 from streamlog.record import ControlType, PendingBatch, ProducerStamp, build_batch, build_marker
 from streamlog.record.producer_stamp import RecentBatch
 from streamlog.record.sequence import MAX_SEQUENCE
-from streamlog.storage import PartitionLog
+from streamlog.storage import PartitionLog, index_file
 from streamlog.storage.aborted_transaction import AbortedTransaction
 from streamlog.storage.segment import Segment
 from streamlog.structs import ProducerStateInfo
+from tests.support.hooked_files import HookedFileSystem
 from tests.support.interrupts import interrupted_at, moments
-from tests.support.storage import Store, check_log, read_batches, read_values
+from tests.support.storage import Disk, Store, check_log, read_batches, read_values
 from tests.unit.storage.conftest import memory_disk_of
 
 if TYPE_CHECKING:
@@ -265,6 +266,92 @@ def test_golden_vector_of_the_last_stable_offset(log: PartitionLog) -> None:
     assert log.aborted_transactions(0, 5) == []
     assert log.aborted_transactions(10, 11) == []
     check_log(log)
+
+
+def txn_covers(store: Store, base_offset: int) -> int:
+    """How much of its log the index of aborted transactions tells about; 0 without one."""
+    path = store.segment_path(base_offset, ".txn")
+    return index_file.read_entries(store.disk.filesystem, path, 1 << 20).covers
+
+
+def abort_one(log: PartitionLog, producer_id: int = 7) -> AbortedTransaction:
+    """Append a transaction of one batch and its abort marker."""
+    epoch = sum(entry.producer_id == producer_id for entry in log.describe_producers())
+    stamp = ProducerStamp(producer_id, epoch, is_transactional=True)
+    first = log.append(batch_of(stamp, b"x"))
+    last = end(log, ControlType.ABORT, producer_id=producer_id, epoch=epoch + 1)
+    return AbortedTransaction(producer_id, first, last, last + 1)
+
+
+def test_the_index_of_aborted_transactions_is_written_when_the_others_are(store: Store) -> None:
+    """TXN-15: at a checkpoint, at a roll and at the close; never in a log without transactions."""
+    log = store.log
+    store.fill(5)
+    log.sync()
+    store.directory.checkpoint()
+    log.roll()
+    assert not any(name.endswith(".txn") for name in store.names())
+    expected = [abort_one(log)]
+    log.sync()
+    store.directory.checkpoint()
+    assert txn_covers(store, 5) == log.segments[1].position
+    expected.append(abort_one(log, 8))
+    log.roll()
+    assert txn_covers(store, 5) == log.segments[1].position
+    expected.append(abort_one(log, 9))
+    assert log.aborted_transactions(0, log.log_end_offset) == expected
+    check_log(log)
+    store.close()
+    assert txn_covers(store, 9) > 0
+
+
+def test_a_transaction_over_several_segments_is_found_from_each_of_them(store: Store) -> None:
+    log = store.log
+    stamp = ProducerStamp(7, 0, is_transactional=True)
+    log.append(batch_of(stamp, b"x"))
+    log.roll()
+    log.append(batch_of(stamp, b"x"))
+    log.roll()
+    end(log, ControlType.ABORT)
+    expected = [AbortedTransaction(7, 0, 2, 3)]
+    for start in range(3):
+        assert log.aborted_transactions(start, start + 1) == expected
+
+
+def test_a_log_whose_disk_is_full_goes_on_without_the_index_of_aborted_transactions(
+    memory_disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(call: str, path: str) -> None:
+        if path.endswith(".txn") and call in ("make", "write_at"):
+            raise OSError(5, "refused", path)
+
+    hooked = HookedFileSystem(memory_disk.filesystem)
+    store = Store(Disk(hooked, memory_disk.root), segment_bytes=1024)
+    hooked.hook = refuse
+    expected = [abort_one(store.log)]
+    store.log.roll()
+    expected.append(abort_one(store.log, 8))
+    assert "it is made again at the next open" in caplog.text
+    assert store.log.aborted_transactions(0, 4) == expected
+    store.close()
+
+
+def test_a_truncation_forgets_the_transactions_that_it_cuts_off(store: Store) -> None:
+    log = store.log
+    kept = abort_one(log)
+    abort_one(log, 8)
+    log.sync()
+    store.directory.checkpoint()
+    log.truncate_to(kept.last_offset + 1)
+    assert not store.disk.filesystem.exists(store.segment_path(0, ".txn"))
+    assert log.aborted_transactions(0, 9) == [kept]
+
+
+def test_a_closed_log_does_not_say_what_was_aborted(store: Store) -> None:
+    abort_one(store.log)
+    store.close()
+    with pytest.raises(ClosedError):
+        store.log.aborted_transactions(0, 2)
 
 
 def test_values_of_an_open_transaction_go_the_fast_way(log: PartitionLog) -> None:
