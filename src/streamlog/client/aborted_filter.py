@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import attrgetter
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from streamlog.record.layout import CONTROL_BIT, TRANSACTIONAL_BIT
 
 if TYPE_CHECKING:
     from streamlog.record import BatchView
-    from streamlog.storage.aborted_transaction import AbortedTransaction
+
+Aborted = tuple[int, int, int, int]
+"""Producer id, first offset, last offset (the marker's), last stable offset: an `AbortedTransaction`."""
 
 
-def empty_aborted(batches: Iterable[BatchView], aborted: Iterable[AbortedTransaction]) -> None:
+def empty_aborted(batches: Iterable[BatchView], aborted: Iterable[Aborted]) -> None:
     """Take the records out of those of *batches*, in offset order, that belong to one of the *aborted* transactions.
 
     What is left of such a batch is like one whose records were all compacted away: nothing to deliver, and a position behind it
     (LOG-8). *aborted* are those that overlap the batches, whatever their order. Source: Kafka ``CompletedFetch.consumeAbortedTransactionsUpTo``.
     """
-    waiting = sorted(aborted, key=attrgetter("first_offset"), reverse=True)
+    waiting = sorted(aborted, key=itemgetter(1), reverse=True)
     last_offsets: dict[int, int] = {}
     for view in batches:
-        while waiting and waiting[-1].first_offset <= view.base_offset:
-            started = waiting.pop()
-            last_offsets[started.producer_id] = started.last_offset
+        while waiting and waiting[-1][1] <= view.base_offset:
+            producer_id, _, last_offset, _ = waiting.pop()
+            last_offsets[producer_id] = last_offset
         # By the offset of the marker, which may be damaged, or further on than was read.
         if (
             view.attributes & TRANSACTIONAL_BIT

@@ -12,8 +12,7 @@ import pytest
 from streamlog.broker.broker import Broker
 from streamlog.client.consumer import Consumer
 from streamlog.errors import CorruptLogError, OffsetOutOfRangeError, RecordDecodeError
-from streamlog.record import build_batch
-from streamlog.record.layout import CONTROL_BIT
+from streamlog.record import ControlType, build_marker
 from streamlog.runtime import OsFileSystem, VirtualClock
 from streamlog.structs import TopicPartition
 from streamlog.testing import FaultPlan, FaultyFileSystem
@@ -182,13 +181,11 @@ def test_log_8_batch_that_is_below_the_position_is_passed_over(topic: Broker) ->
 def test_rec_8_control_records_are_not_delivered_and_move_the_position(topic: Broker) -> None:
     partition = topic.partition("t", 0)
     values = fill(topic, 2)
-    marker = build_batch([b"commit"], 0, [b"marker"])
-    marker.attributes |= CONTROL_BIT
-    partition.append(marker)
+    partition.append_marker(build_marker(ControlType.COMMIT, 7, 0, 0, 0))
     consumer = reader(topic)
     assert consumer.poll().values() == values
     assert consumer.position(T0) == 3
-    partition.append(marker)
+    partition.append_marker(build_marker(ControlType.ABORT, 7, 0, 0, 0))
     assert not consumer.poll()
     assert consumer.position(T0) == 4
     more = fill(topic, 1)

@@ -291,6 +291,7 @@ def test_the_index_of_aborted_transactions_is_written_when_the_others_are(store:
     store.directory.checkpoint()
     log.roll()
     assert not any(name.endswith(".txn") for name in store.names())
+    assert log.aborted_transactions(0, 5) == []
     expected = [abort_one(log)]
     log.sync()
     store.directory.checkpoint()
