@@ -6,8 +6,7 @@ import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.client.aborted_filter import Aborted, empty_aborted
-from streamlog.record import BatchView, ControlType, build_batch, build_marker
-from streamlog.record.layout import TRANSACTIONAL_BIT
+from streamlog.record import BatchView, ControlType, ProducerStamp, build_batch, build_marker
 from tests.support.consuming import T0, append
 
 
@@ -17,14 +16,11 @@ def batches(broker: Broker) -> list[BatchView]:
     broker.create_topic("t", partitions=1)
     log = broker.partition(*T0).log
 
+    stamps = {key: ProducerStamp(*key, is_transactional=True) for key in [(7, 0), (8, 0), (7, 1)]}
+
     def transactional(producer_id: int, epoch: int) -> None:
         batch = build_batch([b"x"], 0)
-        batch.attributes |= TRANSACTIONAL_BIT
-        batch.producer_id, batch.producer_epoch = producer_id, epoch
-        batch.base_sequence = sum(
-            epoch == one.producer_epoch and producer_id == one.producer_id
-            for one in log.read_batches(0, 1 << 20)
-        )
+        batch.stamp = stamps[producer_id, epoch]
         log.append(batch)
 
     append(broker, [b"plain"])
