@@ -84,17 +84,19 @@ def objects(*methods: str) -> Case:
     return Case((), good, (some[0], [object()], [type(some[0])], "x", None, 5, {}))
 
 
-def check_every_way(config: type[Config], key: str, case: Case) -> None:
-    """Give every good and bad value in every way there is, and look at what is stored or said."""
+def check_every_way(config: type[Config], key: str, case: Case, **needed: Any) -> None:
+    """Give every good and bad value in every way there is, and look at what is stored or said. *needed*
+    are the other keys that good values need next to them.
+    """
     dotted = key.replace("_", ".")
     assert getattr(config(), key) == case.default
     for given, stored in case.good:
         for made in (
-            config(**{key: given}),
-            config.from_options(**{key: given}),
-            config.from_options({key: given}),
-            config.from_options({dotted: given}),
-            config.from_options(**{dotted: given}),
+            config(**{key: given}, **needed),
+            config.from_options(**{key: given}, **needed),
+            config.from_options({key: given, **needed}),
+            config.from_options({dotted: given}, **needed),
+            config.from_options(**{dotted: given}, **needed),
         ):
             found = getattr(made, key)
             assert found == stored

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from streamlog.broker.broker import Broker
 from streamlog.broker.partition import Partition
-from streamlog.record import Headers, PendingBatch, split_batches
+from streamlog.record import Headers, PendingBatch, ProducerStamp, split_batches
 from streamlog.structs import RecordMetadata
 
 
@@ -55,15 +55,50 @@ def values(broker: Broker, topic: str = "t", partition: int = 0) -> list[bytes |
     return [record.value for record in stored(broker, topic, partition)]
 
 
+class Stamped(NamedTuple):
+    """Who sent a batch, and its place in the sequence (IDM-1)."""
+
+    producer_id: int
+    producer_epoch: int
+    base_sequence: int
+    record_count: int
+
+
+def stamps(broker: Broker, topic: str = "t", partition: int = 0) -> list[Stamped]:
+    """Who sent what is in a partition, batch by batch."""
+    source = broker.partition(topic, partition)
+    found: list[Stamped] = []
+    offset = source.log_start_offset
+    while data := source.read(offset, 1 << 20):
+        for view in split_batches(data):
+            producer = (view.producer_id, view.producer_epoch, view.base_sequence)
+            found.append(Stamped(*producer, view.record_count))
+            offset = view.next_offset
+    return found
+
+
+def check_sequences(found: list[Stamped]) -> None:
+    """Assert that each epoch of each producer begins at 0 and has no gap, and that none comes back."""
+    expected: dict[tuple[int, int], int] = {}
+    newest: dict[int, int] = {}
+    for producer_id, epoch, base_sequence, count in found:
+        assert epoch >= newest.get(producer_id, 0)
+        newest[producer_id] = epoch
+        assert base_sequence == expected.get((producer_id, epoch), 0)
+        expected[producer_id, epoch] = base_sequence + count
+
+
 class Failures:
     """What the next appends to any partition do instead of appending.
 
     Each element is an error to raise, or None to append after all; when the list is used up,
-    everything is appended. `attempts` counts appends, failed ones included.
+    everything is appended. Those of `after` are raised by appends that stored their records.
+    `attempts` counts appends, failed ones included.
     """
 
     def __init__(self) -> None:
         self.next: list[BaseException | None] = []
+        self.after: list[BaseException | None] = []
         self.forever: Callable[[], BaseException] | None = None
         self.attempts = 0
         self.before_append: Callable[[], object] = lambda: None
@@ -77,6 +112,11 @@ class Failures:
         if error is not None:
             raise error
 
+    def check_after(self) -> None:
+        error = self.after.pop(0) if self.after else None
+        if error is not None:
+            raise error
+
 
 @contextmanager
 def failing_partitions() -> Iterator[Failures]:
@@ -86,11 +126,17 @@ def failing_partitions() -> Iterator[Failures]:
 
     def checked_append(partition: Partition, batch: PendingBatch) -> int:
         failures.check()
-        return append(partition, batch)
+        offset = append(partition, batch)
+        failures.check_after()
+        return offset
 
-    def checked_append_value(partition: Partition, value: bytes, timestamp_ms: int) -> int:
+    def checked_append_value(
+        partition: Partition, value: bytes, timestamp_ms: int, stamp: ProducerStamp | None = None
+    ) -> int:
         failures.check()
-        return append_value(partition, value, timestamp_ms)
+        offset = append_value(partition, value, timestamp_ms, stamp)
+        failures.check_after()
+        return offset
 
     with (
         patch.object(Partition, "append", checked_append),

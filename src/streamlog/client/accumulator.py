@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from streamlog.client.partition_queue import BATCH_OVERHEAD_BYTES, PartitionQueue
+from streamlog.client.partition_queue import PartitionQueue
+from streamlog.client.row_sizes import BATCH_OVERHEAD_BYTES
 from streamlog.errors import BufferExhaustedError
 from streamlog.record import compressor_for
 from streamlog.runtime import Lock
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from streamlog.broker.partition import Partition
     from streamlog.client.buffer_pool import BufferPool
     from streamlog.client.producer_batch import ProducerBatch, Row
+    from streamlog.client.producer_identity import ProducerIdentity
     from streamlog.client.sender import Sender
     from streamlog.config import ProducerConfig
     from streamlog.errors import StreamlogError
@@ -43,8 +45,11 @@ class RecordAccumulator:
         scheduler: Scheduler,
         pool: BufferPool,
         sender: Sender,
+        identity: ProducerIdentity | None,
     ) -> None:
+        """*identity* None: without idempotence."""
         self.pool = pool
+        self._identity = identity
         self.lingers = config.linger_ms > 0
         self._linger_ms = config.linger_ms
         self._compressor = compressor_for(config)
@@ -72,8 +77,8 @@ class RecordAccumulator:
                     *key, partition, self._clock, lingers=self.lingers
                 )
                 queue.compressor = self._compressor
-            queue.partition = partition
-            return queue
+        queue.point_at(partition, self._identity)
+        return queue
 
     def queues(self) -> list[PartitionQueue]:
         """Return all queues, in the order in which they were first used."""
@@ -206,6 +211,7 @@ class RecordAccumulator:
         except BaseException as error:  # as in `drain`
             if mine is not None:
                 self._sender.let_go(mine, error)
+                self._wake_for_the_rest(queue)
             raise
         if not is_settled or queue.is_looked_for or queue.settling:
             self.drain(queue)
@@ -251,6 +257,7 @@ class RecordAccumulator:
             except BaseException as error:  # Ctrl-C: nobody would drain the queue again
                 if mine is not None:
                     sender.let_go(mine, error)
+                    self._wake_for_the_rest(queue)
                 raise
             if again_at_ms is None:
                 if self.lingers or not queue.tail:

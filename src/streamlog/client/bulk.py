@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sized
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from streamlog.client.partition_queue import BATCH_OVERHEAD_BYTES
 from streamlog.client.producer_batch import ProducerBatch, part_future
 from streamlog.client.record_checks import check_partition, check_timestamp, check_topic
 from streamlog.client.record_future import RunFuture
 from streamlog.client.record_path import RAISED_BY_SEND
+from streamlog.client.row_sizes import BATCH_OVERHEAD_BYTES
 from streamlog.errors import RecordTooLargeError, SerializationError, StreamlogError
 from streamlog.record import build_batch
 from streamlog.record.serialization import check_bytes

@@ -7,9 +7,12 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from streamlog.client.producer_batch import ProducerBatch
-from streamlog.client.record_future import RecordFuture
-from streamlog.record.columns import DIRECTORY_SIZE
-from streamlog.record.layout import HEADER_SIZE
+from streamlog.client.row_sizes import (
+    BATCH_OVERHEAD_BYTES,
+    KEY_OVERHEAD_BYTES,
+    ROW_OVERHEAD_BYTES,
+    row_bytes,
+)
 from streamlog.runtime import Lock, Signal
 from streamlog.structs import TopicPartition
 
@@ -18,16 +21,12 @@ if TYPE_CHECKING:
 
     from streamlog.broker.partition import Partition
     from streamlog.client.producer_batch import Row
+    from streamlog.client.producer_identity import ProducerIdentity
+    from streamlog.client.record_future import RecordFuture
     from streamlog.client.topic_route import TopicRoute
     from streamlog.errors import StreamlogError
-    from streamlog.record import Compressor, Headers
+    from streamlog.record import Compressor, ProducerStamp
     from streamlog.runtime import Clock
-
-BATCH_OVERHEAD_BYTES = HEADER_SIZE + DIRECTORY_SIZE + 4 * 5
-"""What a batch takes besides its records: header, directory, and the length of each column."""
-ROW_OVERHEAD_BYTES = 6
-"""What a record takes besides its value: at most five bytes for its length, and a small timestamp."""
-KEY_OVERHEAD_BYTES = 3
 
 NEVER = 1 << 62
 """More bytes than there will be."""
@@ -65,8 +64,8 @@ class PartitionQueue:
     the stamp is a time during its call.
 
     **With the lock** is everything else; methods whose name begins with an underscore or that say so
-    want it held. Lock order: a queue's lock, then the accumulator's. Nothing of the broker and no
-    callback is called with it held. Source: Kafka ``RecordAccumulator``'s deque.
+    want it held. Lock order: a queue's lock, then the accumulator's or the identity's. Nothing of the
+    broker, but for a new producer id, and no callback is called with it held. Source: Kafka ``RecordAccumulator``'s deque.
     """
 
     __slots__ = (
@@ -78,6 +77,7 @@ class PartitionQueue:
         "low_s",
         "single_bytes",
         "single_count",
+        "stamp",
         "tail",
         "ticket_bytes",
         # what and where
@@ -136,7 +136,10 @@ class PartitionQueue:
         self.number = number
         self.topic_partition = TopicPartition(topic, number)
         self.partition = partition
-        """Replaced when the topic was deleted and created again."""
+        """Replaced when the topic was deleted and created again, see `point_at`."""
+        self.stamp: ProducerStamp | None = None
+        """What an idempotent producer puts on what it appends here, None without idempotence. Whoever
+        wants both reads the partition, or its `append_value`, first: a later stamp does no harm."""
         self.lingers = lingers
         """Whether records may be added without the lock while a batch is open (``linger_ms`` > 0)."""
         self.route: TopicRoute | None = None
@@ -155,10 +158,10 @@ class PartitionQueue:
         """What ``limit`` counts for each row: value, key and what they take besides."""
         self.low_s = 0.0
         self.high_s = 0.0
-        self.append_value: Callable[[bytes, int], int] | None = None
+        self.append_value: Callable[[bytes, int, ProducerStamp | None], int] | None = None
         """With ``linger_ms=0``: appends one plain value to the partition; None while that would
         overtake records that wait here."""
-        self.idle_append_value: Callable[[bytes, int], int] | None = None
+        self.idle_append_value: Callable[[bytes, int, ProducerStamp | None], int] | None = None
         """What `append_value` is while nothing waits here."""
         self.single_count = 0
         self.single_bytes = 0
@@ -225,6 +228,25 @@ class PartitionQueue:
     def queue(self) -> PartitionQueue:
         """Itself: the owner of a future is a queue or a batch, and both know their queue."""
         return self
+
+    # ---- where it leads
+
+    def point_at(self, partition: Partition, identity: ProducerIdentity | None) -> None:
+        """Lead to *partition* from now on, with a stamp that it has not seen yet."""
+        with self.lock:
+            if self.partition is partition and (self.stamp is not None or identity is None):
+                return
+            if identity is not None:
+                self.stamp = (
+                    identity.stamp() if self.stamp is None else identity.renewed(self.stamp)
+                )
+            self.partition = partition  # after the stamp, see there
+
+    def renew_stamp(self, identity: ProducerIdentity, stamp: ProducerStamp) -> None:
+        """Put another one in the place of *stamp*, unless that was done already."""
+        with self.lock:
+            if self.stamp is stamp:
+                self.stamp = identity.renewed(stamp)
 
     # ---- the open batch; the caller holds the lock
 
@@ -462,32 +484,3 @@ class PartitionQueue:
         self.high_s = 0.0
         self.limit = 0
         self.idle_append_value = self.append_value = None
-
-
-def row_bytes(row: Row) -> int:
-    """Return what a row will take in a batch, or a little more."""
-    if isinstance(row, bytes):
-        return len(row) + ROW_OVERHEAD_BYTES
-    if isinstance(row, RecordFuture):
-        key_size = row.key_size
-        return (
-            row._size + ROW_OVERHEAD_BYTES + (key_size + KEY_OVERHEAD_BYTES if key_size >= 0 else 0)
-        )
-    value, key, timestamp_ms, headers, _, _ = row
-    return record_bytes(value, key, timestamp_ms, headers)
-
-
-def record_bytes(
-    value: bytes | None, key: bytes | None, timestamp_ms: int | None, headers: Headers
-) -> int:
-    """Return what a record will take in a batch, or a little more."""
-    size = ROW_OVERHEAD_BYTES
-    if value is not None:
-        size += len(value)
-    if key is not None:
-        size += len(key) + (KEY_OVERHEAD_BYTES if len(key) < 1 << 16 else 5)
-    if timestamp_ms is not None:
-        size += 8  # it may be far from the others
-    for name, content in headers:
-        size += 4 * len(name) + 10 + (0 if content is None else len(content))
-    return size

@@ -12,9 +12,10 @@ from streamlog.client.buffer_pool import BufferPool
 from streamlog.client.bulk import BulkPath
 from streamlog.client.interceptors import ProducerInterceptors
 from streamlog.client.keyword_guard import keywords_after_guard, refuse_positional
+from streamlog.client.producer_identity import ProducerIdentity
 from streamlog.client.producer_metrics import ProducerMetrics
 from streamlog.client.record_future import AppendedRecordFuture, RecordFuture
-from streamlog.client.record_path import RecordPath
+from streamlog.client.record_path import TRY_AGAIN_ERRORS, RecordPath
 from streamlog.client.sender import Sender
 from streamlog.client.topic_routes import TopicRoutes
 from streamlog.client.writer import WriterFactory
@@ -23,7 +24,6 @@ from streamlog.errors import (
     ClosedError,
     ForkedError,
     IllegalStateError,
-    RetriableError,
     StreamlogError,
     StreamlogTimeoutError,
 )
@@ -112,8 +112,13 @@ class Producer:
         clock = broker.runtime.clock
         pool = BufferPool(config_.buffer_memory, clock)
         self._metrics = ProducerMetrics()
-        self._sender = Sender(config_, clock, pool, self._metrics)
-        self._accumulator = RecordAccumulator(config_, clock, broker.scheduler, pool, self._sender)
+        # Not a method of the broker: timers hold this, and must not keep a broker that was dropped.
+        take_id = broker.producer_ids.take
+        identity = ProducerIdentity(take_id) if config_.enable_idempotence else None
+        self._sender = Sender(config_, clock, pool, self._metrics, identity)
+        self._accumulator = RecordAccumulator(
+            config_, clock, broker.scheduler, pool, self._sender, identity
+        )
         self._routes = TopicRoutes(broker, config_, self._accumulator)
         self._path = RecordPath(
             config_,
@@ -233,8 +238,8 @@ class Producer:
                 time_ns = self._time_ns
                 now_ms = time_ns() // 1_000_000
                 try:
-                    offset = append_value(value, now_ms)
-                except RetriableError:
+                    offset = append_value(value, now_ms, queue.stamp)
+                except TRY_AGAIN_ERRORS:
                     return self._path.send_plain(queue, value, None, was_tried=True)
                 except Exception as error:  # noqa: BLE001 - whatever it is belongs to the future
                     return self._path.failed(queue.topic, queue.number, error, None)

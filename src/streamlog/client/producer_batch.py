@@ -70,6 +70,8 @@ class ProducerBatch:
     """The one of this batch, in ``run``."""
     unclaimed = 0
     """Records whose failure nobody would hear of: no future, no callback."""
+    is_being_split = False
+    """Whether its records are on their way into two halves."""
     size_bytes = 0
     """What it takes in the log, once it is there."""
     content_bytes = 0
@@ -99,24 +101,33 @@ class ProducerBatch:
     # ---- before: rows to bytes
 
     def pack(self) -> PendingBatch:
-        """Turn the rows into bytes, once, and return them."""
-        if self.pending is None:
-            values, keys, headers, given = self.claim()
+        """Turn the rows into bytes, once, and return them. After Ctrl-C it can be done again: the futures
+        let go of their values only when those are in the bytes.
+        """
+        pending = self.pending
+        if pending is None:
+            if self.rows_differ and len(set(map(type, self.rows))) > 1:
+                self.rows = [_as_tuple(row) for row in self.rows]
+            self.rows_differ = False
+            values, keys, headers, given = self._columns()
             stamps = self.stamps
             if given:
                 times = _spread(stamps, len(values))
                 for index, timestamp_ms in given.items():
                     times[index] = timestamp_ms
                 self.timestamps_ms = times
-                self.pending = build_batch(values, times, keys, headers)
+                pending = build_batch(values, times, keys, headers)
             elif len(stamps) == 1:
                 self.timestamps_ms = stamps[0][1]
-                self.pending = build_batch(values, stamps[0][1], keys, headers)
+                pending = build_batch(values, stamps[0][1], keys, headers)
             else:
-                self.pending = _build_stamped(values, stamps, keys, headers)
+                pending = _build_stamped(values, stamps, keys, headers)
+            self.compress(pending)
+            self.pending = pending
+        if self.rows:
+            self.claim()
             self.rows = ()
-            self.compress(self.pending)
-        return self.pending
+        return pending
 
     def compress(self, pending: PendingBatch) -> None:
         """Compress what is packed now, if the producer wants that; once for each batch."""
@@ -124,39 +135,48 @@ class ProducerBatch:
         if compressor is not None:
             compressor.apply(pending)
 
-    def claim(self) -> Columns:
-        """Tell the futures of the rows where they are, and return the rows as columns."""
-        rows = self.rows
+    def _columns(self) -> Columns:
+        """Return the rows, which are of one kind, as columns."""
+        rows: Any = self.rows
         kind = type(rows[0])
-        if self.rows_differ and set(map(type, rows)) != {kind}:
-            rows, kind = [_as_tuple(row) for row in rows], tuple
         if kind is bytes:
-            self.unclaimed = len(rows)
-            return rows, None, None, _NONE_GIVEN  # type: ignore[return-value]
+            return rows, None, None, _NONE_GIVEN
         if kind is tuple:
-            return self._claim_tuples(rows)  # type: ignore[arg-type]
-        return self._claim_futures(rows)  # type: ignore[arg-type]
-
-    def _claim_futures(self, futures: list[RecordFuture | None]) -> Columns:
-        """The rows are futures that carry a value and, once the queue has seen a key, a key."""
-        values = [future._slot for future in futures]  # type: ignore[union-attr]
+            values, some_keys, times, headers, _, _ = zip(*rows, strict=True)
+            given = {index: time for index, time in enumerate(times) if time is not None}
+            return values, some_keys, headers, given
         keys: list[bytes | None] | None = None
         if self.queue.has_keys:
             try:
-                keys = [future._key for future in futures]  # type: ignore[union-attr]
+                keys = [future._key for future in rows]
             except AttributeError:  # one was sent without a key
-                keys = [getattr(future, "_key", None) for future in futures]
+                keys = [getattr(future, "_key", None) for future in rows]
+        return [future._slot for future in rows], keys, None, _NONE_GIVEN
+
+    def claim(self) -> None:
+        """Tell the futures of the rows where they are."""
+        rows: Any = self.rows
+        if self.rows_differ and len(set(map(type, rows))) > 1:
+            rows = [_as_tuple(row) for row in rows]
+        kind = type(rows[0])
+        if kind is bytes:
+            self.unclaimed = len(rows)
+        elif kind is tuple:
+            self._claim_tuples(rows)
+        else:
+            self._claim_futures(rows)
+
+    def _claim_futures(self, futures: list[RecordFuture | None]) -> None:
+        """The rows are futures."""
         self.futures = futures
         # The loop stores the index by itself: a third faster than to count.
         future: RecordFuture
         for future, future._slot in zip(futures, range(len(futures)), strict=True):  # type: ignore[assignment]
             future._owner = self
-        return values, keys, None, _NONE_GIVEN
 
-    def _claim_tuples(self, rows: Sequence[DetailedRow]) -> Columns:
+    def _claim_tuples(self, rows: Sequence[DetailedRow]) -> None:
         """The rows are tuples, some of them with a future."""
-        values, keys, times, headers, futures, callbacks = zip(*rows, strict=True)
-        given = {index: time for index, time in enumerate(times) if time is not None}
+        _, _, _, _, futures, callbacks = zip(*rows, strict=True)
         self.unclaimed = futures.count(None)
         if self.unclaimed < len(rows):
             self.futures = list(futures)
@@ -169,7 +189,6 @@ class ProducerBatch:
                 for future, callback in zip(futures, callbacks, strict=True)
                 if callback is not None
             ]
-        return values, keys, headers, given
 
     def halves(self) -> tuple[ProducerBatch, ProducerBatch]:
         """Return two packed batches of this one's records, the first half first (REC-6).

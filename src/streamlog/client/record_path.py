@@ -5,12 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streamlog.client.argument_checks import check_callback
-from streamlog.client.partition_queue import (
-    BATCH_OVERHEAD_BYTES,
-    KEY_OVERHEAD_BYTES,
-    ROW_OVERHEAD_BYTES,
-    record_bytes,
-)
 from streamlog.client.producer_batch import ProducerBatch
 from streamlog.client.record_checks import (
     check_partition,
@@ -23,10 +17,18 @@ from streamlog.client.record_future import (
     FailedRecordFuture,
     RecordFuture,
 )
+from streamlog.client.row_sizes import (
+    BATCH_OVERHEAD_BYTES,
+    KEY_OVERHEAD_BYTES,
+    ROW_OVERHEAD_BYTES,
+    record_bytes,
+)
 from streamlog.errors import (
     DeadlockError,
     ForkedError,
     IllegalStateError,
+    InvalidProducerEpochError,
+    OutOfOrderSequenceError,
     RecordTooLargeError,
     RetriableError,
     SerializationError,
@@ -52,6 +54,9 @@ if TYPE_CHECKING:
 
 RAISED_BY_SEND = (SerializationError, IllegalStateError, ForkedError, DeadlockError)
 """Wrong use: raised where it happens. All other errors of ours come by the future (PRD-4)."""
+
+TRY_AGAIN_ERRORS = (RetriableError, OutOfOrderSequenceError, InvalidProducerEpochError)
+"""What a record that could not be appended by itself leaves to its queue, which tries again or says why not."""
 
 
 class RecordPath:
@@ -294,8 +299,10 @@ class RecordPath:
         future._timestamp_ms = timestamp_ms
         if callback is None:
             try:
-                future._slot = queue.partition.append(batch)
-            except RetriableError:
+                partition = queue.partition
+                batch.stamp = queue.stamp
+                future._slot = partition.append(batch)
+            except TRY_AGAIN_ERRORS:
                 return None
             queue.count_single(size_bytes)
         elif not self._append_told(queue, batch, future, callback, size_bytes):
@@ -323,10 +330,12 @@ class RecordPath:
                 if queue.draining or queue.sealed or queue.tail:
                     return False
                 has_turn = queue.draining = True
-            future._slot = queue.partition.append(batch)
+            partition = queue.partition
+            batch.stamp = queue.stamp
+            future._slot = partition.append(batch)
             is_appended = True
             queue.count_single(size_bytes)
-        except RetriableError:
+        except TRY_AGAIN_ERRORS:
             return False
         finally:
             if has_turn:

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 
 from streamlog.client.record_future import call_back
 from streamlog.errors import (
+    DuplicateSequenceError,
+    InvalidProducerEpochError,
     MessageTooLargeError,
+    OutOfOrderSequenceError,
     RecordBatchTooLargeError,
     RetriableError,
     StreamlogError,
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from streamlog.client.buffer_pool import BufferPool
     from streamlog.client.partition_queue import PartitionQueue
     from streamlog.client.producer_batch import DeliveryCallback, ProducerBatch
+    from streamlog.client.producer_identity import ProducerIdentity
     from streamlog.client.producer_metrics import ProducerMetrics
     from streamlog.client.record_future import RecordFuture
     from streamlog.config import ProducerConfig
@@ -46,8 +50,15 @@ class Sender:
     """
 
     def __init__(
-        self, config: ProducerConfig, clock: Clock, pool: BufferPool, metrics: ProducerMetrics
+        self,
+        config: ProducerConfig,
+        clock: Clock,
+        pool: BufferPool,
+        metrics: ProducerMetrics,
+        identity: ProducerIdentity | None,
     ) -> None:
+        """*identity* None: without idempotence."""
+        self._identity = identity
         self._acks = config.acks
         self._retries = config.retries if config.acks != 0 else 0
         self._delivery_timeout_ms = config.delivery_timeout_ms
@@ -73,11 +84,28 @@ class Sender:
         try:
             if queue.is_late and self._is_expired(batch):
                 raise self._expiry(batch)
-            batch.outcome = (queue.partition.append(batch.pack()), None)
+            pending = batch.pack()
+            partition = queue.partition
+            if pending.base_sequence < 0:
+                pending.stamp = queue.stamp
+            batch.outcome = (partition.append(pending), None)
         except (MessageTooLargeError, RecordBatchTooLargeError) as error:
-            if batch.record_count > 1:
+            if batch.record_count > 1 and not _has_sequence(batch):
                 self._split(batch)
                 return 0
+            failure = error
+        except (
+            OutOfOrderSequenceError,
+            InvalidProducerEpochError,
+            DuplicateSequenceError,
+        ) as error:
+            if _has_sequence(batch):
+                # It got its sequence when it was stored, so long ago that its offset is not known any more (IDM-3).
+                batch.outcome = (-1, None)
+                return self._finish(batch)
+            retry_at_ms = self._retry_with_new_epoch_at_ms(batch, error)
+            if retry_at_ms is not None:
+                return retry_at_ms
             failure = error
         except RetriableError as error:
             retry_at_ms = self._retry_at_ms(batch, error)
@@ -96,15 +124,21 @@ class Sender:
     def let_go(self, batch: ProducerBatch, interruption: BaseException) -> None:
         """After Ctrl-C in or around `deliver`, which had the turn to append: let the next one have it.
 
-        Nothing is appended twice: a batch of which it is not known whether it was appended fails.
+        Nothing is appended twice. With idempotence the batch has a sequence if it was stored, and is tried
+        again. Without, one of which it is not known whether it was stored fails.
         """
         queue = batch.queue
         with queue.lock:
-            if queue.sealed and queue.sealed[0] is batch and batch.outcome is None:
-                if not queue.draining:
-                    return  # it was put aside to be tried again
-                if batch.pending is None and batch.futures is None:
-                    queue.draining = False  # as good as not begun
+            if batch.outcome is None:
+                if batch not in queue.sealed or not queue.draining:
+                    return  # two halves have taken its place, or it was put aside to be tried again
+                is_begun = batch.pending is not None and not batch.rows
+                if (
+                    (self._identity is not None or not is_begun)
+                    and not batch.is_being_split
+                    and self._aborted is None
+                ):
+                    self._put_aside(batch, self._monotonic_ms())
                     return
         if batch.outcome is None:
             for index, future in enumerate(batch.futures or ()):
@@ -119,7 +153,7 @@ class Sender:
             batch.outcome = (-1, error)
         self._finish(batch)
 
-    def _retry_at_ms(self, batch: ProducerBatch, error: RetriableError) -> float | None:
+    def _retry_at_ms(self, batch: ProducerBatch, error: StreamlogError) -> float | None:
         """Return when to try again, None when *error* is final."""
         if (
             isinstance(error, UnknownTopicOrPartitionError)  # no stale metadata here: it is gone
@@ -135,7 +169,7 @@ class Sender:
         return min(now_ms + min(pause_ms, self._backoff_max_ms), deadline_ms)
 
     def _wait_for_retry(
-        self, batch: ProducerBatch, error: RetriableError, retry_at_ms: float
+        self, batch: ProducerBatch, error: StreamlogError, retry_at_ms: float
     ) -> bool:
         """Leave *batch* where it is until then; False when nobody would come back to it."""
         queue = batch.queue
@@ -144,16 +178,43 @@ class Sender:
                 return False
             batch.attempts += 1
             batch.last_error = error
-            batch.retry_at_ms = retry_at_ms
-            queue.draining = False
-            queue.is_late = True
-            queue.append_value = None  # nobody overtakes
+            self._put_aside(batch, retry_at_ms)
         self._metrics.retried(batch.record_count)
         queue.wake()
         return True
 
+    def _put_aside(self, batch: ProducerBatch, retry_at_ms: float) -> None:
+        """Let nobody append to the queue until then. The caller holds its lock."""
+        queue = batch.queue
+        batch.retry_at_ms = retry_at_ms
+        queue.draining = False
+        queue.is_late = True
+        queue.append_value = None  # nobody overtakes
+
+    def _retry_with_new_epoch_at_ms(
+        self, batch: ProducerBatch, error: StreamlogError
+    ) -> float | None:
+        """Begin the queue's sequence anew, for the partition knows another one (IDM-6). Return when to try
+        *batch* again, None when *error* is final, as it always is in a transaction.
+        """
+        identity, stamp = self._identity, batch.pending and batch.pending.stamp
+        if identity is None or not stamp or stamp.is_transactional:
+            return None
+        retry_at_ms = self._retry_at_ms(batch, error)
+        if retry_at_ms is None:
+            return None
+        # Of this queue nothing else is under way but what senders append by themselves. What carries the
+        # old stamp and comes later is refused, and comes here as well.
+        try:
+            batch.queue.renew_stamp(identity, stamp)
+        except Exception as refused:  # noqa: BLE001 - whatever it is, the future hears of it
+            error.__cause__ = refused
+            return None
+        return retry_at_ms if self._wait_for_retry(batch, error, retry_at_ms) else None
+
     def _split(self, batch: ProducerBatch) -> None:
         """Put two halves in the place of *batch*, which its topic finds too large (REC-6)."""
+        batch.is_being_split = True
         first, second = batch.halves()
         self._metrics.split()
         queue = batch.queue
@@ -195,6 +256,8 @@ class Sender:
             base_offset = -1  # nobody asked where (PRD-10)
         size_bytes = 0
         if not batch.done:
+            if error is not None and self._identity is not None and _has_sequence(batch):
+                self._leave_unresolved(batch, self._identity)
             if error is None:
                 assert batch.pending is not None
                 batch.size_bytes = len(batch.pending.body) + HEADER_SIZE
@@ -231,6 +294,16 @@ class Sender:
         if queue.waiters:
             queue.wake()
         return again_at_ms
+
+    def _leave_unresolved(self, batch: ProducerBatch, identity: ProducerIdentity) -> None:
+        """*batch* was stored, and fails all the same: let nothing after it depend on its sequence (PRD-7)."""
+        assert batch.pending is not None
+        stamp = batch.pending.stamp
+        if stamp is not None and not stamp.is_transactional:
+            try:
+                batch.queue.renew_stamp(identity, stamp)
+            except Exception as error:  # noqa: BLE001 - that of the batch says more
+                _logger.warning("%s: keeps its epoch: %s", batch.queue.topic_partition, error)
 
     def _count_failure(self, batch: ProducerBatch, error: BaseException) -> None:
         if batch.rows:
@@ -368,3 +441,8 @@ class Sender:
         self._lock = Lock()
         self._aborted = error
         self._calling_threads = set()
+
+
+def _has_sequence(batch: ProducerBatch) -> bool:
+    """Return whether the log gave *batch* a sequence, which it does in the moment when it stores it."""
+    return batch.pending is not None and batch.pending.base_sequence >= 0

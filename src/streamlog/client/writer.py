@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from streamlog.client.partition_queue import ROW_OVERHEAD_BYTES
 from streamlog.client.record_checks import check_partition, check_timestamp, check_topic
-from streamlog.client.record_path import RAISED_BY_SEND
+from streamlog.client.record_path import RAISED_BY_SEND, TRY_AGAIN_ERRORS
+from streamlog.client.row_sizes import ROW_OVERHEAD_BYTES
 from streamlog.client.topic_route import MAX_MEMO_KEY_BYTES, MAX_MEMO_KEYS
-from streamlog.errors import RetriableError, StreamlogError
+from streamlog.errors import StreamlogError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from streamlog.client.topic_route import TopicRoute
     from streamlog.client.topic_routes import TopicRoutes
     from streamlog.config import ProducerConfig
+    from streamlog.record import ProducerStamp
     from streamlog.runtime import Clock
     from streamlog.structs import RecordMetadata
 
@@ -173,14 +174,14 @@ class WriterFactory:
     def _submit(
         self,
         queue: PartitionQueue,
-        append_value: Callable[[bytes, int], int],
+        append_value: Callable[[bytes, int, ProducerStamp | None], int],
         value: bytes,
         now_ms: int,
     ) -> None:
         """Append a plain value at once (``linger_ms=0``)."""
         try:
-            append_value(value, now_ms)
-        except RetriableError:
+            append_value(value, now_ms, queue.stamp)
+        except TRY_AGAIN_ERRORS:
             self._append(queue, value, None, None, was_tried=True)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the next flush
             self._path.failed_unclaimed(error)

@@ -124,7 +124,7 @@ class ProducerOptions(TypedDict, total=False):
     partitioner_ignore_keys: bool
     partitioner_adaptive_partitioning_enable: bool
     interceptors: Sequence[Any]
-    enable_idempotence: Literal[False]
+    enable_idempotence: bool
     transactional_id: None
     compression_type: ProducerCodec
     compression_gzip_level: int

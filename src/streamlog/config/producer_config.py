@@ -30,6 +30,7 @@ from streamlog.config.unsupported import (
 from streamlog.errors import InvalidConfigurationError
 
 _logger = logging.getLogger("streamlog")
+_MAX_IN_FLIGHT_WITH_IDEMPOTENCE = 5
 _SERIALIZER = plugin("a serializer", SERDE_NAMES, "serialize")
 
 
@@ -118,9 +119,10 @@ class ProducerConfig(Config):
         "Objects whose `on_send` and `on_acknowledgement` see every record, in this order.",
     )
     enable_idempotence: bool = option(
-        only(False, NO_TRANSACTIONS),
-        False,
-        "Retries cannot duplicate or reorder. Kafka's default is True; not supported yet.",
+        boolean(),
+        True,
+        "Retries cannot duplicate or reorder. Needs `acks=all`, `retries` above 0 and at most 5 batches on"
+        " their way; left to its default it is off where `acks` or `retries` say otherwise.",
     )
     transactional_id: None = option(
         only(None, NO_TRANSACTIONS),
@@ -139,7 +141,16 @@ class ProducerConfig(Config):
 
     @classmethod
     def complete(cls, given: dict[str, object]) -> dict[str, object]:
-        """Raise a ``delivery_timeout_ms`` that was left to its default, with a warning (PRD-3)."""
+        """Turn ``enable_idempotence`` off where it was left to its default and ``acks`` or ``retries`` do
+        without (PRD-2); raise a ``delivery_timeout_ms`` that was left to its default, with a warning
+        (PRD-3).
+        """
+        if "enable_idempotence" not in given:
+            _check_in_flight(
+                given.get("max_in_flight_requests_per_connection", _MAX_IN_FLIGHT_WITH_IDEMPOTENCE)
+            )
+            if given.get("acks", "all") != "all" or given.get("retries") == 0:
+                given = {**given, "enable_idempotence": False}
         if "delivery_timeout_ms" in given:
             return given
         fields = attrs.fields(cls)
@@ -152,9 +163,12 @@ class ProducerConfig(Config):
         return {**given, "delivery_timeout_ms": least}
 
     def check_together(self) -> None:
-        """Raise when a record would be given up before its first attempt could end (PRD-3), or when
-        keys are to be ignored by a partitioner that would not (PRD-11; Kafka keeps silent there).
+        """Raise when idempotence is asked for next to what excludes it (PRD-2), when a record would be
+        given up before its first attempt could end (PRD-3), or when keys are to be ignored by a
+        partitioner that would not (PRD-11; Kafka keeps silent there).
         """
+        if self.enable_idempotence:
+            self._check_idempotence()
         if self.partitioner_ignore_keys and self.partitioner not in (None, "murmur2"):
             raise InvalidConfigurationError(
                 f"ProducerConfig: partitioner_ignore_keys: expected False with a partitioner other"
@@ -169,3 +183,25 @@ class ProducerConfig(Config):
                 f" request_timeout_ms ({self.linger_ms} + {self.request_timeout_ms}),"
                 f" found {self.delivery_timeout_ms}"
             )
+
+    def _check_idempotence(self) -> None:
+        found = None
+        if self.acks != "all":
+            found = f"acks={self.acks}"
+        elif self.retries == 0:
+            found = "retries=0"
+        if found is not None:
+            raise InvalidConfigurationError(
+                "ProducerConfig: enable_idempotence: expected acks='all' and retries above 0 next to True,"
+                f" found {found}; without them give enable_idempotence=False"
+            )
+        _check_in_flight(self.max_in_flight_requests_per_connection)
+
+
+def _check_in_flight(batches: Any) -> None:
+    if batches > _MAX_IN_FLIGHT_WITH_IDEMPOTENCE:
+        raise InvalidConfigurationError(
+            "ProducerConfig: max_in_flight_requests_per_connection: expected at most"
+            f" {_MAX_IN_FLIGHT_WITH_IDEMPOTENCE} with idempotence, found {batches}; without it give"
+            " enable_idempotence=False"
+        )

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from streamlog.broker.broker import Broker
-from streamlog.client.partition_queue import (
+from streamlog.client.partition_queue import PartitionQueue
+from streamlog.client.producer import Producer
+from streamlog.client.record_future import RecordFuture
+from streamlog.client.row_sizes import (
     BATCH_OVERHEAD_BYTES,
     ROW_OVERHEAD_BYTES,
-    PartitionQueue,
     record_bytes,
     row_bytes,
 )
-from streamlog.client.producer import Producer
-from streamlog.client.record_future import RecordFuture
 from streamlog.errors import ClosedError, DiskFullError
 from streamlog.record import build_batch
 from streamlog.runtime import VirtualClock

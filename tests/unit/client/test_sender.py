@@ -32,10 +32,12 @@ def producer(broker: Broker) -> Producer:
     return Producer(broker, linger_ms=5)
 
 
-def test_ctrl_c_in_an_append_fails_the_batch_and_goes_on_up(
-    broker: Broker, producer: Producer, failures: Failures
+def test_ctrl_c_in_an_append_without_idempotence_fails_the_batch_and_goes_on_up(
+    broker: Broker, failures: Failures
 ) -> None:
     """Whether it was appended is not known, so it is not tried again; the queue goes on."""
+    broker.create_topic("t")
+    producer = Producer(broker, linger_ms=5, enable_idempotence=False)
     future = producer.send("t", b"1")
     failures.next = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):

@@ -72,7 +72,7 @@ CASES = {
     "partitioner_ignore_keys": boolean(False),
     "partitioner_adaptive_partitioning_enable": boolean(True),
     "interceptors": objects("on_send", "on_acknowledgement"),
-    "enable_idempotence": only(False, True, None, 1),
+    "enable_idempotence": boolean(True),
     "transactional_id": only(None, "tx-1", False),
     "compression_type": choice("none", ("gzip", "snappy", "lz4", "zstd"), "producer", "brotli"),
     "compression_gzip_level": GZIP_LEVEL,
@@ -81,10 +81,15 @@ CASES = {
 }
 
 
+NOT_WITH_IDEMPOTENCE = ("acks", "retries", "max_in_flight_requests_per_connection")
+"""Some of their values exclude it."""
+
+
 @pytest.mark.parametrize("key", CASES)
 def test_each_key_takes_good_values_and_refuses_bad_ones(key: str) -> None:
     """Defaults of PRD-1, except linger_ms."""
-    check_every_way(ProducerConfig, key, CASES[key])
+    needed = {"enable_idempotence": False} if key in NOT_WITH_IDEMPOTENCE else {}
+    check_every_way(ProducerConfig, key, CASES[key], **needed)
 
 
 def test_the_cases_cover_every_key() -> None:
@@ -96,14 +101,46 @@ def test_keys_of_kafka_that_are_not_supported_are_refused_with_the_reason() -> N
 
 
 def test_a_refused_value_that_kafka_knows_says_why() -> None:
-    """PRD-2: idempotence, and so transactions, are refused as such, whatever the other keys are."""
-    for options in (
-        {"enable_idempotence": True},
-        {"enable_idempotence": True, "acks": "all", "retries": 5},
-        {"transactional_id": "tx-1"},
+    with pytest.raises(InvalidConfigurationError, match="transactions are not supported yet"):
+        ProducerConfig.from_options(transactional_id="tx-1")
+
+
+def test_prd_2_idempotence_is_on_unless_acks_or_retries_exclude_it() -> None:
+    assert ProducerConfig().enable_idempotence
+    assert ProducerConfig.from_options().enable_idempotence
+    assert ProducerConfig.from_options(acks=-1, retries=1, max_in_flight=5).enable_idempotence
+    for excluding in ({"acks": "1"}, {"acks": 0}, {"retries": 0}, {"acks": 1, "retries": "0"}):
+        assert not ProducerConfig.from_options(excluding).enable_idempotence
+        explicitly = {"enable.idempotence": "false", **excluding}
+        assert not ProducerConfig.from_options(explicitly).enable_idempotence
+
+
+@pytest.mark.parametrize("excluding", [{"acks": 1}, {"acks": 0}, {"retries": 0}])
+def test_prd_2_idempotence_asked_for_next_to_what_excludes_it_is_refused(
+    excluding: dict[str, int],
+) -> None:
+    (name, value), *_ = excluding.items()
+    message = f"enable_idempotence: expected .*, found {name}={value}"
+    with pytest.raises(InvalidConfigurationError, match=message):
+        ProducerConfig.from_options(excluding, enable_idempotence=True)
+    with pytest.raises(InvalidConfigurationError, match=message):
+        ProducerConfig.from_options({"enable.idempotence": "true"}, **excluding)
+    with pytest.raises(InvalidConfigurationError, match=message):
+        ProducerConfig(enable_idempotence=True, **excluding)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"enable_idempotence": True}, {"acks": 1}, {"acks": 0, "retries": 0}]
+)
+def test_prd_2_more_than_five_in_flight_are_refused_even_where_idempotence_is_a_default(
+    options: dict[str, object],
+) -> None:
+    """An error since 4.0, and looked at before anything turns idempotence off."""
+    with pytest.raises(
+        InvalidConfigurationError,
+        match="max_in_flight_requests_per_connection: expected at most 5 with idempotence, found 6",
     ):
-        with pytest.raises(InvalidConfigurationError, match="idempotence are not supported yet"):
-            ProducerConfig.from_options(options)
+        ProducerConfig.from_options(options, max_in_flight=6)
 
 
 def test_without_idempotence_more_than_five_requests_in_flight_are_accepted() -> None:
