@@ -11,25 +11,28 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import ref
 
 from streamlog.broker import open_brokers
+from streamlog.broker.broker_opening import check_path, choose_filesystem, open_resources
 from streamlog.broker.broker_resources import (
     BrokerResources,
     close_orphans,
     leave_to_be_closed,
 )
 from streamlog.broker.group_coordinator import GroupCoordinator
-from streamlog.broker.maintenance import Maintenance
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC
 from streamlog.broker.producer_ids import ProducerIds
-from streamlog.broker.topic_name import is_internal, validate_topic_name
+from streamlog.broker.topic_name import (
+    TRANSACTION_STATE_TOPIC,
+    is_internal,
+    validate_topic_name,
+)
 from streamlog.broker.topic_registry import TopicRegistry
+from streamlog.broker.transactions.coordinator import TransactionCoordinator
 from streamlog.config import BrokerConfig
-from streamlog.errors import ClosedError, ForkedError, InvalidConfigurationError, StreamlogError
+from streamlog.errors import ClosedError, ForkedError, StreamlogError
 from streamlog.record import require_codec
 from streamlog.runtime import (
     Clock,
     FileSystem,
-    MemoryFileSystem,
-    OsFileSystem,
     RandomSource,
     RLock,
     Runtime,
@@ -37,7 +40,6 @@ from streamlog.runtime import (
     on_fork_in_child,
     path_string,
 )
-from streamlog.storage.data_directory import DataDirectory
 from streamlog.structs import Durability
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from streamlog.config.options import BrokerOptions
     from streamlog.runtime import Scheduler, Signal, StrPath
     from streamlog.storage.recovery_report import RecoveryReport
-    from streamlog.structs import TopicDescription
+    from streamlog.structs import TopicDescription, TopicPartition
 
 _logger = logging.getLogger("streamlog")
 
@@ -111,7 +113,7 @@ class Broker:
         **broker_config: Unpack[BrokerOptions],
     ) -> None:
         if path is not None:
-            _check_path(path)
+            check_path(path)
         for name, found, expected in (
             ("clock", clock, Clock),
             ("filesystem", filesystem, FileSystem),
@@ -128,7 +130,7 @@ class Broker:
         """The data directory, absolute; None in memory."""
         self.runtime = Runtime(
             clock=SystemClock() if clock is None else clock,
-            filesystem=_choose_filesystem(self.path, filesystem),
+            filesystem=choose_filesystem(self.path, filesystem),
             random=RandomSource(seed),
         )
         """Clock, files and chance. Internal: for the clients of this broker."""
@@ -137,10 +139,13 @@ class Broker:
         self._closing = False
         self._clients: list[BrokerClient] = []
         self._group_coordinator: GroupCoordinator | None = None
+        self._transaction_coordinator: TransactionCoordinator | None = None
         self._refusal: StreamlogError | None = None
         # A broker that was dropped without close may hold this very directory.
         close_orphans()
-        self._resources = _open(self.path or _MEMORY_PATH, self.config, self.runtime, self._promise)
+        self._resources = open_resources(
+            self.path or _MEMORY_PATH, self.config, self.runtime, self._promise
+        )
         self._topics = self._resources.topics
         self.producer_ids = ProducerIds(self._resources.directory)
         """Internal: see `new_producer_id`; who finds an id in use says so here."""
@@ -149,9 +154,15 @@ class Broker:
         damaged or unknown. Stays readable after `close`."""
         self.scheduler: Scheduler = self._resources.scheduler
         """The timers of this broker. Internal: for the clients of this broker."""
-        self._resources.maintenance.repeat(
-            self.config.offsets_retention_check_interval_ms, partial(_expire_offsets, ref(self))
+        repeat = self._resources.maintenance.repeat
+        repeat(self.config.offsets_retention_check_interval_ms, partial(_expire_offsets, ref(self)))
+        repeat(
+            self.config.transaction_remove_expired_transaction_cleanup_interval_ms,
+            partial(_expire_transactional_ids, ref(self)),
         )
+        self._topics.verify_transactions_with(partial(_verify_transaction, ref(self)))
+        if any(not p.is_refused and p.log.open_transactions() for p in self._topics.partitions()):
+            self.transaction_coordinator.finish_left_open(self._topics.partitions())
         on_fork_in_child(self)
         open_brokers.add(self)
 
@@ -239,7 +250,8 @@ class Broker:
 
     def run_maintenance(self) -> None:
         """Run every timer that is due, in time order, in the calling thread; then apply retention and
-        let committed offsets expire (GRP-12), whether or not their timers are due.
+        let committed offsets (GRP-12) and unused transactional ids (TXN-12) expire, whether or not
+        their timers are due.
 
         For tests and for programs that want old segments gone at a moment of their choosing. Nothing
         is due twice: a timer that ran here does not run again.
@@ -248,6 +260,7 @@ class Broker:
         resources.scheduler.run_due()
         resources.maintenance.apply_retention()
         self._expire_offsets()
+        self._expire_transactional_ids()
 
     def close(self) -> None:
         """Close the clients, latest first, sync everything, mark the directory clean and release it.
@@ -351,6 +364,18 @@ class Broker:
                 self._group_coordinator = GroupCoordinator(self)
             return self._group_coordinator
 
+    @property
+    def transaction_coordinator(self) -> TransactionCoordinator:
+        """The coordinator of all transactions, made when first asked for."""
+        self.check_open()
+        coordinator = self._transaction_coordinator
+        if coordinator is not None:
+            return coordinator  # without the lock: partitions ask with a coordinator's lock held
+        with self._lock:
+            if self._transaction_coordinator is None:
+                self._transaction_coordinator = TransactionCoordinator(self)
+            return self._transaction_coordinator
+
     def new_producer_id(self) -> int:
         """Return a producer id that nobody in this directory had before, nor ever will again."""
         self.check_open()
@@ -370,7 +395,7 @@ class Broker:
     # ---- how it is done
 
     def _close_clients(self) -> None:
-        """Close the clients, latest first, and then the coordinator they used. Errors are logged: the
+        """Close the clients, latest first, and then the coordinators they used. Errors are logged: the
         others have to be closed all the same.
         """
         while True:
@@ -383,12 +408,18 @@ class Broker:
             except Exception:
                 _logger.exception("Could not close %r", client)
             self.unregister_client(client)  # only now: Ctrl-C may have left something to do
+        if self._transaction_coordinator is not None:
+            self._transaction_coordinator.close()
         if self._group_coordinator is not None:
             self._group_coordinator.close()
 
     def _expire_offsets(self) -> None:
         if self._topics.find(OFFSETS_TOPIC) is not None:  # else there is no group
             self.group_coordinator.expire_offsets()
+
+    def _expire_transactional_ids(self) -> None:
+        if self._topics.find(TRANSACTION_STATE_TOPIC) is not None:  # else there is none
+            self.transaction_coordinator.expire_ids()
 
     def _require_resources(self) -> BrokerResources:
         self.check_open()
@@ -436,54 +467,16 @@ def _expire_offsets(broker: ref[Broker]) -> None:
         alive._expire_offsets()
 
 
-def _check_path(path: object) -> None:
-    if isinstance(path, Mapping):
-        raise TypeError(
-            f"Broker: expected a directory as the path, found a {type(path).__name__}: give a"
-            " configuration as config={...}"
-        )
-    if not isinstance(path, str) and not hasattr(path, "__fspath__"):
-        raise TypeError(f"Broker: expected a directory as the path, found {path!r:.80}")
-    if path in ("", ":memory:"):
-        raise InvalidConfigurationError(
-            f"path: expected a directory, found {path!r}; Broker() lives in memory"
-        )
+def _expire_transactional_ids(broker: ref[Broker]) -> None:
+    alive = broker()
+    if alive is not None and not alive.closed:
+        alive._expire_transactional_ids()
 
 
-def _choose_filesystem(path: str | None, filesystem: FileSystem | None) -> FileSystem:
-    if filesystem is None:
-        return MemoryFileSystem() if path is None else OsFileSystem()
-    if path is None and not isinstance(filesystem, MemoryFileSystem):
-        # It may write to the real one, where this would be a directory next to the root.
-        raise TypeError(
-            "Broker: a file system needs a path: expected a directory in the "
-            f"{type(filesystem).__name__}, found None"
-        )
-    return filesystem
-
-
-def _open(
-    path: str, config: BrokerConfig, runtime: Runtime, promise: Durability
-) -> BrokerResources:
-    """Open the directory and all that is in it; on an error, give back what was opened so far."""
-    directory = DataDirectory.open(
-        path,
-        runtime,
-        max_open_segments=config.max_open_segments,
-        allow_network_fs=config.allow_network_fs,
-        min_free_bytes=config.min_free_bytes,
-    )
-    scheduler: Scheduler | None = None
-    try:
-        scheduler = runtime.clock.new_scheduler(f"streamlog-broker-{config.broker_id}")
-        maintenance = Maintenance(runtime, scheduler, directory, config)
-        topics = TopicRegistry(runtime, directory, maintenance, config, promise)
-        topics.open()
-        maintenance.start(topics.partitions)
-        return BrokerResources(runtime, scheduler, directory, maintenance, topics)
-    except BaseException:
-        if scheduler is not None:
-            scheduler.close()
-        # Clean only if it was: logs that were not opened yet still have to be recovered.
-        directory.close(clean=directory.recovery_report.clean)
-        raise
+def _verify_transaction(
+    broker: ref[Broker], producer_id: int, producer_epoch: int, topic_partition: TopicPartition
+) -> None:
+    alive = broker()
+    if alive is None:
+        raise ClosedError(f"{topic_partition}: nobody holds the broker any more")
+    alive.transaction_coordinator.add_partition(producer_id, producer_epoch, topic_partition)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 
 import attrs
@@ -20,10 +20,13 @@ from streamlog.broker.group_records import (
     MemberReplaced,
     OffsetCommit,
     OffsetTombstone,
+    PendingCommit,
     TargetAssignment,
     TopicsSeen,
     Topology,
+    TransactionCompleted,
 )
+from streamlog.broker.pending_offsets import PendingOffsets
 from streamlog.broker.topics_snapshot import TopicsSnapshot
 from streamlog.structs import TopicPartition
 
@@ -70,6 +73,8 @@ class Group:
         self.owners: dict[TopicPartition, str] = {}
         """Partition to the one member that claims it. The invariant of the whole machinery."""
         self.offsets: dict[TopicPartition, OffsetCommit] = {}
+        self.pending = PendingOffsets()
+        """Those that depend on transactions."""
         self.classic: ClassicGroup | None = None
         """The rebalance of a group under the classic protocol, whose generation is `epoch`. Members are
         here or there, never in both.
@@ -89,7 +94,7 @@ class Group:
     @property
     def exists(self) -> bool:
         """Whether anything is remembered of the group: one nobody ever used looks like one deleted."""
-        return bool(self.member_count or self.offsets or self.epoch)
+        return bool(self.member_count or self.offsets or self.pending or self.epoch)
 
     @property
     def member_count(self) -> int:
@@ -104,7 +109,7 @@ class Group:
         """Return what the member should end up with."""
         return self._targets.get(member_id, _NOTHING)
 
-    def replay_all(self, records: list[GroupRecord]) -> None:
+    def replay_all(self, records: Sequence[GroupRecord]) -> None:
         """Apply *records*, all of them even if Ctrl-C comes in between: they are stored, so they have to be true."""
         try:
             for record in records:
@@ -118,8 +123,15 @@ class Group:
         """Apply *record*. Deterministic, never fails: the handler checked before it made the record."""
         if isinstance(record, OffsetCommit):
             self.offsets[record.topic_partition] = record
+            if self.pending:
+                self.pending.supersede(record.topic_partition)
         elif isinstance(record, OffsetTombstone):
             self.offsets.pop(record.topic_partition, None)
+            self.pending.supersede(record.topic_partition)
+        elif isinstance(record, PendingCommit):
+            self.pending.add(record.producer_id, record.commit)
+        elif isinstance(record, TransactionCompleted):
+            self._complete(record)
         elif isinstance(record, GroupEpoch):
             self.epoch, self.empty_since_ms = record.epoch, record.empty_since_ms
         elif isinstance(record, GroupTombstone):
@@ -142,6 +154,13 @@ class Group:
             self._targets = record.targets
         elif isinstance(record, TopicsSeen):
             self.topics = record.topics
+
+    def _complete(self, record: TransactionCompleted) -> None:
+        # In this order: told again after an interruption, it ends the same way.
+        if record.committed:
+            for commit in self.pending.of(record.producer_id):
+                self.offsets[commit.topic_partition] = commit
+        self.pending.forget(record.producer_id, record.committed)
 
     def _replace(self, member: GroupMember) -> None:
         before = self.members.get(member.member_id)

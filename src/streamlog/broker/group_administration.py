@@ -128,7 +128,9 @@ def handle_delete_group(group: Group) -> list[GroupRecord]:
         raise GroupNotEmptyError(
             f"group {group.group_id!r}: expected no members, found {group.member_count}"
         )
-    records: list[GroupRecord] = [OffsetTombstone(group.group_id, tp) for tp in group.offsets]
+    # Those in transactions as well: whatever becomes of those, it came before this.
+    partitions = {**group.offsets, **dict.fromkeys(sorted(group.pending.partitions()))}
+    records: list[GroupRecord] = [OffsetTombstone(group.group_id, tp) for tp in partitions]
     return [*records, GroupTombstone(group.group_id)]
 
 
@@ -148,7 +150,7 @@ def handle_delete_offsets(group: Group, partitions: Iterable[TopicPartition]) ->
                 f"group {group.group_id!r}: {topic_partition}: expected no member subscribed to "
                 f"{topic!r}, found {len(readers)}"
             )
-        if topic_partition in group.offsets:
+        if topic_partition in group.offsets or topic_partition in group.pending.partitions():
             records.append(OffsetTombstone(group.group_id, topic_partition))
     return records
 

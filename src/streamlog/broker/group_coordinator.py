@@ -33,7 +33,12 @@ from streamlog.broker.group_membership import (
     handle_heartbeat,
     handle_leave,
 )
-from streamlog.broker.group_offsets import check_committer, handle_commit, look_up_offsets
+from streamlog.broker.group_offsets import (
+    check_committer,
+    check_stable,
+    handle_commit,
+    look_up_offsets,
+)
 from streamlog.broker.group_records import GroupEpoch
 from streamlog.broker.group_store import GroupStore
 from streamlog.broker.group_timers import GroupTimers
@@ -42,12 +47,19 @@ from streamlog.broker.member_watch import MemberWatch
 from streamlog.broker.offset_expiry import handle_expiry
 from streamlog.broker.static_membership import find_static_member, handle_leave_for_now
 from streamlog.broker.topics_snapshot import TopicsSnapshot
-from streamlog.errors import ClosedError, StreamlogError
+from streamlog.errors import (
+    ClosedError,
+    InvalidProducerEpochError,
+    ProducerFencedError,
+    StreamlogError,
+)
 from streamlog.runtime.threads import Lock
-from streamlog.structs import OffsetAndMetadata, TopicPartition
+from streamlog.structs import OffsetAndMetadata, ProducerIdAndEpoch, TopicPartition
 
 if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
+    from streamlog.broker.partition import Partition
+    from streamlog.record import PendingBatch
 
 _log = logging.getLogger("streamlog")
 
@@ -58,13 +70,14 @@ class GroupCoordinator:
     * membership: `heartbeat`, `leave`
     * the classic protocol: `join`, `sync`, `classic_heartbeat`, `classic_leave`
     * offsets: `commit_offsets`, `fetch_offsets`, `fetch_all_offsets`
+    * transactions: `commit_transactional_offsets`, `complete_transaction`
     * from outside: `list_groups`, `describe`, `delete`, `delete_offsets`, `expire_offsets`
 
     A request is handled under one lock: a handler looks at the group and says what changes; what must
     last is appended to ``__consumer_offsets``; then everything is applied. When the append fails
     nothing has changed. `GroupStore` knows where the groups are.
 
-    Lock order: the coordinator's lock, then a partition's. Threads: any. Source: Kafka
+    Lock order: the coordinator's lock, then the transaction coordinator's, then a partition's. Threads: any. Source: Kafka
     ``GroupCoordinatorService`` and ``GroupCoordinatorShard``.
     """
 
@@ -258,14 +271,71 @@ class GroupCoordinator:
             )
             self._store.apply(group, records)
 
+    def commit_transactional_offsets(
+        self,
+        group_id: str,
+        member_id: str,
+        member_epoch: int,
+        instance_id: str | None,
+        producer_id: int,
+        producer_epoch: int,
+        offsets: Mapping[TopicPartition, OffsetAndMetadata],
+    ) -> None:
+        """Make *offsets* part of the producer's transaction; they count if and when that is committed (TXN-7).
+
+        All or nothing. Raises as `commit_offsets` does; `ProducerFencedError` when the producer's epoch is
+        over, and what else `TransactionCoordinator.add_partition` raises. Source: Kafka
+        ``GroupCoordinatorService.commitTransactionalOffsets``.
+        """
+        topic_ids, now_ms = self._topics.ids_of(offsets), self._clock.time_ms()
+        metadata_max_bytes = self._broker.config.offset_metadata_max_bytes
+        with self._lock:
+            group = self._store.find_or_create(group_id)
+            commits = handle_commit(
+                group,
+                member_id,
+                member_epoch,
+                offsets,
+                topic_ids,
+                now_ms,
+                metadata_max_bytes,
+                instance_id,
+            )
+            if not commits:
+                return
+            try:
+                producer = ProducerIdAndEpoch(producer_id, producer_epoch)
+                self._store.apply_pending(group, producer, commits)
+            except InvalidProducerEpochError as error:
+                # Abortable where records are written, the end where a coordinator is asked (TXN-10).
+                raise ProducerFencedError(str(error)) from error
+
+    def complete_transaction(self, home: Partition, marker: PendingBatch, committed: bool) -> None:
+        """Write the *marker* of a transaction into *home*, a partition of the offsets topic. What is pending
+        there counts at the same moment, or is forgotten. Internal: the transaction coordinator.
+        """
+        with self._lock:
+            self._store.complete_transaction(home, marker, committed)
+
     def fetch_offsets(
-        self, group_id: str, partitions: Iterable[TopicPartition]
+        self,
+        group_id: str,
+        partitions: Iterable[TopicPartition],
+        *,
+        require_stable: bool = False,
     ) -> dict[TopicPartition, OffsetAndMetadata | None]:
-        """Return the committed offset of each of *partitions*, None where there is none (CON-9)."""
+        """Return the committed offset of each of *partitions*, None where there is none (CON-9).
+
+        With *require_stable* raises `UnstableOffsetCommitError` (retriable) while a transaction that is
+        not decided has an offset of one of them (TXN-7).
+        """
         wanted = list(partitions)
         topic_ids = self._topics.existing_ids_of(wanted)
         with self._lock:
-            return look_up_offsets(self._store.find(group_id), wanted, topic_ids)
+            group = self._store.find(group_id)
+            if require_stable and group.pending:
+                check_stable(group, wanted)
+            return look_up_offsets(group, wanted, topic_ids)
 
     def fetch_all_offsets(self, group_id: str) -> dict[TopicPartition, OffsetAndMetadata]:
         """Return every committed offset of the group, sorted by partition; nothing of deleted topics."""

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping
 from streamlog.broker.classic.checks import check_member
 from streamlog.broker.classic.state import COMMIT_REFUSALS
 from streamlog.broker.group import Group
-from streamlog.broker.group_records import GroupRecord, OffsetCommit
+from streamlog.broker.group_records import OffsetCommit
 from streamlog.broker.static_membership import stale_epoch
 from streamlog.errors import (
     IllegalGenerationError,
     OffsetMetadataTooLargeError,
     StaleMemberEpochError,
     UnknownMemberIdError,
+    UnstableOffsetCommitError,
 )
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 
@@ -61,14 +62,14 @@ def handle_commit(
     now_ms: int,
     metadata_max_bytes: int,
     instance_id: str | None = None,
-) -> list[GroupRecord]:
+) -> list[OffsetCommit]:
     """Return one record for each of *offsets*; all are refused when one is.
 
     Raises as `check_committer` does, and `OffsetMetadataTooLargeError` (CON-9).
     """
     check_committer(group, member_id, member_epoch, instance_id)
     group_id = group.group_id
-    records: list[GroupRecord] = []
+    records: list[OffsetCommit] = []
     for topic_partition, position in offsets.items():
         metadata = position.metadata
         # No character takes more than 4 bytes, so a short one needs no encoding to be measured.
@@ -91,6 +92,16 @@ def handle_commit(
             )
         )
     return records
+
+
+def check_stable(group: Group, partitions: Iterable[TopicPartition]) -> None:
+    """Raise `UnstableOffsetCommitError` while an offset of *partitions* depends on a transaction (TXN-7)."""
+    unstable = sorted(group.pending.partitions().intersection(partitions))
+    if unstable:
+        raise UnstableOffsetCommitError(
+            f"group {group.group_id!r}, {unstable[0]}: an offset was sent to a transaction that is not "
+            "decided yet; try again"
+        )
 
 
 def look_up_offsets(

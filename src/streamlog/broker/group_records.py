@@ -40,6 +40,25 @@ class OffsetTombstone(NamedTuple):
     topic_partition: TopicPartition
 
 
+class PendingCommit(NamedTuple):
+    """*commit* counts if the transaction of *producer_id* is committed (TXN-7). Stored as the commit is, in
+    a batch of the transaction.
+    """
+
+    group_id: str
+    producer_id: int
+    commit: OffsetCommit
+
+
+class TransactionCompleted(NamedTuple):
+    """What is pending from *producer_id* counts, or is forgotten. Stored as a marker, for all groups of a
+    partition at once.
+    """
+
+    producer_id: int
+    committed: bool
+
+
 class GroupEpoch(NamedTuple):
     """The group's epoch; written so that it keeps growing after a restart."""
 
@@ -107,4 +126,5 @@ STORED_RECORDS = OffsetCommit, OffsetTombstone, GroupEpoch, GroupTombstone
 MemberRecord = (
     MemberChanged | MemberReplaced | MemberLeft | TopicsSeen | TargetAssignment | CurrentAssignment
 )
-GroupRecord = StoredRecord | MemberRecord
+TransactionalRecord = PendingCommit | TransactionCompleted
+GroupRecord = StoredRecord | MemberRecord | TransactionalRecord

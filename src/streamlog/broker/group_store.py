@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from streamlog.broker.group import Group
-from streamlog.broker.group_records import STORED_RECORDS, GroupRecord
+from streamlog.broker.group_records import (
+    STORED_RECORDS,
+    GroupRecord,
+    OffsetCommit,
+    PendingCommit,
+    TransactionCompleted,
+)
 from streamlog.broker.java_hash import partition_for_group
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC, encode_record, read_records
 from streamlog.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
 from streamlog.record import build_batch
+from streamlog.record.producer_stamp import ProducerStamp
 
 if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
     from streamlog.broker.partition import Partition
     from streamlog.broker.topic import Topic
+    from streamlog.record import PendingBatch
+    from streamlog.structs import ProducerIdAndEpoch
 
 _OFFSETS_TOPIC_CONFIGS = {"cleanup_policy": "compact", "segment_bytes": 104_857_600}
 
@@ -24,6 +34,7 @@ class GroupStore:
 
     * look: `find`, `find_or_create`, `homes`, `load`, ``groups``
     * change: `apply`, `forget`
+    * transactions: `apply_pending`, `complete_transaction`
 
     A partition of the offsets topic, the home of its groups, is replayed as a whole when one of them
     is first used, so opening a broker costs nothing however many groups there are. The topic itself
@@ -37,6 +48,9 @@ class GroupStore:
         self._broker = broker
         self._clock = broker.runtime.clock
         self._loaded: set[int] = set()
+        # By home: the groups with offsets in transactions, or without any since a moment ago.
+        self._in_transactions: dict[int, dict[str, Group]] = {}
+        self._stamps: dict[tuple[int, int], ProducerStamp] = {}
         self.groups: dict[str, Group] = {}
         """The groups loaded so far; one that somebody only looked at is among them, empty."""
 
@@ -60,14 +74,21 @@ class GroupStore:
             # Into the open only when all of it could be read: half a replay would forget commits.
             loaded: dict[str, Group] = {}
             for record in read_records(home):
+                if isinstance(record, TransactionCompleted):
+                    for one in loaded.values():
+                        one.replay(record)
+                    continue
                 group = loaded.get(record.group_id)
                 if group is None:
                     group = loaded[record.group_id] = Group(record.group_id)
                 group.replay(record)
             self.groups.update(loaded)
+            self._in_transactions[home.number] = {
+                group_id: group for group_id, group in loaded.items() if group.pending
+            }
             self._loaded.add(home.number)
 
-    def apply(self, group: Group, records: list[GroupRecord]) -> None:
+    def apply(self, group: Group, records: Sequence[GroupRecord]) -> None:
         """Store what must last of *records*, as one batch, then apply all of them.
 
         Raises what the append raises, such as `DiskFullError`; nothing has changed then.
@@ -78,6 +99,50 @@ class GroupStore:
             home = self._home_or_create(group.group_id)
             home.append(build_batch(values, self._clock.time_ms(), keys))
         group.replay_all(records)
+
+    def apply_pending(
+        self, group: Group, producer: ProducerIdAndEpoch, records: list[OffsetCommit]
+    ) -> None:
+        """Store *records* as part of the producer's transaction, as one batch: they are pending then (TXN-7).
+
+        Raises what the append raises, also because the transaction coordinator refuses; nothing has
+        changed then.
+        """
+        home = self._home_or_create(group.group_id)
+        keys, values = zip(*map(encode_record, records), strict=True)
+        batch = build_batch(values, self._clock.time_ms(), keys)
+        # One for each producer, epoch and home: batches of one producer are numbered there (IDM-1).
+        place = home.number, producer.producer_id
+        stamp = self._stamps.get(place)
+        if stamp is None or stamp.producer_epoch != producer.producer_epoch:
+            stamp = self._stamps[place] = ProducerStamp(*producer, is_transactional=True)
+        batch.stamp = stamp
+        pending = [PendingCommit(group.group_id, producer.producer_id, one) for one in records]
+        end_offset = home.log_end_offset
+        try:
+            home.append(batch)
+        finally:
+            # Whatever was raised (Ctrl-C, a failed sync): what is in the log has to be true here.
+            if not home.is_refused and home.log_end_offset != end_offset:
+                self._in_transactions.setdefault(home.number, {})[group.group_id] = group
+                group.replay_all(pending)
+
+    def complete_transaction(self, home: Partition, marker: PendingBatch, committed: bool) -> None:
+        """Store the *marker* of a transaction in *home*; what is pending there from its producer counts
+        from then on, or is forgotten. Raises what `Partition.append_marker` raises.
+        """
+        producer_id = marker.producer_id
+        end_offset = home.log_end_offset
+        try:
+            home.append_marker(marker)
+        finally:
+            if not home.is_refused and home.log_end_offset != end_offset:
+                in_transactions = self._in_transactions.get(home.number, {})
+                for group in list(in_transactions.values()):
+                    group.replay_all([TransactionCompleted(producer_id, committed)])
+                    if not group.pending:
+                        del in_transactions[group.group_id]
+                self._stamps.pop((home.number, producer_id), None)
 
     def forget(self, group: Group) -> None:
         """Drop a group of which nothing is stored any more."""

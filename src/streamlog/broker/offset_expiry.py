@@ -44,7 +44,7 @@ def handle_expiry(group: Group, now_ms: int, retention_ms: int) -> list[GroupRec
         for topic_partition, commit in group.offsets.items()
         if now_ms - max(commit.commit_timestamp_ms, empty_since_ms) >= retention_ms
     ]
-    if is_used and len(records) == len(group.offsets):
+    if is_used and not group.pending and len(records) == len(group.offsets):
         records.append(GroupTombstone(group_id))
     return records
 

@@ -17,7 +17,8 @@ group epoch          ``[3, group]``                  ``[2, epoch, empty_since_ms
 ``offset`` is the next one to read; ``leader_epoch`` is nil when unknown; ``topic_id`` tells a topic
 from one deleted before under the same name; ``empty_since_ms`` is when the last member left, nil while
 there are members (version 1 of that value ended before it). A null value forgets the key. One commit
-is one batch, hence atomic (REC-8). Record timestamps are the broker's wall clock.
+is one batch, hence atomic (REC-8). Offsets that were sent to a transaction are in a batch of that
+transaction, and count once its COMMIT marker follows (TXN-7). Record timestamps are the broker's wall clock.
 
 Reading is strict: a key of a kind not listed here was written by a newer version and is skipped
 with a warning, as Kafka does; a newer value layout of a listed kind is `UnsupportedFormatError`;
@@ -38,7 +39,10 @@ from streamlog.broker.group_records import (
     GroupTombstone,
     OffsetCommit,
     OffsetTombstone,
+    PendingCommit,
     StoredRecord,
+    TransactionalRecord,
+    TransactionCompleted,
 )
 from streamlog.broker.partition import Partition
 from streamlog.broker.stored_arrays import (
@@ -50,6 +54,7 @@ from streamlog.broker.stored_arrays import (
     unpack_fields,
 )
 from streamlog.record import BatchView
+from streamlog.record.control import ControlType, read_marker
 from streamlog.structs import TopicPartition
 
 OFFSETS_TOPIC = "__consumer_offsets"
@@ -125,18 +130,28 @@ def decode_record(key: bytes | None, value: bytes | None) -> StoredRecord | None
     raise ValueError(f"expected a key that starts with its kind, found {fields!r:.100}")
 
 
-def read_records(partition: Partition) -> Iterator[StoredRecord]:
-    """Yield the records of one partition of the topic, from its log start to its end now.
+def read_records(partition: Partition) -> Iterator[StoredRecord | TransactionalRecord]:
+    """Yield the records of one partition of the topic, from its log start to its end now. Those of a
+    transaction are pending until its marker comes.
 
     Raises `CorruptLogError` naming partition and offset for anything it cannot read.
     """
     return read_batches(partition, _decode_batch, "a record of a group")
 
 
-def _decode_batch(batch: BatchView, start: int) -> Iterator[StoredRecord]:
-    if not batch.is_control:
-        records: Iterator[StoredRecord] = decode_records(OFFSETS_TOPIC, batch, start, decode_record)
+def _decode_batch(batch: BatchView, start: int) -> Iterator[StoredRecord | TransactionalRecord]:
+    if batch.is_control:
+        control_type, _ = read_marker(batch)
+        yield TransactionCompleted(batch.producer_id, control_type is ControlType.COMMIT)
+        return
+    records: Iterator[StoredRecord] = decode_records(OFFSETS_TOPIC, batch, start, decode_record)
+    if not batch.is_transactional:
         yield from records
+        return
+    for record in records:
+        if not isinstance(record, OffsetCommit):
+            raise ValueError(f"expected offsets in a transaction, found {record!r:.100}")
+        yield PendingCommit(record.group_id, batch.producer_id, record)
 
 
 def _versioned(fields: list[Any], layouts: Layouts) -> list[Any]:

@@ -12,12 +12,14 @@ from streamlog.storage.recovery_report import RecoveryOutcome
 from streamlog.structs import Durability, TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from streamlog.broker.maintenance import Maintenance
     from streamlog.broker.topic import Topic
     from streamlog.storage.data_directory import DataDirectory
     from streamlog.storage.partition_log import PartitionLog
+
+    VerifyTransaction = Callable[[int, int, TopicPartition], object]
 
 _logger = logging.getLogger("streamlog")
 
@@ -33,6 +35,17 @@ class PartitionFiles:
         self._directory = directory
         self._maintenance = maintenance
         self._promise = promise
+        self._verify_transaction: VerifyTransaction | None = None
+
+    def verify_transactions_with(
+        self, verify: VerifyTransaction, partitions: Iterable[Partition]
+    ) -> None:
+        """Have *partitions*, and all that are made from now on, ask *verify* when a transaction begins to
+        write there (TXN-11).
+        """
+        self._verify_transaction = verify
+        for partition in partitions:
+            partition.verify_transaction = verify
 
     def open(self, topic: Topic, number: int) -> Partition:
         """Return partition *number* of the manifest with its log open.
@@ -130,10 +143,13 @@ class PartitionFiles:
     def _partition(self, topic: Topic, number: int, log: PartitionLog | RefusedLog) -> Partition:
         if not isinstance(log, RefusedLog):
             self._maintenance.watch(log)
-        return Partition(
+        partition = Partition(
             TopicPartition(topic.name, number),
             log,
             topic.gate,
             waiters_lock=topic.waiters_lock,
             promise=self._promise,
         )
+        if self._verify_transaction is not None:
+            partition.verify_transaction = self._verify_transaction
+        return partition

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from streamlog.broker.maintenance import Maintenance
     from streamlog.broker.partition import Partition
+    from streamlog.broker.partition_files import VerifyTransaction
     from streamlog.config import BrokerConfig, TopicConfig
     from streamlog.runtime import Runtime, Signal
     from streamlog.storage.data_directory import DataDirectory
@@ -100,6 +101,12 @@ class TopicRegistry:
             if name not in self._topics and self._files.delete_left(name, count):
                 self._files_gone.add(name)
         self._directory.finish_opening({p.topic_partition for p in self.partitions()})
+
+    def verify_transactions_with(self, verify: VerifyTransaction) -> None:
+        """Have every partition, now and later, ask *verify* when a transaction begins to write there, see
+        `Partition.verify_transaction`. Called when the broker opens.
+        """
+        self._files.verify_transactions_with(verify, self.partitions())
 
     # ---- look up
 

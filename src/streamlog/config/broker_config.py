@@ -109,6 +109,28 @@ class BrokerConfig(Config):
     offsets_retention_check_interval_ms: int = option(
         integer(1), 600_000, "How often offsets are looked at for that."
     )
+    transaction_state_log_num_partitions: int = option(
+        integer(1, INT_MAX),
+        50,
+        "Partitions of `__transaction_state`; takes effect when that topic is created.",
+    )
+    transaction_max_timeout_ms: int = option(
+        integer(1, INT_MAX), 900_000, "The longest `transaction_timeout_ms` of a producer."
+    )
+    transaction_abort_timed_out_transaction_cleanup_interval_ms: int = option(
+        integer(1),
+        10_000,
+        "How often open transactions are looked at for having timed out.",
+    )
+    transactional_id_expiration_ms: int = option(
+        integer(1, INT_MAX),
+        604_800_000,
+        "A transactional id that nobody used for so long, and that has no open transaction, is"
+        " forgotten.",
+    )
+    transaction_remove_expired_transaction_cleanup_interval_ms: int = option(
+        integer(1), 3_600_000, "How often transactional ids are looked at for that."
+    )
     group_initial_rebalance_delay_ms: int = option(
         integer(0, INT_MAX),
         0,

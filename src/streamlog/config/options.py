@@ -92,6 +92,11 @@ class BrokerOptions(TypedDict, total=False):
     offset_metadata_max_bytes: int
     offsets_retention_minutes: int
     offsets_retention_check_interval_ms: int
+    transaction_state_log_num_partitions: int
+    transaction_max_timeout_ms: int
+    transaction_abort_timed_out_transaction_cleanup_interval_ms: int
+    transactional_id_expiration_ms: int
+    transaction_remove_expired_transaction_cleanup_interval_ms: int
     group_initial_rebalance_delay_ms: int
     group_consumer_session_timeout_ms: int
     group_max_size: int

@@ -164,6 +164,8 @@ UNSUPPORTED_BROKER_KEYS = unsupported_keys(
             "inter_broker_protocol_version",
             "broker_rack",
             "offsets_topic_replication_factor",
+            "transaction_state_log_min_isr",
+            "transaction_state_log_replication_factor",
             "follower_replication_*",
             "leader_replication_*",
         ),
@@ -186,10 +188,18 @@ UNSUPPORTED_BROKER_KEYS = unsupported_keys(
         "share groups are not supported yet": ("group_share_*", "share_*"),
         "streams groups are not supported": ("group_streams_*",),
         NO_TRANSACTIONS: (
-            "transaction_*",
-            "transactional_id_expiration_ms",
             "producer_id_expiration_ms",
             "producer_id_expiration_check_interval_ms",
+        ),
+        "change the configuration of __transaction_state instead": (
+            "transaction_state_log_segment_bytes",
+        ),
+        "transactions are read as fast as the disk gives them": (
+            "transaction_state_log_load_buffer_size",
+        ),
+        "every batch of a transaction is verified": ("transaction_partition_verification_enable",),
+        "a transaction is committed in one call: nobody else has to prepare": (
+            "transaction_two_phase_commit_enable",
         ),
         "topics can always be deleted; there is no access control": ("delete_topic_enable",),
         _NO_ACCESS_CONTROL: (

@@ -1,0 +1,116 @@
+"""What a process that has ended left open in the partitions, and how the next one finishes it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from streamlog.broker.transactions.state import COMMITTED
+from streamlog.errors import (
+    ClosedError,
+    CorruptLogError,
+    StreamlogError,
+    UnknownTopicOrPartitionError,
+)
+from streamlog.record.control import ControlType
+from streamlog.structs import ProducerIdAndEpoch
+
+if TYPE_CHECKING:
+    from streamlog.broker.partition import Partition
+    from streamlog.broker.transactions.markers import MarkerWriter
+    from streamlog.broker.transactions.store import TransactionStore
+    from streamlog.broker.transactions.transaction import Transaction
+    from streamlog.runtime.threads import Lock
+
+_log = logging.getLogger("streamlog")
+
+
+class LeftOpen:
+    """Finishes the transactions that were open when the directory was opened.
+
+    Their producers ended with their process, so nobody can go on with one. One rule for every partition
+    in which one is open: where the last record of the transactional id says that this transaction was
+    committed, and names the partition, a COMMIT marker is missing; anything else counts for nothing.
+
+    Threads: one at a time. Source: Kafka ``TransactionCoordinator.onElection``, which sends the
+    markers of prepared transactions and lets open ones time out.
+    """
+
+    def __init__(self, store: TransactionStore, markers: MarkerWriter, lock: Lock) -> None:
+        self._store = store
+        self._markers = markers
+        self._lock = lock
+        self._open: dict[ProducerIdAndEpoch, list[Partition]] = {}
+
+    def look(self, partitions: Iterable[Partition]) -> None:
+        """Note what is open in *partitions*. Called when the broker opens, before anybody can write."""
+        for partition in partitions:
+            if partition.is_refused:
+                continue  # damaged: nobody reads it, and nothing can be written there
+            for producer_id, (epoch, _) in partition.log.open_transactions().items():
+                self._open.setdefault(ProducerIdAndEpoch(producer_id, epoch), []).append(partition)
+
+    def concerns(self, transaction: Transaction) -> bool:
+        """Whether something is still open of the id: it can neither go on nor be forgotten meanwhile."""
+        ids = {transaction.producer.producer_id}
+        if transaction.ended is not None:
+            ids.add(transaction.ended.producer_id)
+        return any(producer.producer_id in ids for producer in list(self._open))
+
+    def finish(self) -> bool:
+        """Write the markers that are missing and return whether to try again later. What fails is logged.
+
+        Nothing is written when ``__transaction_state`` cannot be read: who knows what it says.
+        """
+        if not self._open:
+            return False
+        try:
+            with self._lock:
+                self._store.load_all()
+                ended = {one.ended: one for one in self._store.transactions.values()}
+        except CorruptLogError:
+            _log.exception("Transactions that were left open stay open, and hide what follows")
+            return False
+        for producer, partitions in list(self._open.items()):
+            transaction = ended.get(producer)
+            for partition in list(partitions):
+                if self._end(transaction, producer, partition):
+                    partitions.remove(partition)
+            if not partitions:
+                self._open.pop(producer, None)
+        return bool(self._open)
+
+    def _end(
+        self, transaction: Transaction | None, producer: ProducerIdAndEpoch, partition: Partition
+    ) -> bool:
+        """Write the marker of one partition; return whether it is there."""
+        producer_id, epoch = producer
+        control_type, coordinator_epoch = ControlType.ABORT, 0
+        if transaction is not None:
+            home = self._store.home_or_create(transaction.transactional_id)
+            coordinator_epoch = home.leader_epoch
+            is_named = partition.topic_partition in transaction.partitions
+            if is_named and transaction.state in COMMITTED:
+                control_type = ControlType.COMMIT
+        try:
+            if partition.log.has_open_transaction(producer_id, epoch):
+                self._markers.write(
+                    partition.topic_partition,
+                    control_type,
+                    producer_id,
+                    epoch + 1,
+                    coordinator_epoch,
+                )
+        except UnknownTopicOrPartitionError:
+            pass  # deleted meanwhile
+        except ClosedError:
+            raise
+        except (StreamlogError, OSError):
+            _log.exception(
+                "%s: the transaction of producer %d that was left open could not be ended",
+                partition.topic_partition,
+                producer_id,
+            )
+            return False
+        return True
