@@ -13,7 +13,7 @@ import random
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from streamlog import Broker, Consumer, Producer, RecordMetadata
 from tests.crash.forked import Reporter
@@ -37,6 +37,8 @@ AGAIN = "again"
 _FLUSH = {"none": (-1, None), "interval": (7, None), "ack": (7, 1)}
 
 _SCRIPT_RECORDS = 12
+
+_CODECS: tuple[Literal["none", "lz4", "zstd", "snappy"], ...] = ("none", "lz4", "zstd", "snappy")
 
 
 class Work:
@@ -80,7 +82,8 @@ class Work:
 
     def linger(self, thread: int, rng: random.Random) -> None:
         """Send a handful, wait for all of it."""
-        with Producer(self.broker, linger_ms=2) as producer:
+        codec = rng.choice(_CODECS)
+        with Producer(self.broker, linger_ms=2, compression_type=codec) as producer:
             numbers = self.numbers(thread)
             while batch := list(itertools.islice(numbers, rng.randrange(1, 40))):
                 topic = rng.choice(list(TOPICS))
@@ -100,7 +103,7 @@ class Work:
 
     def many(self, thread: int, rng: random.Random) -> None:
         """Send runs of many records at once; some of plain ones."""
-        with Producer(self.broker) as producer:
+        with Producer(self.broker, compression_type=rng.choice(_CODECS)) as producer:
             numbers = self.numbers(thread)
             while batch := list(itertools.islice(numbers, rng.randrange(1, 60))):
                 topic = rng.choice(list(TOPICS))

@@ -40,9 +40,14 @@ MAX_POLL_INTERVAL_MS = 2_000
 PRODUCERS: tuple[dict[str, Any], ...] = (
     {"linger_ms": 0},
     {"linger_ms": 5},
-    {"linger_ms": 20, "batch_size": 300},
+    {"linger_ms": 20, "batch_size": 300, "compression_type": "lz4"},
     {"linger_ms": 5, "partitioner": "round_robin", "max_request_size": 2_000},
-    {"linger_ms": 0, "acks": 0, "partitioner": "consistent_random"},
+    {
+        "linger_ms": 0,
+        "acks": 0,
+        "partitioner": "consistent_random",
+        "compression_type": "zstd",
+    },
 )
 
 small = st.binary(max_size=6)
@@ -58,6 +63,7 @@ configs = st.fixed_dictionaries(
     optional={
         "segment_bytes": st.sampled_from([256, 500, 2_000]),
         "max_message_bytes": st.sampled_from([300, 1_000]),
+        "compression_type": st.sampled_from(["uncompressed", "gzip", "snappy"]),
         "index_interval_bytes": st.sampled_from([0, 200]),
         "segment_index_bytes": st.sampled_from([64, 200]),
         "segment_ms": st.sampled_from([1, 60]),
