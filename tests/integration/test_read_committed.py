@@ -10,9 +10,12 @@ from streamlog import (
     Admin,
     Broker,
     Consumer,
+    OffsetAndMetadata,
     OffsetOutOfRangeError,
     OffsetSpec,
+    StreamlogTimeoutError,
     TopicPartition,
+    WakeupError,
 )
 from streamlog.testing import VirtualClock
 from tests.support.consuming import NOW_MS, T0, T1, append, drain
@@ -400,3 +403,120 @@ def test_a_log_without_transactions_is_read_as_it_always_was(broker: Broker) -> 
     assert not partition.has_transactions
     assert partition.aborted_transactions(0, 3) == []
     assert offsets(reader(broker)) == [0, 1, 2]
+
+
+# ---- committed offsets
+
+
+class OffsetsInTransaction:
+    """A transaction that commits offset 2 of `T0` for group ``g``, in which 1 was committed before."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._coordinator = broker.transaction_coordinator
+        self._id = self._coordinator.init_producer_id("tx", 60_000)
+        plain(broker, 4)
+        with Consumer(broker, group_id="g") as consumer:
+            consumer.commit({T0: 1})
+        broker.group_coordinator.commit_transactional_offsets(
+            "g", "", -1, None, *self._id, {T0: OffsetAndMetadata(2)}
+        )
+
+    def end(self, *, commit: bool) -> None:
+        self._coordinator.end_transaction("tx", *self._id, commit)
+
+
+@pytest.fixture
+def pending(broker: Broker) -> OffsetsInTransaction:
+    return OffsetsInTransaction(broker)
+
+
+@pytest.mark.parametrize(("commit", "expected"), [(True, 2), (False, 1)])
+@pytest.mark.parametrize("isolation_level", ["read_committed", "read_uncommitted"])
+def test_txn_7_committed_waits_for_the_end_of_a_transaction(
+    broker: Broker,
+    clock: VirtualClock,
+    pending: OffsetsInTransaction,
+    isolation_level: str,
+    commit: bool,
+    expected: int,
+) -> None:
+    consumer = reader(broker, group_id="g", isolation_level=isolation_level)
+    assert consumer.committed(T1) is None, "which is not part of it"
+    clock.new_scheduler("test").call_later(250, lambda: pending.end(commit=commit))
+    start_ms = clock.monotonic_ms()
+    found = consumer.committed(T0)
+    assert found is not None
+    assert found.offset == expected
+    assert clock.monotonic_ms() == start_ms + 300, "it asks again every 100 ms"
+
+
+def test_txn_7_committed_waits_no_longer_than_it_is_told(
+    broker: Broker, clock: VirtualClock, pending: OffsetsInTransaction
+) -> None:
+    consumer = reader(broker, group_id="g", default_api_timeout_ms=5_000)
+    for timeout_ms, expected_ms in [(0, 0), (150, 150), (None, 5_000)]:
+        start_ms = clock.monotonic_ms()
+        with pytest.raises(StreamlogTimeoutError, match="no stable offsets after"):
+            consumer.committed([T0], timeout_ms=timeout_ms)
+        assert clock.monotonic_ms() == start_ms + expected_ms
+
+
+def test_wakeup_ends_the_wait_for_stable_offsets(
+    broker: Broker, clock: VirtualClock, pending: OffsetsInTransaction
+) -> None:
+    consumer = reader(broker, group_id="g")
+    for call in (consumer.committed, consumer.position):
+        clock.new_scheduler("test").call_later(50, consumer.wakeup)
+        start_ms = clock.monotonic_ms()
+        with pytest.raises(WakeupError):
+            call(T0)
+        assert clock.monotonic_ms() == start_ms + 50
+
+
+@pytest.mark.parametrize(("commit", "expected"), [(True, [2, 3]), (False, [1, 2, 3])])
+def test_txn_7_reading_begins_when_the_offsets_are_stable(
+    broker: Broker,
+    clock: VirtualClock,
+    pending: OffsetsInTransaction,
+    commit: bool,
+    expected: list[int],
+) -> None:
+    consumer = reader(broker, group_id="g")
+    start_ms = clock.monotonic_ms()
+    assert not consumer.poll()
+    assert not consumer.poll(1000)
+    assert clock.monotonic_ms() == start_ms + 1000
+    assert consumer.current_lag(T0) is None
+    clock.new_scheduler("test").call_later(250, lambda: pending.end(commit=commit))
+    assert [record.offset for record in consumer.poll(1000)] == expected
+    assert clock.monotonic_ms() == start_ms + 1300
+    assert not consumer.poll(1000), "and then it waits for records"
+
+
+def test_txn_7_position_waits_for_stable_offsets(
+    broker: Broker, clock: VirtualClock, pending: OffsetsInTransaction
+) -> None:
+    consumer = reader(broker, group_id="g")
+    with pytest.raises(StreamlogTimeoutError, match="a transaction that commits offsets"):
+        consumer.position(T0, timeout_ms=250)
+    clock.new_scheduler("test").call_later(250, lambda: pending.end(commit=True))
+    assert consumer.position(T0) == 2
+
+
+def test_a_position_that_was_sought_does_not_wait_for_stable_offsets(
+    broker: Broker, pending: OffsetsInTransaction
+) -> None:
+    append(broker, [b"x"], T1)
+    consumer = reader(broker, T0, T1, group_id="g")
+    consumer.seek_to_beginning(T1)
+    assert [(record.partition, record.offset) for record in consumer.poll()] == [(1, 0)]
+    pending.end(commit=True)
+    assert offsets(consumer) == [2, 3]
+
+
+def test_the_admin_sees_what_was_committed_before(
+    broker: Broker, pending: OffsetsInTransaction
+) -> None:
+    found = Admin(broker).list_consumer_group_offsets("g", [T0])[T0]
+    assert found is not None
+    assert found.offset == 1

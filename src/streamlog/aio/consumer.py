@@ -139,8 +139,10 @@ class AsyncConsumer:
     wakeup = at_once(Consumer.wakeup)
 
     def committed(self, partitions: Any) -> Any:
-        """As `Consumer.committed`."""
-        return self._client.committed(partitions)
+        """As `Consumer.committed`, but never waits: `StreamlogTimeoutError`, which is retriable, while a
+        transaction is about to commit other offsets.
+        """
+        return self._client.committed(partitions, timeout_ms=0)
 
     # ---- waiting
 

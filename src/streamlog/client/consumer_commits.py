@@ -69,22 +69,29 @@ class CommitCalls:
                 self._loop.mark_committed(chosen)
 
     @overload
-    def committed(self, partitions: TopicPartition) -> OffsetAndMetadata | None: ...
+    def committed(
+        self, partitions: TopicPartition, *, timeout_ms: float | None = None
+    ) -> OffsetAndMetadata | None: ...
 
     @overload
     def committed(
-        self, partitions: Iterable[TopicPartition]
+        self, partitions: Iterable[TopicPartition], *, timeout_ms: float | None = None
     ) -> dict[TopicPartition, OffsetAndMetadata | None]: ...
 
-    def committed(self, partitions: Any) -> Any:
+    def committed(self, partitions: Any, *, timeout_ms: float | None = None) -> Any:
         """Return what the group committed last for a partition, None for nothing.
 
         Several partitions give a dict with all of them (CON-15). Whoever committed it, assigned or
-        not. Raises `InvalidGroupIdError` without a ``group_id``.
+        not. While an open transaction is about to commit another offset, waits up to *timeout_ms* (None:
+        ``default_api_timeout_ms``) for its end (TXN-7). Raises `InvalidGroupIdError` without a
+        ``group_id``, `StreamlogTimeoutError`, `WakeupError`.
         """
         with self._guard:
             require_group(self._group_id, "committed")
-            found = self._committed_offsets(to_partitions(partitions))
+            chosen = to_partitions(partitions)
+            found = self._loop.until_stable(
+                lambda: self._committed_offsets(chosen), self._timeout("committed", timeout_ms)
+            )
             return found[partitions] if isinstance(partitions, TopicPartition) else found
 
     def _committed_offsets(
@@ -92,7 +99,10 @@ class CommitCalls:
     ) -> dict[TopicPartition, OffsetAndMetadata | None]:
         if self._group_id is None:
             return {}
-        return self._broker.group_coordinator.fetch_offsets(self._group_id, partitions)
+        # Stable ones, whatever the isolation level, as Kafka's consumer does.
+        return self._broker.group_coordinator.fetch_offsets(
+            self._group_id, partitions, require_stable=True
+        )
 
     @property
     def clamped_offsets(self) -> dict[TopicPartition, int]:

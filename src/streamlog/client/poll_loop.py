@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sized
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sized
+from typing import TYPE_CHECKING, TypeVar
 
 from streamlog.client.subscription import SubscriptionKind
 from streamlog.errors import (
@@ -13,6 +13,7 @@ from streamlog.errors import (
     StreamlogError,
     StreamlogTimeoutError,
     UnknownTopicOrPartitionError,
+    UnstableOffsetCommitError,
 )
 from streamlog.runtime.threads import get_ident, is_alive
 from streamlog.structs import OffsetAndMetadata
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from streamlog.runtime import Signal
 
 _log = logging.getLogger("streamlog")
+
+_Found = TypeVar("_Found")
 
 _NEVER = float("inf")
 _RETRY_BACKOFF_MS = 100.0
@@ -67,6 +70,8 @@ class PollLoop:
         self._auto_create = config.allow_auto_create_topics
         self._topic_epoch = -1
         self._is_changed = True
+        # When to look again for offsets that are part of an open transaction.
+        self._retry_ms = _NEVER
         self._interrupt: StreamlogError | None = None
         # The thread that was given records last.
         self._reader = 0
@@ -138,7 +143,7 @@ class PollLoop:
 
     def _pause_ms(self, now_ms: float, deadline_ms: float) -> float | None:
         """Return how long there is nothing to do unless the signal says so; None for ever."""
-        until_ms = min(deadline_ms, self._fetcher.due_ms)
+        until_ms = min(deadline_ms, self._fetcher.due_ms, self._retry_ms)
         if self._next_auto_commit_ms < until_ms and self._uncommitted():
             until_ms = self._next_auto_commit_ms
         return None if until_ms == _NEVER else until_ms - now_ms
@@ -216,7 +221,8 @@ class PollLoop:
         self._attach_all()
         self._fetcher.look_again()
         self._positions.find(subscription.assigned.values())
-        self._is_changed = False
+        self._is_changed = self._positions.is_waiting
+        self._retry_ms = self._monotonic_ms() + _RETRY_BACKOFF_MS if self._is_changed else _NEVER
 
     def position(self, assigned: AssignedPartition, timeout_ms: float) -> int:
         """Return the position of *assigned*, looked up now if need be (CON-15).
@@ -228,19 +234,56 @@ class PollLoop:
             self._create_topics({assigned.topic_partition.topic})
             self._attach(assigned)
             self._positions.find([assigned])
-        if assigned.position is None:
-            self._clock.wait_until(lambda: self._appears(assigned), self._signal, timeout_ms)
-            self._fetcher.look_again()
-            if self._interrupt is not None:
-                self._raise_interrupt()
+        deadline_ms = self._monotonic_ms() + timeout_ms
+        while assigned.position is None:
+            left_ms = deadline_ms - self._monotonic_ms()
+            if assigned.partition is None:
+                self._clock.wait_until(lambda: self._appears(assigned), self._signal, left_ms)
+                self._end_pause()
+            else:
+                self._pause_before_retry(left_ms)
             self._attach(assigned)
             self._positions.find([assigned])
+            if self._monotonic_ms() >= deadline_ms:
+                break
         if assigned.position is None:
             raise StreamlogTimeoutError(
                 f"{assigned.topic_partition} has no position after {timeout_ms:.0f} ms: "
-                "it does not exist"
+                + (
+                    "it does not exist"
+                    if assigned.partition is None
+                    else "a transaction that commits offsets for the group has not ended"
+                )
             )
         return assigned.position
+
+    def until_stable(self, look_up: Callable[[], _Found], timeout_ms: float) -> _Found:
+        """Return what *look_up* returns once it no longer raises `UnstableOffsetCommitError` (TXN-7).
+
+        Raises `StreamlogTimeoutError` when that takes longer, and `WakeupError`.
+        """
+        deadline_ms = self._monotonic_ms() + timeout_ms
+        while True:
+            try:
+                return look_up()
+            except UnstableOffsetCommitError as error:
+                left_ms = deadline_ms - self._monotonic_ms()
+                if left_ms <= 0:
+                    raise StreamlogTimeoutError(
+                        f"no stable offsets after {timeout_ms:.0f} ms: {error}"
+                    ) from error
+            self._pause_before_retry(left_ms)
+
+    def _pause_before_retry(self, left_ms: float) -> None:
+        pause_ms = min(left_ms, _RETRY_BACKOFF_MS)
+        self._clock.wait_until(lambda: self._interrupt is not None, self._signal, pause_ms)
+        self._end_pause()
+
+    def _end_pause(self) -> None:
+        # The wait took the signal down, so the fetcher cannot tell by it.
+        self._fetcher.look_again()
+        if self._interrupt is not None:
+            self._raise_interrupt()
 
     def _appears(self, assigned: AssignedPartition) -> bool:
         self._attach(assigned)

@@ -14,6 +14,7 @@ from streamlog.errors import (
     NoOffsetForPartitionError,
     StorageError,
     UnknownTopicOrPartitionError,
+    UnstableOffsetCommitError,
 )
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 
@@ -37,11 +38,15 @@ class PositionFinder:
     def __init__(self, reset: OffsetReset, committed: CommittedLookup) -> None:
         self._reset = reset
         self._committed = committed
+        self.is_waiting = False
+        """Whether some have no position yet because a transaction that commits offsets for the group has not ended (TXN-7)."""
         self.clamped: dict[TopicPartition, int] = {}
         """Positions below which the log was cut, as they were before `find` moved them."""
 
     def find(self, partitions: Iterable[AssignedPartition]) -> None:
         """Give a position to each of *partitions* that exists and has none, and validate those that ask for it.
+
+        While offsets of the group are part of an open transaction, those that depend on them stay without: `is_waiting`.
 
         Raises `LogTruncationError` naming all below whose position the log was cut,
         `NoOffsetForPartitionError` naming all for which nothing was committed, either only without a
@@ -58,7 +63,19 @@ class PositionFinder:
             for one in waiting
             if one.position is None and one.requested_reset is None
         ]
-        committed = self._committed(unasked) if unasked else {}
+        committed: Mapping[TopicPartition, OffsetAndMetadata | None] = {}
+        self.is_waiting = False
+        if unasked:
+            try:
+                committed = self._committed(unasked)
+            except UnstableOffsetCommitError:
+                # What was committed before is about to be replaced, or not: either would be wrong now and then.
+                self.is_waiting = True
+                waiting = [
+                    one
+                    for one in waiting
+                    if one.position is not None or one.requested_reset is not None
+                ]
         without: list[TopicPartition] = []
         cut: dict[TopicPartition, int] = {}
         divergent: dict[TopicPartition, int] = {}
