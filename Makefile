@@ -71,6 +71,7 @@ format: $(DEV_STAMP) ## rewrite the code in the project's format
 docs: $(DEV_STAMP) ## write the documents that are generated from the code
 	$(BIN)/python docs/generate_configuration.py
 	$(BIN)/python docs/generate_group_states.py
+	$(BIN)/python docs/generate_transaction_states.py
 
 # Threads that race, and processes that are killed, prove nothing about branches: the same ones have to be taken on every run.
 COVERED_TESTS := -m "not stress and not crash"

@@ -64,6 +64,12 @@ def test_drawings_of_group_states_are_what_the_generator_writes() -> None:
     assert written == committed, "run python docs/generate_group_states.py"
 
 
+def test_drawing_of_transaction_states_is_what_the_generator_writes() -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "generate_transaction_states.py"))["text"]()
+    committed = (ROOT / "docs" / "transaction-states.md").read_text(encoding="utf-8")
+    assert written == committed, "run python docs/generate_transaction_states.py"
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_documents_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", document.read_text())

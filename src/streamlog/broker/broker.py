@@ -200,7 +200,7 @@ class Broker:
         Who uses it next gets `UnknownTopicOrPartitionError`, unless that is enough to create it again,
         empty: a producer's `send`, and the next `poll` of a consumer that reads it by name and has
         ``allow_auto_create_topics``, do so while ``auto_create_topics_enable`` is on, as in Kafka.
-        Raises the same when there is no such topic, `PolicyViolationError` for ``__consumer_offsets``.
+        Raises the same when there is no such topic, `PolicyViolationError` for the broker's own topics.
         """
         self.check_open()
         self._topics.delete(name)
@@ -208,7 +208,7 @@ class Broker:
     def create_partitions(self, name: str, total: int) -> None:
         """Let the topic have *total* partitions, more than now. Where a key goes changes for new
         records only (REC-11). Raises `InvalidPartitionsError` for a number that is not greater,
-        `PolicyViolationError` for ``__consumer_offsets``, where it would hide what groups committed.
+        `PolicyViolationError` for the broker's own topics, where it would hide what they remember.
         """
         self.check_open()
         self._topics.grow(name, total)
@@ -220,7 +220,7 @@ class Broker:
         what is in force from now on, also for records that are already there.
 
         Raises `InvalidConfigurationError`, and `PolicyViolationError` for another ``cleanup_policy``
-        or retention of ``__consumer_offsets``; then nothing was changed.
+        or retention of the broker's own topics; then nothing was changed.
         """
         self.check_open()
         return self._topics.alter_configs(name, configs, remove)

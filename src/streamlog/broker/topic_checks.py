@@ -66,15 +66,16 @@ def check_may_grow(name: str) -> None:
     """Raise `PolicyViolationError` for one of the broker's own topics."""
     _refuse_if_internal(
         name,
-        "its number of partitions is fixed: it says where each group keeps its offsets, and with "
-        "another one most groups would not find theirs",
+        "its number of partitions is fixed: it says where each group or transactional id is kept, and "
+        "with another one most would not be found",
     )
 
 
 def check_may_delete(name: str) -> None:
     """Raise `PolicyViolationError` for one of the broker's own topics."""
     _refuse_if_internal(
-        name, "it cannot be deleted: every group would lose the offsets it committed"
+        name,
+        "it cannot be deleted: groups would lose what they committed, or transactions their end",
     )
 
 
@@ -85,8 +86,8 @@ def check_may_configure(name: str, present: TopicConfig, wanted: TopicConfig) ->
         if after != before and not (key == "cleanup_policy" and after == ("compact",)):
             _refuse_if_internal(
                 name,
-                f"{key}: expected {before!r}, which it has, found {after!r}: committed offsets "
-                "would be deleted by their age or size",
+                f"{key}: expected {before!r}, which it has, found {after!r}: what it "
+                "remembers would be deleted by its age or size",
             )
 
 

@@ -101,7 +101,7 @@ class Admin:
 
     def delete_topics(self, topics: Iterable[str]) -> None:
         """Delete topics with all their records. Raises `UnknownTopicOrPartitionError`,
-        `PolicyViolationError` for ``__consumer_offsets``.
+        `PolicyViolationError` for the broker's own topics.
         """
         broker = self._use()
         _for_each({name: name for name in topic_names(topics)}, broker.delete_topic)
@@ -209,7 +209,7 @@ class Admin:
 
         Raises `InvalidConfigurationError`, `InvalidRequestError` for a key named twice or a broker,
         whose configuration is fixed when it opens, `UnknownTopicOrPartitionError`,
-        `PolicyViolationError` for the retention of ``__consumer_offsets``. Source: KIP-339.
+        `PolicyViolationError` for the retention of the broker's own topics. Source: KIP-339.
         """
         registry = self._use().topic_registry
 
