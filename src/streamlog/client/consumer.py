@@ -331,7 +331,8 @@ class Consumer(PositionCalls, CommitCalls, InspectionCalls):
     def wakeup(self) -> None:
         """Let the present or the next waiting call raise `WakeupError`, once. Threads: any (CON-2).
 
-        The waiting calls are `poll`, iteration, and `position` of a partition that does not exist.
+        The waiting calls are `poll`, iteration, `position` of a partition that does not exist, and `position`
+        and `committed` while an open transaction is about to commit offsets for the group.
         """
         self._loop.interrupt(WakeupError("consumer.wakeup() was called"))
 

@@ -38,7 +38,8 @@ class PositionCalls:
         """Return the offset of the next record `poll` would return.
 
         Looked up now if no poll did so yet: committed offset, else the reset policy (CON-5). Of a
-        partition that does not exist, waits *timeout_ms* (None: ``default_api_timeout_ms``) for it.
+        partition that does not exist, waits *timeout_ms* (None: ``default_api_timeout_ms``) for it; and for
+        the end of an open transaction that is about to commit offsets for the group (TXN-7).
         Raises `IllegalStateError` unless assigned, `StreamlogTimeoutError`, `WakeupError`,
         `NoOffsetForPartitionError`, `LogTruncationError`.
         """
