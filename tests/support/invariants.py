@@ -6,7 +6,7 @@ from streamlog import Broker, Consumer, Producer
 
 
 def check_broker(broker: Broker) -> None:
-    """Assert the invariants of topics, logs, segments, indexes, groups and timers."""
+    """Assert the invariants of topics, logs, segments, indexes, groups, transactions and timers."""
     broker.runtime.clock._queue._check()  # type: ignore[attr-defined]
     broker.topic_registry._check()
     resources = broker._resources
@@ -14,6 +14,8 @@ def check_broker(broker: Broker) -> None:
     resources.maintenance._check()
     resources.directory._check()
     broker.group_coordinator._check()
+    if broker._transaction_coordinator is not None:
+        broker._transaction_coordinator._check()
 
 
 def check_producer(producer: Producer) -> None:
