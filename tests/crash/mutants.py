@@ -16,8 +16,8 @@ from streamlog.storage.data_directory import DataDirectory
 from streamlog.storage.group_commit import GroupCommit
 from streamlog.storage.leader_epochs import LeaderEpochs
 from streamlog.storage.log_cut import LogCut
+from streamlog.storage.log_syncing import SyncableLog
 from streamlog.storage.log_trimming import TrimmableLog
-from streamlog.storage.partition_log import PartitionLog
 from streamlog.storage.recovery import LogRecovery
 from streamlog.storage.segment import Segment
 from streamlog.storage.segment_file import SegmentFile
@@ -55,14 +55,14 @@ def ack_before_sync() -> Iterator[None]:
 
 @mutant("sync of the active segment only")
 def sync_active_only() -> Iterator[None]:
-    original = PartitionLog._sync_segments
+    original = SyncableLog._sync_segments
 
-    def sync_segments(self: PartitionLog) -> int:
+    def sync_segments(self: SyncableLog) -> int:
         for segment in self._segments.in_order()[:-1]:
             segment.synced_position = segment.position
         return original(self)
 
-    with patched(PartitionLog, "_sync_segments", sync_segments):
+    with patched(SyncableLog, "_sync_segments", sync_segments):
         yield
 
 
@@ -193,9 +193,9 @@ def clean_written_early() -> Iterator[None]:
 
 @mutant("recovery point written before the sync")
 def recovery_point_too_early() -> Iterator[None]:
-    checkpoint = PartitionLog.checkpoint
+    checkpoint = SyncableLog.checkpoint
 
-    def early_checkpoint(self: PartitionLog) -> Any:
+    def early_checkpoint(self: SyncableLog) -> Any:
         active = self._active
         return checkpoint(self)._replace(
             recovery_offset=active.next_offset,
@@ -203,7 +203,7 @@ def recovery_point_too_early() -> Iterator[None]:
             segment_position=active.position,
         )
 
-    with patched(PartitionLog, "checkpoint", early_checkpoint):
+    with patched(SyncableLog, "checkpoint", early_checkpoint):
         yield
 
 

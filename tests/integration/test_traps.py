@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from streamlog import Broker, Consumer, Producer, TopicPartition
-from streamlog.record.layout import CONTROL_BIT, HEADER_SIZE, read_header
+from streamlog.record.layout import CONTROL_BIT, HEADER_SIZE, TRANSACTIONAL_BIT, read_header
 from streamlog.structs import Isolation
 from streamlog.testing import VirtualClock
 
@@ -77,10 +77,13 @@ def test_trap_10_a_closed_broker_leaves_no_thread(data_dir: str) -> None:
 
 
 def test_rec_9_offset_and_epoch_are_stamped_without_a_new_checksum_of_the_records() -> None:
-    """The same records in two places differ in what the leader stamps, and in nothing else."""
+    """The same records in two places differ in what the leader stamps, and in nothing else: not in their
+    producer's sequence either, for each partition has its own.
+    """
     with Broker(clock=VirtualClock()) as broker, Producer(broker) as producer:
         broker.create_topic("t", partitions=2)
-        producer.send("t", b"first", partition=1)
+        with Producer(broker) as another:
+            another.send("t", b"first", partition=1)
         for number in (0, 1):
             producer.send("t", b"same", key=b"k", partition=number)
         headers = []
@@ -96,10 +99,13 @@ def test_rec_9_offset_and_epoch_are_stamped_without_a_new_checksum_of_the_record
 
 
 @pytest.mark.parametrize("linger_ms", [0, 5])
-def test_rec_10_no_way_to_send_makes_a_control_batch_or_claims_a_sequence(linger_ms: float) -> None:
+@pytest.mark.parametrize("is_idempotent", [False, True])
+def test_rec_10_no_way_to_send_makes_a_control_batch_or_claims_a_sequence(
+    linger_ms: float, is_idempotent: bool
+) -> None:
     with Broker(clock=VirtualClock()) as broker:
         broker.create_topic("t")
-        with Producer(broker, linger_ms=linger_ms) as producer:
+        with Producer(broker, linger_ms=linger_ms, enable_idempotence=is_idempotent) as producer:
             producer.send("t", b"plain")
             producer.send("t", b"v", key=b"k", headers=[("h", b"x")], timestamp_ms=1)
             producer.send("t", None)
@@ -109,4 +115,7 @@ def test_rec_10_no_way_to_send_makes_a_control_batch_or_claims_a_sequence(linger
         assert sum(batch.record_count for batch in batches) == 6
         for batch in batches:
             assert not batch.attributes & CONTROL_BIT
-            assert (batch.producer_id, batch.producer_epoch, batch.base_sequence) == (-1, -1, -1)
+            assert not batch.attributes & TRANSACTIONAL_BIT
+            claimed = (batch.producer_id, batch.producer_epoch, batch.base_sequence)
+            assert all(number >= 0 for number in claimed) == is_idempotent
+            assert is_idempotent or claimed == (-1, -1, -1)
