@@ -90,7 +90,9 @@ class Sender:
                 pending.stamp = queue.stamp
             batch.outcome = (partition.append(pending), None)
         except (MessageTooLargeError, RecordBatchTooLargeError) as error:
-            if batch.record_count > 1 and not _has_sequence(batch):
+            if _has_sequence(batch):
+                return self._finish_stored(batch)
+            if batch.record_count > 1:
                 self._split(batch)
                 return 0
             failure = error
@@ -100,9 +102,7 @@ class Sender:
             DuplicateSequenceError,
         ) as error:
             if _has_sequence(batch):
-                # It got its sequence when it was stored, so long ago that its offset is not known any more (IDM-3).
-                batch.outcome = (-1, None)
-                return self._finish(batch)
+                return self._finish_stored(batch)
             retry_at_ms = self._retry_with_new_epoch_at_ms(batch, error)
             if retry_at_ms is not None:
                 return retry_at_ms
@@ -119,6 +119,13 @@ class Sender:
         else:
             return self._finish(batch)
         batch.outcome = (-1, failure)
+        return self._finish(batch)
+
+    def _finish_stored(self, batch: ProducerBatch) -> float | None:
+        """Finish a batch that is refused because it was stored before, and the topic changed since or has
+        forgotten where (IDM-3). Returns what `deliver` does.
+        """
+        batch.outcome = (-1, None)
         return self._finish(batch)
 
     def let_go(self, batch: ProducerBatch, interruption: BaseException) -> None:
