@@ -115,7 +115,7 @@ class GroupStore:
         place = home.number, producer.producer_id
         stamp = self._stamps.get(place)
         if stamp is None or stamp.producer_epoch != producer.producer_epoch:
-            stamp = self._stamps[place] = ProducerStamp(*producer, is_transactional=True)
+            stamp = ProducerStamp(*producer, is_transactional=True)
         batch.stamp = stamp
         pending = [PendingCommit(group.group_id, producer.producer_id, one) for one in records]
         end_offset = home.log_end_offset
@@ -124,6 +124,8 @@ class GroupStore:
         finally:
             # Whatever was raised (Ctrl-C, a failed sync): what is in the log has to be true here.
             if not home.is_refused and home.log_end_offset != end_offset:
+                # Not before: one who is fenced must not take the numbers of the one who has the id.
+                self._stamps[place] = stamp
                 self._in_transactions.setdefault(home.number, {})[group.group_id] = group
                 group.replay_all(pending)
 

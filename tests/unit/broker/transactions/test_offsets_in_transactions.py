@@ -148,6 +148,18 @@ def test_fenced_producer_cannot_send_offsets(broker: Broker) -> None:
     assert is_stable(broker)
 
 
+def test_fenced_producer_does_not_disturb_the_numbers_of_its_successor(broker: Broker) -> None:
+    """What was refused left a stamp behind, and the next offsets of the successor were out of order."""
+    older = new_writer(broker)
+    newer = new_writer(broker)
+    send(newer, 5)
+    with pytest.raises(ProducerFencedError):
+        send(older, 6)
+    send(newer, 7)
+    newer.end(commit=True)
+    assert committed(broker) == {A0: 7}
+
+
 def test_timeout_forgets_the_offsets_as_well(broker: Broker, clock: VirtualClock) -> None:
     writer = new_writer(broker)
     send(writer, 5)
