@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from streamlog import Broker, Consumer, Producer, RecordMetadata
+from streamlog.errors import CommitFailedError, RebalanceInProgressError
 from tests.crash.forked import Reporter
 from tests.crash.records import PLAIN, headers_for, key_for, timestamp_for, value_for
 
@@ -33,6 +34,8 @@ RUNS_PER_KILL = 1_000
 
 AGAIN = "again"
 """A topic that is created and deleted again and again."""
+
+PROTOCOLS = "classic", "consumer"
 
 _FLUSH = {"none": (-1, None), "interval": (7, None), "ack": (7, 1)}
 
@@ -203,27 +206,48 @@ class Work:
 
     # ---- groups
 
-    def consume(self, limit: int | None = None, *, auto_commit: bool = False) -> None:
+    def be_member(self, thread: int, rng: random.Random) -> None:
+        """Join the group again and again, under either protocol: others in it go over to it and back at work."""
+        while True:
+            self.consume(
+                rng.randrange(1, 12),
+                wait_ms=20,
+                auto_commit=bool(self.plan.run % 2),
+                protocol=rng.choice(PROTOCOLS),
+            )
+
+    def consume(
+        self,
+        polls: int,
+        *,
+        wait_ms: float = 0,
+        auto_commit: bool = False,
+        protocol: str = "consumer",
+    ) -> None:
         """Read as a member of the group, deal with each record, then commit it."""
+        generation = 0
         with Consumer(
             self.broker,
             *TOPICS,
             group_id="g",
+            group_protocol=protocol,
             auto_offset_reset="earliest",
             max_poll_records=5,
             enable_auto_commit=auto_commit,
             auto_commit_interval_ms=1,
         ) as consumer:
-            for polls in itertools.count():
-                if limit is not None and polls >= limit:
-                    return
-                records = consumer.poll(0 if limit is not None else 20)
-                if not polls:
-                    self.report("generation", consumer.group_metadata().generation_id)
+            for _ in range(polls):
+                records = consumer.poll(wait_ms)
+                before, generation = generation, consumer.group_metadata().generation_id
+                if generation > before:  # not while it waits for the others, or to join again
+                    self.report("generation", generation)
                 for record in records:
                     self.report("read", record.topic, record.partition, record.offset)
                 if records and not auto_commit:
-                    consumer.commit()
+                    try:
+                        consumer.commit()
+                    except (RebalanceInProgressError, CommitFailedError):
+                        continue  # whoever has the partitions next reads these records again
                     for partition in records.partitions:
                         offset = records.records(partition)[-1].offset + 1
                         self.report("commit", partition.topic, partition.partition, offset)
@@ -348,9 +372,8 @@ def _jobs(work: Work) -> list[Callable[[], None]]:
     if plan.workload == "topics":
         jobs[0] = job(work.change_topics, 0)
     if plan.workload == "groups":
-        auto_commit = bool(plan.run % 2)
         members = 1 if plan.threads == 1 else 2
-        jobs += [lambda: work.consume(auto_commit=auto_commit)] * members
+        jobs += [job(work.be_member, plan.threads + number) for number in range(members)]
     return jobs
 
 
