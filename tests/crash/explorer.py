@@ -329,14 +329,18 @@ def _fingerprint(model: Model) -> object:
     """Return what decides which disks are right: an equal one need not be asked about twice."""
     return (
         model.is_closed,
+        model.may_expire,
+        model.generation,
+        model.generation_on_disk,
         tuple(
             (
                 name,
                 state.partitions,
                 tuple(sorted(state.overrides.items())),
-                tuple(state.model.committed),
-                state.model.committing,
-                state.model.committed_on_disk,
+                tuple(
+                    (tuple(commits.committed), commits.committing, commits.on_disk)
+                    for commits in state.model.commits.values()
+                ),
                 tuple(
                     (
                         len(log.records),

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from streamlog.broker.group import Group
+from streamlog.broker.group_records import GroupEpoch, GroupTombstone, OffsetTombstone
+from streamlog.broker.group_store import GroupStore
 from streamlog.broker.topic_registry import TopicRegistry
 from streamlog.record.layout import HEADER_SIZE
 from streamlog.storage.data_directory import DataDirectory
@@ -319,6 +322,33 @@ def same_epoch() -> Iterator[None]:
         yield
 
 
+# ---- groups
+
+
+def _unstored(*kinds: type) -> Iterator[None]:
+    """Records of these kinds are applied as ever, and not written."""
+    apply = GroupStore.apply
+
+    def forgetful(self: GroupStore, group: Group, records: list[Any]) -> None:
+        apply(self, group, [one for one in records if not isinstance(one, kinds)])
+        group.replay_all([one for one in records if isinstance(one, kinds)])
+
+    with patched(GroupStore, "apply", forgetful):
+        yield
+
+
+@mutant("offsets expire in memory only")
+def expiry_in_memory() -> Iterator[None]:
+    """What was forgotten is there again after the next start."""
+    yield from _unstored(OffsetTombstone, GroupTombstone)
+
+
+@mutant("a generation that is not stored")
+def generation_in_memory() -> Iterator[None]:
+    """The next process gives it again, whatever the protocol."""
+    yield from _unstored(GroupEpoch)
+
+
 # ---- who catches them
 
 #: For each of them a program in which the explorer meets it soon.
@@ -344,6 +374,8 @@ CAUGHT_BY = {
     "a cut that is not synced": "calls/ack/truncate",
     "an interrupted cut is taken for a durable one": "calls/ack/truncate",
     "offsets given again under the same epoch": "calls/asked/send",
+    "offsets expire in memory only": "W12/background/1",
+    "a generation that is not stored": "W13/background/2",
 }
 
 #: Those that show only when recovery crashes as well.

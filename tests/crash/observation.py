@@ -15,6 +15,10 @@ from streamlog.testing import CrashFileSystem
 
 PATH = "/data"
 GROUP = "g"
+"""Commits and has no members."""
+MEMBERS = "m"
+"""Has members of both protocols."""
+COMMITTERS = GROUP, MEMBERS
 INTERNAL = "__consumer_offsets"
 
 #: A broker whose files are few and small: that of the explorer.
@@ -22,7 +26,11 @@ CONFIG: dict[str, Any] = {
     "offsets_topic_num_partitions": 1,
     "min_free_bytes": 16_384,  # of a disk that has an end; most have none
     "log_index_interval_bytes": 200,
+    "offsets_retention_minutes": 1,
 }
+
+RETENTION_MS = 60_000
+"""How old a commit has to be to expire."""
 
 #: Long after everything that a workload does.
 _LATER_MS = 1_800_000_000_000
@@ -50,7 +58,8 @@ class TopicSeen:
 
     overrides: dict[str, Any]
     logs: tuple[LogSeen, ...]
-    committed: int | None
+    #: By group.
+    committed: dict[str, int | None]
 
 
 @attrs.frozen
@@ -61,6 +70,8 @@ class Observation:
     clean: bool = False
     scanned_bytes: int = 0
     topics: dict[str, TopicSeen] = attrs.Factory(dict)
+    #: Of the group that has members.
+    generation: int = 0
 
     @property
     def no_room(self) -> bool:
@@ -69,10 +80,18 @@ class Observation:
 
     def content(self) -> Any:
         """Return what a second recovery has to find again: topics, records and bounds."""
-        return self.error, {
-            name: (t.overrides, t.committed, [(log.start, log.end, log.records) for log in t.logs])
-            for name, t in self.topics.items()
-        }
+        return (
+            self.error,
+            self.generation,
+            {
+                name: (
+                    t.overrides,
+                    t.committed,
+                    [(log.start, log.end, log.records) for log in t.logs],
+                )
+                for name, t in self.topics.items()
+            },
+        )
 
 
 def open_broker(disk: CrashFileSystem, clock: VirtualClock | None = None) -> Broker:
@@ -106,10 +125,11 @@ def look_at(broker: Broker) -> Observation:
             )
             if name != INTERNAL:
                 topics[name] = TopicSeen(topic.overrides, logs, _committed(broker, name))
+        generation = broker.group_coordinator._store.find(MEMBERS).epoch
     except Exception as error:
         return Observation(error=f"{type(error).__name__}: {error}")
     report = broker.recovery_report
-    return Observation("", report.clean, report.scanned_bytes, topics)
+    return Observation("", report.clean, report.scanned_bytes, topics, generation)
 
 
 def abandon(broker: Broker) -> None:
@@ -118,12 +138,13 @@ def abandon(broker: Broker) -> None:
     broker.abandon(ClosedError("killed"))
 
 
-def _committed(broker: Broker, topic: str) -> int | None:
-    if INTERNAL not in broker.topics(include_internal=True):
-        return None
+def _committed(broker: Broker, topic: str) -> dict[str, int | None]:
     wanted = TopicPartition(topic, 0)
-    found = broker.group_coordinator.fetch_offsets(GROUP, [wanted])[wanted]
-    return None if found is None else found.offset
+    committed: dict[str, int | None] = {}
+    for group in COMMITTERS:
+        found = broker.group_coordinator.fetch_offsets(group, [wanted])[wanted]
+        committed[group] = None if found is None else found.offset
+    return committed
 
 
 def _look_at_log(partition: Partition, recovery: Any) -> LogSeen:

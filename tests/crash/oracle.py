@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from tests.crash.observation import LogSeen, Observation, Record
+from tests.crash.observation import COMMITTERS, LogSeen, Observation, Record
 
 BAD_OUTCOMES = ("damaged", "data_loss")
 
@@ -74,16 +74,34 @@ class LogModel:
 
 
 @attrs.define(eq=False)
+class CommitModel:
+    """What one group committed for partition 0 of a topic."""
+
+    #: Offsets that may be there after a power cut, None for one that expired, and the one that must be after a kill (last of all).
+    committed: list[int | None] = attrs.field(factory=lambda: [None])
+    committing: int | None = None
+    #: From here on in `committed` a power cut may fall back to.
+    on_disk: int = 0
+
+    def synced(self) -> None:
+        """Note that nothing of it can be lost any more."""
+        self.on_disk = len(self.committed) - 1
+
+    def recovered(self, found: int | None) -> None:
+        """Go on from what a power cut left, which may be lost by the next one as well."""
+        self.committed = [*self.committed[: self.on_disk + 1], found]
+
+
+@attrs.define(eq=False)
 class TopicModel:
     """One topic: two of the same name after each other are two."""
 
     name: str
     logs: list[LogModel] = attrs.Factory(list)
-    #: Offsets that may be committed for partition 0 after a power cut, and the one that must be after a kill (last of all).
-    committed: list[int | None] = attrs.field(factory=lambda: [None])
-    committing: int | None = None
-    #: From here on in `committed` a power cut may fall back to.
-    committed_on_disk: int = 0
+    #: By group.
+    commits: dict[str, CommitModel] = attrs.field(
+        factory=lambda: {group: CommitModel() for group in COMMITTERS}
+    )
 
 
 class TopicState(NamedTuple):
@@ -108,6 +126,11 @@ class Model:
     is_closed: bool = False
     #: The disk has an end: to say that there is no room is an answer.
     may_be_full: bool = False
+    #: Commits that are old enough may go right now, and groups that have nothing else.
+    may_expire: bool = False
+    #: The highest that a member was ever in, and the one that a power cut cannot take back.
+    generation: int = 0
+    generation_on_disk: int = 0
 
     def possible_topics(self) -> list[Topics]:
         """Return what the list of topics may be."""
@@ -135,7 +158,17 @@ def violations(seen: Observation, model: Model, *, power_failed: bool) -> Iterat
             log = state.model.logs[number]
             for violation in _log_violations(found, log, power_failed=power_failed):
                 yield f"{name}-{number}: {violation}"
-        yield from _commit_violations(seen, state.model, power_failed=power_failed)
+        for group, commits in state.model.commits.items():
+            found_offset = seen.topics[name].committed[group]
+            allowed = _allowed_commits(commits, power_failed=power_failed)
+            if found_offset not in allowed and not (found_offset is None and model.may_expire):
+                yield (
+                    f"{name}: I1: committed offset of group {group}: expected one of {allowed}, "
+                    f"found {found_offset}"
+                )
+    least = model.generation_on_disk if power_failed else model.generation
+    if seen.generation < least and not (seen.generation == 0 and model.may_expire):
+        yield f"GRP-4: generation: expected {least} or later, found {seen.generation}"
 
 
 def _log_violations(found: LogSeen, log: LogModel, *, power_failed: bool) -> Iterator[str]:
@@ -166,18 +199,9 @@ def _log_violations(found: LogSeen, log: LogModel, *, power_failed: bool) -> Ite
             yield f"I7: records of epoch {lost_epoch} were lost, and epoch {found.epoch} gives their offsets again"
 
 
-def _commit_violations(
-    seen: Observation, topic: TopicModel, *, power_failed: bool
-) -> Iterator[str]:
-    if power_failed:
-        allowed = topic.committed[topic.committed_on_disk :]
-    else:
-        allowed = topic.committed[-1:]
-    if topic.committing is not None:
-        allowed = [*allowed, topic.committing]
-    found = seen.topics[topic.name].committed
-    if found not in allowed:
-        yield f"{topic.name}: I1: committed offset: expected one of {allowed}, found {found}"
+def _allowed_commits(commits: CommitModel, *, power_failed: bool) -> list[int | None]:
+    allowed = commits.committed[commits.on_disk if power_failed else -1 :]
+    return allowed if commits.committing is None else [*allowed, commits.committing]
 
 
 def _shape(model: Model) -> list[dict[str, Any]]:

@@ -92,6 +92,35 @@ WORKLOADS = {
         },
         configs={"segment_bytes": 900, "index_interval_bytes": 0},
     ),
+    "W12": Workload(
+        {
+            "commit": 3,
+            "join_consumer": 2,
+            "join_classic": 1,
+            "commit_as_member": 3,
+            "leave": 3,
+            "expire": 4,
+            "retention": 1,
+            "sync": 1,
+            "reopen": 1,
+            "kill": 1,
+            "power": 1,
+        },
+        length=18,
+    ),
+    "W13": Workload(
+        {
+            "join_classic": 4,
+            "join_consumer": 4,
+            "leave": 4,
+            "commit_as_member": 4,
+            "send": 1,
+            "sync": 1,
+            "kill": 1,
+            "power": 1,
+        },
+        partitions=2,
+    ),
 }
 
 #: The calls of which every program of up to three is run.

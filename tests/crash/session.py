@@ -6,13 +6,14 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from streamlog import Broker, Durability, OffsetAndMetadata, Producer, TopicPartition
+from streamlog import Broker, Durability, Producer, TopicPartition
 from streamlog.errors import DiskFullError
 from streamlog.record import build_batch, split_batches
 from streamlog.runtime import VirtualClock
 from streamlog.testing import CrashFileSystem
 from streamlog.testing.crash_images import CrashImage, kill_image, power_images
-from tests.crash.observation import GROUP, Record, abandon, look_at, open_broker
+from tests.crash.group_calls import GroupCalls
+from tests.crash.observation import RETENTION_MS, Record, abandon, look_at, open_broker
 from tests.crash.oracle import LogModel, Model, TopicModel, Topics, TopicState, violations
 
 TOPIC, OTHER_TOPIC = "t", "u"
@@ -38,6 +39,7 @@ class Session:
         self.disk = CrashFileSystem(capacity_bytes=capacity_bytes)
         self.clock = VirtualClock()
         self.model = Model(may_be_full=capacity_bytes is not None)
+        self.groups = GroupCalls(self)
         self.broker: Broker
         self.producer: Producer
         #: Whether the broker is recovering from a power cut, so that no more than that spared is owed.
@@ -69,6 +71,7 @@ class Session:
     def close(self) -> None:
         self.producer.close()
         self.broker.close()
+        self.groups.killed()
         for log in self._logs():
             log.acknowledged(len(log.records), on_disk=True)
         self._commits_are_on_disk()
@@ -95,6 +98,7 @@ class Session:
         self.broker.scheduler.close()
         abandon(self.broker)
         self.disk = disk
+        self.groups.killed()
         self.on_step = callback
         self.power_failed = image.power_failed
         self.open()
@@ -105,10 +109,11 @@ class Session:
             for log, log_seen in zip(topic.model.logs, seen.topics[name].logs, strict=True):
                 log.recovered(log_seen)
             if image.power_failed:
-                committed = topic.model.committed
-                topic.model.committed = [*committed[: topic.model.committed_on_disk + 1]]
-                topic.model.committed.append(seen.topics[name].committed)
+                for group, commits in topic.model.commits.items():
+                    commits.recovered(seen.topics[name].committed[group])
             # After a kill all commits are there, and none of them is on the disk for that.
+        self.model.generation = seen.generation
+        self.model.generation_on_disk = min(self.model.generation_on_disk, seen.generation)
         self.power_failed = False
 
     # ---- topics
@@ -263,12 +268,12 @@ class Session:
                 log.truncated(live.log_end_offset)
 
     def retention(self) -> None:
-        with _StartMayMove(self):
+        with _Maintenance(self):
             self.broker.run_maintenance()
 
     def advance(self) -> None:
         """Let time pass: background syncs, deletions that were delayed, now and then a retention pass."""
-        with _StartMayMove(self):
+        with _Maintenance(self):
             self.clock.advance(self.chance.choice((500, 1_000, 30_000, 70_000)))
 
     # ---- groups
@@ -276,21 +281,34 @@ class Session:
     def commit(self) -> None:
         name = self._topic()
         if name is not None:
-            topic, offset = self.model.topics[name].model, self._next()
-            topic.committing = offset
-            try:
-                self.broker.group_coordinator.commit_offsets(
-                    GROUP, "", -1, {TopicPartition(name, 0): OffsetAndMetadata(offset)}
-                )
-            except DiskFullError:
-                topic.committing = None
-                return
-            topic.committed.append(offset)
-            topic.committing = None
+            self.groups.commit(name)
+
+    def commit_as_member(self) -> None:
+        name = self._topic()
+        if name is not None:
+            self.groups.commit_as_member(name)
+
+    def join_classic(self) -> None:
+        self.groups.join("classic")
+
+    def join_consumer(self) -> None:
+        self.groups.join("consumer")
+
+    def leave(self) -> None:
+        self.groups.leave()
+
+    def expire(self) -> None:
+        """Let everything that was committed grow too old, and forget what nobody needs."""
+        with _Maintenance(self):
+            self.clock.advance(RETENTION_MS)
+            self.broker.run_maintenance()
+            self.groups.end_expiry(is_due=True)
 
     def _commits_are_on_disk(self) -> None:
+        self.model.generation_on_disk = self.model.generation
         for state in self.model.topics.values():
-            state.model.committed_on_disk = len(state.model.committed) - 1
+            for commits in state.model.commits.values():
+                commits.synced()
 
     # ---- what there is
 
@@ -333,8 +351,8 @@ class Session:
         return self._number
 
 
-class _StartMayMove:
-    """While it is open retention may delete anything; afterwards log starts are what the broker says."""
+class _Maintenance:
+    """While it is open retention may delete anything, and what is old enough expires; afterwards the broker says how it is."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -342,7 +360,9 @@ class _StartMayMove:
     def __enter__(self) -> None:
         for _, log in self._session._places():
             log.start_max = max(log.start_max, log.process_end)
+        self._session.groups.begin_expiry()
 
     def __exit__(self, *error: object) -> None:
         for place, log in self._session._places():
             log.start_min = log.start_max = self._session.broker.partition(*place).log_start_offset
+        self._session.groups.end_expiry()

@@ -69,9 +69,10 @@ def test_a_failure_is_found_again_at_its_step_alone() -> None:
             Explorer(SEED, QUICK).explore(program(name), only_step=step)
 
 
-def test_the_same_program_makes_the_same_steps_each_time() -> None:
+@pytest.mark.parametrize("name", ["W3/background/5", "W12/ack/2", "W13/background/2"])
+def test_the_same_program_makes_the_same_steps_each_time(name: str) -> None:
     def steps() -> list[str]:
-        chosen, seen = program("W3/background/5"), []
+        chosen, seen = program(name), []
         session = chosen.start()
         session.on_step = seen.append
         for operation in chosen.operations:
