@@ -297,6 +297,10 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "linger long": lambda: Producing(linger_ms=5),
     "little memory": lambda: Producing(linger_ms=5, batch_size=400, buffer_memory=1_000),
     "synced": lambda: Producing(topic={"flush_messages": 1}),
+    "compressed": lambda: Producing(
+        topic={"compression_type": "lz4"}, linger_ms=1, batch_size=400, compression_type="zstd"
+    ),
+    "compressed at once": lambda: Producing(compression_type="snappy"),
     "consume": Consuming,
     "keep": Keeping,
     "open": Opening,

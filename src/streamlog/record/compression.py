@@ -68,14 +68,14 @@ class Compressor:
         if present:
             body = decompress(batch.body, present, batch.uncompressed_size)
         if self.codec is Codec.NONE:
-            batch.body = bytes(body)
-            batch.uncompressed_size = 0
+            changed, size = bytes(body), 0
         elif len(body) > MAX_BATCH_BYTES:
             return
         else:
-            batch.body = _compress(self.codec, body, self._level)
-            batch.uncompressed_size = len(body)
-        batch.attributes = batch.attributes & ~COMPRESSION_MASK | self.codec
+            changed, size = _compress(self.codec, body, self._level), len(body)
+        attributes = batch.attributes & ~COMPRESSION_MASK | self.codec
+        # Together, and with no call in between: after Ctrl-C the batch may be appended again.
+        batch.body, batch.uncompressed_size, batch.attributes = changed, size, attributes
 
 
 def compressor_for(config: CompressionConfig) -> Compressor | None:

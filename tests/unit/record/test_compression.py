@@ -21,6 +21,7 @@ from streamlog.record import (
 )
 from streamlog.record.decompression import decompress
 from streamlog.record.layout import COMPRESSION_MASK, TRANSACTIONAL_BIT
+from tests.support.interrupts import interrupted_at, moments
 
 CODECS = [codec for codec in Codec if codec]
 VALUES = [
@@ -103,6 +104,26 @@ def test_recompressing_what_cannot_be_read_raises_and_changes_nothing() -> None:
     with pytest.raises(RecordDecodeError, match="lz4"):
         Compressor(Codec.GZIP, 6).apply(batch)
     assert (batch.body, batch.attributes, batch.uncompressed_size) == (b"junk", Codec.LZ4, 50)
+
+
+@pytest.mark.parametrize("before", [Codec.NONE, Codec.LZ4], ids=lambda codec: codec.label)
+@pytest.mark.parametrize("after", [Codec.NONE, Codec.ZSTD], ids=lambda codec: codec.label)
+def test_ctrl_c_leaves_a_batch_that_can_be_appended_again(before: Codec, after: Codec) -> None:
+    body = batch_of(VALUES).body
+
+    def fresh() -> PendingBatch:
+        batch = batch_of(VALUES)
+        Compressor(before, 1).apply(batch)
+        return batch
+
+    compressor, batch = Compressor(after, 1), fresh()
+    tried = moments(lambda: compressor.apply(batch), of_each=2)
+    assert len(tried) > 5 or before is after
+    for moment in tried:
+        batch = fresh()
+        interrupted_at(moment, lambda batch=batch: compressor.apply(batch))  # type: ignore[misc]
+        assert batch.attributes in (before, after)
+        assert plain_body(batch) == body, f"interrupted at {moment}"
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.label)
