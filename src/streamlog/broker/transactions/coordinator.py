@@ -318,10 +318,11 @@ class TransactionCoordinator:
                 continue  # somebody is at it
             except ClosedError:
                 return
-            except (StreamlogError, OSError):
-                _log.exception(
-                    "The transaction of %r could not be ended; it will be tried again",
+            except (StreamlogError, OSError) as error:
+                _log.warning(
+                    "The transaction of %r could not be ended, and will be tried again: %s",
                     transaction.transactional_id,
+                    error,
                 )
 
     def _abort_if(self, transaction: Transaction, producer: ProducerIdAndEpoch) -> None:

@@ -146,11 +146,13 @@ class TransactionEnding:
                 )
             except ClosedError:
                 raise
-            except (StreamlogError, OSError):
-                _log.exception(
-                    "%s: the marker that ends a transaction of %r could not be written; it will be tried again",
+            except (StreamlogError, OSError) as error:
+                _log.warning(
+                    "%s: the marker that ends a transaction of %r could not be written, and will be"
+                    " tried again: %s",
                     topic_partition,
                     transaction.transactional_id,
+                    error,
                 )
                 continue
             transaction.unmarked.remove(topic_partition)

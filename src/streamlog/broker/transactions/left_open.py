@@ -106,11 +106,13 @@ class LeftOpen:
             pass  # deleted meanwhile
         except ClosedError:
             raise
-        except (StreamlogError, OSError):
-            _log.exception(
-                "%s: the transaction of producer %d that was left open could not be ended",
+        except (StreamlogError, OSError) as error:
+            _log.warning(
+                "%s: the transaction of producer %d that was left open could not be ended, and will"
+                " be tried again: %s",
                 partition.topic_partition,
                 producer_id,
+                error,
             )
             return False
         return True

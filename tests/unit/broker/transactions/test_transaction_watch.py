@@ -36,7 +36,7 @@ def test_it_looks_once_at_the_earliest_time_asked_for(clock: VirtualClock, owner
 
 
 def test_look_that_arms_it_again_is_followed_by_another(
-    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+    clock: VirtualClock,
 ) -> None:
     class Again(Owner):
         def look(self) -> None:
