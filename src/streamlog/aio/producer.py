@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
     from streamlog.client.buffer_pool import BufferPool
     from streamlog.client.producer_batch import DeliveryCallback
+    from streamlog.client.producer_transactions import Transaction
     from streamlog.client.record_future import RecordFuture, RunFuture
     from streamlog.config import ProducerConfig
     from streamlog.config.options import ProducerOptions
@@ -173,6 +174,23 @@ class AsyncProducer:
         future.add_done_callback(wake)
         await done
 
+    # ---- transactions
+
+    init_transactions = in_thread(Producer.init_transactions)
+    send_offsets_to_transaction = in_thread(Producer.send_offsets_to_transaction)
+    commit_transaction = in_thread(Producer.commit_transaction)
+    abort_transaction = in_thread(Producer.abort_transaction)
+
+    async def begin_transaction(self) -> None:
+        """Open a transaction; see `Producer.begin_transaction`. Waits for nobody."""
+        self._client.begin_transaction()
+
+    def transaction(self) -> AsyncTransaction:
+        """Return an ``async with`` block that is a transaction: committed at its end, aborted by an
+        exception or when its task is cancelled, which goes on then. See `Producer.transaction`.
+        """
+        return AsyncTransaction(self, self._client.transaction(), self._is_virtual)
+
     # ---- the rest
 
     flush = in_thread(Producer.flush)
@@ -194,6 +212,30 @@ class AsyncProducer:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+class AsyncTransaction:
+    """The ``async with`` block of `AsyncProducer.transaction`; gives the producer."""
+
+    __slots__ = ("_block", "_is_virtual", "_producer")
+
+    def __init__(self, producer: AsyncProducer, block: Transaction, is_virtual: bool) -> None:
+        self._producer = producer
+        self._block = block
+        self._is_virtual = is_virtual
+
+    async def __aenter__(self) -> AsyncProducer:
+        self._block.__enter__()
+        return self._producer
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        call = partial(self._block.__exit__, kind, error, traceback)
+        await run_blocking(self._is_virtual, call)
 
 
 def _finish(done: asyncio.Future[None]) -> None:

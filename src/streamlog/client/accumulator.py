@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from streamlog.client.producer_batch import ProducerBatch, Row
     from streamlog.client.producer_identity import ProducerIdentity
     from streamlog.client.sender import Sender
+    from streamlog.client.transactional_identity import TransactionalIdentity
     from streamlog.config import ProducerConfig
     from streamlog.errors import StreamlogError
     from streamlog.runtime import Clock, Scheduler, Timer
@@ -64,8 +65,10 @@ class RecordAccumulator:
         self._wakeups: dict[PartitionQueue, float] = {}
         self._timer: Timer | None = None
         self._is_stopped = False
-        self.refusal: StreamlogError | None = None
-        """Why no more records are taken, once that is so."""
+        self.refusal: BaseException | None = None
+        """Why no more records are taken, while that is so."""
+        self._bar: BaseException | None = None
+        self._discarded: StreamlogError | None = None
 
     def queue(self, partition: Partition) -> PartitionQueue:
         """Return the queue of a partition, always the same one for the same name and number."""
@@ -129,7 +132,7 @@ class RecordAccumulator:
                 is_added = is_sealed = False
                 with queue.lock:
                     if self.refusal is not None:
-                        raise copy.copy(self.refusal)
+                        raise _fresh(self.refusal)
                     if queue.is_open:
                         if queue.has_room_for(size_bytes):
                             is_added = True
@@ -180,7 +183,7 @@ class RecordAccumulator:
         try:
             with queue.lock:
                 if self.refusal is not None:
-                    raise copy.copy(self.refusal)
+                    raise _fresh(self.refusal)
                 if queue.tail:
                     queue.seal()
                 queue.add_sealed(batch)
@@ -353,13 +356,39 @@ class RecordAccumulator:
 
     # ---- the end
 
-    def refuse(self, error: StreamlogError) -> None:
+    def refuse(self, error: BaseException) -> None:
         """Take no more records: `append` raises *error* from now on. What waits here still goes."""
         self.refusal = error
         for queue in self.queues():
             with queue.lock:
                 queue.idle_append_value = queue.append_value = None
                 queue.high_s = 0.0
+
+    def bar(self, error: BaseException) -> None:
+        """`refuse` with *error* until `admit`; without effect once records are refused for good."""
+        if self.refusal is self._bar:
+            is_barred = self._bar is not None
+            self._bar = error
+            if is_barred:
+                self.refusal = error  # the queues know
+            else:
+                self.refuse(error)
+
+    def admit(self, identity: TransactionalIdentity) -> None:
+        """Take records again, for the transaction of *identity*."""
+        if self.refusal is not self._bar:
+            return  # closed
+        self._sender.resume(self._discarded)
+        for queue in self.queues():
+            queue.admit(identity)
+        self._bar = self.refusal = None
+
+    def discard(self, error: StreamlogError) -> None:
+        """Fail everything that waits here with *error*, but not a batch that is being appended right now.
+        Nothing is tried again until `admit`.
+        """
+        self._discarded = error
+        self.abort(error, only_retries=False)
 
     def stop(self) -> None:
         """Stop the timer: what waits for it waits for ever."""
@@ -404,3 +433,10 @@ class RecordAccumulator:
         self._wakeups = {}
         for queue in self._queues.values():
             queue.forked(error)
+
+
+def _fresh(error: BaseException) -> BaseException:
+    """Return a copy to raise: each has a traceback of its own."""
+    fresh = copy.copy(error)
+    fresh.__cause__ = error.__cause__
+    return fresh

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from streamlog.client.producer_identity import ProducerIdentity
     from streamlog.client.record_future import RecordFuture
     from streamlog.client.topic_route import TopicRoute
+    from streamlog.client.transactional_identity import TransactionalIdentity
     from streamlog.errors import StreamlogError
     from streamlog.record import Compressor, ProducerStamp
     from streamlog.runtime import Clock
@@ -102,6 +103,7 @@ class PartitionQueue:
         "average_bytes",
         "due_ms",
         "idle_append_value",
+        "own_append_value",
         "has_keys",
         "has_senders",
         "has_tuples",
@@ -163,6 +165,8 @@ class PartitionQueue:
         overtake records that wait here."""
         self.idle_append_value: Callable[[bytes, int, ProducerStamp | None], int] | None = None
         """What `append_value` is while nothing waits here."""
+        self.own_append_value: Callable[[bytes, int, ProducerStamp | None], int] | None = None
+        """What `idle_append_value` is while records are taken."""
         self.single_count = 0
         self.single_bytes = 0
         """What `append_value` appended. Counted without a lock, by whichever threads append: between the
@@ -241,6 +245,16 @@ class PartitionQueue:
                     identity.stamp() if self.stamp is None else identity.renewed(self.stamp)
                 )
             self.partition = partition  # after the stamp, see there
+
+    def admit(self, identity: TransactionalIdentity) -> None:
+        """Take the records of another transaction, with a stamp of its own unless nothing was written with
+        that of the last one.
+        """
+        with self.lock:
+            if self.stamp is None or not identity.is_of(self.stamp):
+                self.stamp = identity.stamp()
+            self.idle_append_value = self.own_append_value
+            self.append_value = None if self.sealed or self.tail else self.own_append_value
 
     def renew_stamp(self, identity: ProducerIdentity, stamp: ProducerStamp) -> None:
         """Put another one in the place of *stamp*, unless that was done already."""

@@ -14,10 +14,12 @@ from streamlog.client.interceptors import ProducerInterceptors
 from streamlog.client.keyword_guard import keywords_after_guard, refuse_positional
 from streamlog.client.producer_identity import ProducerIdentity
 from streamlog.client.producer_metrics import ProducerMetrics
+from streamlog.client.producer_transactions import TransactionCalls
 from streamlog.client.record_future import AppendedRecordFuture, RecordFuture
 from streamlog.client.record_path import TRY_AGAIN_ERRORS, RecordPath
 from streamlog.client.sender import Sender
 from streamlog.client.topic_routes import TopicRoutes
+from streamlog.client.transactional_identity import TransactionalIdentity
 from streamlog.client.writer import WriterFactory
 from streamlog.config import ProducerConfig
 from streamlog.errors import (
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("streamlog")
 
 
-class Producer:
+class Producer(TransactionCalls):
     """Sends records to the topics of *broker*.
 
     >>> from streamlog import Broker
@@ -81,6 +83,7 @@ class Producer:
         "_bulk",
         "_close_lock",
         "_config",
+        "_identity",
         "_is_closed",
         "_is_closing",
         "_keyed",
@@ -93,6 +96,7 @@ class Producer:
         "_sender",
         "_time_ns",
         "_time_s",
+        "_transactions",
     )
 
     def __init__(
@@ -112,9 +116,12 @@ class Producer:
         clock = broker.runtime.clock
         pool = BufferPool(config_.buffer_memory, clock)
         self._metrics = ProducerMetrics()
-        # Not a method of the broker: timers hold this, and must not keep a broker that was dropped.
-        take_id = broker.producer_ids.take
-        identity = ProducerIdentity(take_id) if config_.enable_idempotence else None
+        identity: ProducerIdentity | None = None
+        if config_.transactional_id is not None:
+            identity = self._identity = TransactionalIdentity()
+        elif config_.enable_idempotence:
+            # Not a method of the broker: timers hold this, and must not keep a broker that was dropped.
+            identity = ProducerIdentity(broker.producer_ids.take)
         self._sender = Sender(config_, clock, pool, self._metrics, identity)
         self._accumulator = RecordAccumulator(
             config_, clock, broker.scheduler, pool, self._sender, identity
@@ -127,10 +134,10 @@ class Producer:
             self._routes,
             self._accumulator,
             self._sender,
-            self._metrics,
-            self._check_usable,
+            self._check_sendable,
         )
         self._bulk = BulkPath(config_, clock, self._routes, self._accumulator, self._path)
+        self._transactions = self._make_manager()
         # What `send` reads for each record.
         self._plain = self._routes.plain
         self._keyed = self._routes.keyed
@@ -280,7 +287,7 @@ class Producer:
         ValueError names its index. What `send` would deliver by its future comes by this one, naming
         the index of a record that is too large.
         """
-        self._check_usable()
+        self._check_sendable()
         return self._bulk.send_many(topic, values, keys, partition, timestamps_ms)
 
     def writer(
@@ -380,6 +387,8 @@ class Producer:
     def _close(self, closed: ClosedError, timeout_ms: float | None) -> None:
         everything_went = False
         try:
+            if timeout_ms != 0:
+                self._leave_transaction(timeout_ms)
             self._routes.close()
             self._accumulator.refuse(closed)
             if timeout_ms != 0:
@@ -438,6 +447,12 @@ class Producer:
         if self._refusal is not None:
             raise copy.copy(self._refusal)
         self._broker.check_open()
+
+    def _check_sendable(self) -> None:
+        """Raise as well when records are not taken now, because no transaction is open."""
+        self._check_usable()
+        if self._transactions is not None:
+            self._transactions.check_can_send()
 
     def _forked(self) -> None:
         forked = ForkedError(

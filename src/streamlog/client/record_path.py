@@ -29,10 +29,12 @@ from streamlog.errors import (
     IllegalStateError,
     InvalidProducerEpochError,
     OutOfOrderSequenceError,
+    ProducerFencedError,
     RecordTooLargeError,
     RetriableError,
     SerializationError,
     StreamlogError,
+    TransactionAbortableError,
 )
 from streamlog.record import build_batch
 from streamlog.structs import ProducerRecord
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     from streamlog.client.interceptors import ProducerInterceptors
     from streamlog.client.partition_queue import PartitionQueue
     from streamlog.client.producer_batch import DeliveryCallback
-    from streamlog.client.producer_metrics import ProducerMetrics
     from streamlog.client.sender import Sender
     from streamlog.client.topic_routes import TopicRoutes
     from streamlog.config import ProducerConfig
@@ -52,7 +53,14 @@ if TYPE_CHECKING:
     from streamlog.runtime import Clock
     from streamlog.structs import RecordMetadata
 
-RAISED_BY_SEND = (SerializationError, IllegalStateError, ForkedError, DeadlockError)
+RAISED_BY_SEND = (
+    SerializationError,
+    IllegalStateError,
+    ForkedError,
+    DeadlockError,
+    TransactionAbortableError,
+    ProducerFencedError,
+)
 """Wrong use: raised where it happens. All other errors of ours come by the future (PRD-4)."""
 
 TRY_AGAIN_ERRORS = (RetriableError, OutOfOrderSequenceError, InvalidProducerEpochError)
@@ -74,7 +82,6 @@ class RecordPath:
         routes: TopicRoutes,
         accumulator: RecordAccumulator,
         sender: Sender,
-        metrics: ProducerMetrics,
         check_usable: Callable[[], None],
     ) -> None:
         self._clock = clock
@@ -82,7 +89,6 @@ class RecordPath:
         self._routes = routes
         self._accumulator = accumulator
         self._sender = sender
-        self._metrics = metrics
         self.check_usable = check_usable
         self._max_block_ms = float(config.max_block_ms)
         self._max_request_size = config.max_request_size
@@ -367,7 +373,7 @@ class RecordPath:
         self, topic: str, partition: int | None, error: BaseException, callback: Any
     ) -> FailedRecordFuture:
         """Return the future of a record that never came into a queue; its callback has been called."""
-        self._metrics.failed(1)
+        self._sender.count_failed(1, error)
         future = FailedRecordFuture()
         future._error = error
         future._topic = topic
@@ -378,7 +384,7 @@ class RecordPath:
 
     def failed_unclaimed(self, error: BaseException) -> None:
         """Leave *error*, which concerns a record that nobody holds a future of, to the next flush."""
-        self._metrics.failed(1)
+        self._sender.count_failed(1, error)
         self._sender.add_unclaimed_error(error)
 
     # ---- interceptors

@@ -24,6 +24,8 @@ from streamlog.record.layout import HEADER_SIZE
 from streamlog.runtime import Lock, get_ident
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamlog.client.buffer_pool import BufferPool
     from streamlog.client.partition_queue import PartitionQueue
     from streamlog.client.producer_batch import DeliveryCallback, ProducerBatch
@@ -69,6 +71,8 @@ class Sender:
         self._metrics = metrics
         self._lock = Lock()
         self._aborted: StreamlogError | None = None
+        self.on_failure: Callable[[BaseException], None] | None = None
+        """Told of each record that failed for good, with no lock held: what a transaction loses."""
         self._unclaimed_error: BaseException | None = None
         self._unclaimed_count = 0
         self._calling_threads: set[int] = set()
@@ -315,12 +319,23 @@ class Sender:
     def _count_failure(self, batch: ProducerBatch, error: BaseException) -> None:
         if batch.rows:
             batch.claim()
-        self._metrics.failed(batch.record_count)
+        self.count_failed(batch.record_count, error)
         if batch.unclaimed:
             with self._lock:
                 self._unclaimed_count += batch.unclaimed
                 if self._unclaimed_error is None:
                     self._unclaimed_error = error
+
+    def count_failed(self, count: int, error: BaseException) -> None:
+        """Count *count* records that are not sent, because of *error*."""
+        self._metrics.failed(count)
+        if self.on_failure is not None:
+            self.on_failure(error)
+
+    def resume(self, error: StreamlogError | None) -> None:
+        """Try again what fails, after an `abort` with *error*, unless there was another one since."""
+        if self._aborted is error:
+            self._aborted = None
 
     def abort(self, queue: PartitionQueue, error: StreamlogError, *, only_retries: bool) -> None:
         """Fail what is sealed in *queue*, except a batch that is being appended at this moment; that

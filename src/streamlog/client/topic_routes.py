@@ -59,7 +59,8 @@ class TopicRoutes:
         """Whether a record with value and key, where the key has been seen, needs nothing else."""
         self._routes: dict[str, TopicRoute] = {}
         self.generation = 0
-        """Grows when routes are forgotten."""
+        """Grows when routes are forgotten, or `shut`."""
+        self._is_shut = False
         self.plain: dict[str, PartitionQueue] = {}
         """By topic, the queue for records that have a value and nothing else."""
         self.keyed: dict[str, dict[bytes, PartitionQueue]] = {}
@@ -96,7 +97,9 @@ class TopicRoutes:
             self.plain[route.topic] = current
         if self.keyed_is_used:
             self.keyed[route.topic] = route.memo
-        if self._routes.get(route.topic) is not route:  # forgotten since the caller got it
+        # Forgotten since the caller got it, or shut meanwhile.
+        if self._is_shut or self._routes.get(route.topic) is not route:
+            route.is_used = False
             self.plain.pop(route.topic, None)
             self.keyed.pop(route.topic, None)
 
@@ -124,6 +127,23 @@ class TopicRoutes:
                 )
         return route.queues[number]
 
+    def shut(self) -> None:
+        """From now on every record goes the long way, where it is refused: no transaction is open."""
+        self._is_shut = True
+        self._bar()
+
+    def reopen(self) -> None:
+        """Take records again; the first one of each topic, and of each writer, goes the long way."""
+        self._bar()
+        self._is_shut = False
+
+    def _bar(self) -> None:
+        self.generation += 1
+        self.plain.clear()
+        self.keyed.clear()
+        for route in list(self._routes.values()):
+            route.is_used = False
+
     def close(self) -> None:
         """Stop listening to changes."""
         self._broker.remove_topic_listener(self._listener)
@@ -141,6 +161,7 @@ class TopicRoutes:
         for queue in queues:
             append_value = queue.partition.append_value if appends_itself else None
             with queue.lock:
+                queue.own_append_value = append_value
                 if self._accumulator.refusal is not None:
                     append_value = None
                 queue.idle_append_value = append_value

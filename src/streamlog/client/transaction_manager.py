@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from streamlog.client.transaction_state import TransactionState, may_follow
 from streamlog.errors import (
@@ -74,11 +74,18 @@ class TransactionManager:
         self._has_begun = self._has_sent_offsets = False
         self.identity: ProducerIdAndEpoch | None = None
         """What records are stamped with; None before `initialize`."""
+        self.on_error: Callable[[], None] | None = None
+        """Called with no lock held whenever a failure ends what the producer may send."""
 
     @property
     def state(self) -> TransactionState:
         """The present state."""
         return self._state
+
+    @property
+    def error(self) -> BaseException | None:
+        """What is to be cured by aborting, or cannot be; None in the other states."""
+        return self._error
 
     # ---- records
 
@@ -87,7 +94,7 @@ class TransactionManager:
         `TransactionAbortableError` or the fatal error after a failure.
         """
         if self._state is not _State.IN_TRANSACTION:
-            raise self._refusal("send")
+            raise self.refusal("send")
         self._has_begun = True
 
     def record_failed(self, error: BaseException) -> None:
@@ -99,6 +106,10 @@ class TransactionManager:
                 self._fail(error, _State.FATAL_ERROR)
             elif may_follow(self._state, _State.ABORTABLE_ERROR):
                 self._fail(error, _State.ABORTABLE_ERROR)
+            else:
+                return
+            self._has_begun = True
+        self._tell()
 
     # ---- calls of the producer
 
@@ -142,7 +153,7 @@ class TransactionManager:
             with self._lock:
                 self._check_no_call(call)
                 if self._state is not _State.IN_TRANSACTION:
-                    raise self._refusal(call)
+                    raise self.refusal(call)
                 has_turn = self._is_busy = True
             if not offsets:
                 return
@@ -154,7 +165,7 @@ class TransactionManager:
             )
             self._has_sent_offsets = True
         except (InvalidProducerEpochError, InvalidTxnStateError, ProducerFencedError) as error:
-            raise self._fatal(error, has_turn) from error
+            self._raise_fatal(error, has_turn)
         except (UnknownMemberIdError, IllegalGenerationError, StaleMemberEpochError) as error:
             failure = CommitFailedError(
                 f"transaction of {self.transactional_id!r}: the offsets do not go with it, because of"
@@ -216,7 +227,7 @@ class TransactionManager:
                     self._go_on(call, target)
                     self._pending_call = call
                 elif self._pending_call != call:
-                    raise self._refusal(call)
+                    raise self.refusal(call)
                 has_turn = self._is_busy = True
             return act()
         finally:
@@ -239,7 +250,7 @@ class TransactionManager:
                 f" call {call} again"
             )
         if self._state is not _ENDS[commit][0]:  # a record was lost meanwhile
-            raise self._refusal(call)
+            raise self.refusal(call)
 
     def _decide(
         self,
@@ -263,9 +274,9 @@ class TransactionManager:
                 self._abortable(error)
                 raise
             self._renew(call, deadline_ms)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, what became of it is open
             if not (may_be_unknown and isinstance(error, InvalidTxnStateError)):
-                raise self._fatal(error) from error
+                self._raise_fatal(error)
             self._renew(
                 call, deadline_ms
             )  # no transaction to abort: a new epoch is all there is to do
@@ -278,8 +289,8 @@ class TransactionManager:
             following = self._requests.init(call, self.identity, deadline_ms)
         except StreamlogTimeoutError:
             raise
-        except Exception as error:
-            raise self._fatal(error) from error
+        except Exception as error:  # noqa: BLE001 - there is no identity to go on with
+            self._raise_fatal(error)
         self._done(following)
 
     # ---- state; those above `_abortable` want the lock
@@ -294,11 +305,11 @@ class TransactionManager:
     def _check_no_call(self, call: str) -> None:
         self._check_not_busy(call)
         if self._pending_call is not None:
-            raise self._refusal(call)
+            raise self.refusal(call)
 
     def _go_on(self, call: str, target: TransactionState) -> None:
         if not may_follow(self._state, target):
-            raise self._refusal(call)
+            raise self.refusal(call)
         self._state = target
 
     def _fail(self, error: BaseException, target: TransactionState) -> None:
@@ -313,17 +324,23 @@ class TransactionManager:
             with self._lock:
                 if may_follow(self._state, _State.ABORTABLE_ERROR):
                     self._fail(error, _State.ABORTABLE_ERROR)
+            self._tell()
 
-    def _fatal(self, error: BaseException, has_turn: bool = True) -> BaseException:
-        """Return what to raise. A coordinator's old epoch means that the producer is fenced (TXN-10)."""
-        if not has_turn:
-            return error
+    def _raise_fatal(self, error: BaseException, has_turn: bool = True) -> NoReturn:
+        """Raise *error*. A coordinator's old epoch means that the producer is fenced (TXN-10)."""
+        fatal = error
         if isinstance(error, InvalidProducerEpochError):
-            cause, error = error, ProducerFencedError(str(error))
-            error.__cause__ = cause
-        with self._lock:
-            self._fail(error, _State.FATAL_ERROR)
-        return error
+            fatal = ProducerFencedError(str(error))
+            fatal.__cause__ = error
+        if has_turn:
+            with self._lock:
+                self._fail(fatal, _State.FATAL_ERROR)
+            self._tell()
+        raise fatal
+
+    def _tell(self) -> None:
+        if self.on_error is not None:
+            self.on_error()
 
     def _done(self, identity: ProducerIdAndEpoch) -> None:
         """There is no transaction any more; the next one has *identity*."""
@@ -333,7 +350,7 @@ class TransactionManager:
             self._state = _State.READY
             self._pending_call = None
 
-    def _refusal(self, call: str) -> BaseException:
+    def refusal(self, call: str) -> BaseException:
         """Return the error of a *call* that the present state does not allow."""
         state, error, name = self._state, self._error, self.transactional_id
         if error is not None and state is _State.FATAL_ERROR:

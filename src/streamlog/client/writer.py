@@ -148,8 +148,9 @@ class WriterFactory:
                         if len(tail) >= target.limit:
                             look_again(target)
                         return
-            generation = routes.generation
+            current = routes.generation
             queue, memo = place(topic, partition, value, key, timestamp_ms, queue, memo)
+            generation = current  # not when it raised: the next record has to come this way as well
 
         return write
 

@@ -130,7 +130,8 @@ class ProducerOptions(TypedDict, total=False):
     partitioner_adaptive_partitioning_enable: bool
     interceptors: Sequence[Any]
     enable_idempotence: bool
-    transactional_id: None
+    transactional_id: str | None
+    transaction_timeout_ms: int
     compression_type: ProducerCodec
     compression_gzip_level: int
     compression_lz4_level: int

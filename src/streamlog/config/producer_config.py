@@ -16,15 +16,14 @@ from streamlog.config.kinds import (
     boolean,
     choice,
     integer,
+    nullable,
     number,
     objects,
-    only,
     plugin,
     text,
 )
 from streamlog.config.plugin_names import PARTITIONER_NAMES, SERDE_NAMES
 from streamlog.config.unsupported import (
-    NO_TRANSACTIONS,
     UNSUPPORTED_PRODUCER_KEYS,
 )
 from streamlog.errors import InvalidConfigurationError
@@ -124,10 +123,17 @@ class ProducerConfig(Config):
         "Retries cannot duplicate or reorder. Needs `acks=all`, `retries` above 0 and at most 5 batches on"
         " their way; left to its default it is off where `acks` or `retries` say otherwise.",
     )
-    transactional_id: None = option(
-        only(None, NO_TRANSACTIONS),
+    transactional_id: str | None = option(
+        nullable(text(may_be_blank=False), "no transactions"),
         None,
-        "The name of a transactional producer; not supported yet.",
+        "The name of a transactional producer, the same after each restart; needs idempotence. Of two with"
+        " the same name the newer wins.",
+    )
+    transaction_timeout_ms: int = option(
+        integer(1, INT_MAX),
+        60_000,
+        "A transaction that is open this long is aborted, and its producer fenced; at most the broker's"
+        " `transaction_max_timeout_ms`.",
     )
     compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = option(
         choice(CODECS),
@@ -169,6 +175,12 @@ class ProducerConfig(Config):
         """
         if self.enable_idempotence:
             self._check_idempotence()
+        elif self.transactional_id is not None:
+            raise InvalidConfigurationError(
+                f"ProducerConfig: transactional_id: expected enable_idempotence next to"
+                f" {self.transactional_id!r}, found enable_idempotence=False, acks={self.acks!r},"
+                f" retries={self.retries}"
+            )
         if self.partitioner_ignore_keys and self.partitioner not in (None, "murmur2"):
             raise InvalidConfigurationError(
                 f"ProducerConfig: partitioner_ignore_keys: expected False with a partitioner other"

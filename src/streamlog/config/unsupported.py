@@ -46,7 +46,7 @@ UNSUPPORTED_PRODUCER_KEYS = unsupported_keys(
         _NO_NETWORK: _NETWORK_KEYS,
         _NO_ACCESS_CONTROL: _ACCESS_KEYS,
         _NO_METRICS_PUSH: _METRICS_KEYS,
-        NO_TRANSACTIONS: ("transaction_timeout_ms", "transaction_two_phase_commit_enable"),
+        "a transaction has no second coordinator": ("transaction_two_phase_commit_enable",),
         _NO_OLD_METADATA: ("metadata_max_age_ms", "metadata_max_idle_ms"),
         "no partition can be slower to reach than another": (
             "partitioner_availability_timeout_ms",

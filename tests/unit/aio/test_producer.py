@@ -12,6 +12,7 @@ from streamlog.aio import AsyncProducer
 from streamlog.broker.broker import Broker
 from streamlog.errors import (
     ClosedError,
+    IllegalStateError,
     RecordTooLargeError,
     SerializationError,
     UnknownTopicOrPartitionError,
@@ -161,3 +162,63 @@ def test_virtual_time_jumps_to_the_end_of_the_linger(broker: Broker, clock: Virt
 
     run(main())
     assert broker.partition(*TopicPartition("t", 0)).high_watermark == 3
+
+
+# ---- transactions
+
+
+def test_a_transaction_commits_at_the_end_of_its_block(real: Broker) -> None:
+    """TXN-6."""
+
+    async def main() -> None:
+        async with AsyncProducer(real, transactional_id="tx", linger_ms=1) as producer:
+            with pytest.raises(IllegalStateError):
+                await producer.begin_transaction()
+            await producer.init_transactions()
+            async with producer.transaction() as inside:
+                assert inside is producer
+                await asyncio.gather(*(producer.send("t", b"%d" % n) for n in range(3)))
+                assert real.partition(*T0).last_stable_offset == 0
+                await producer.send_offsets_to_transaction({T0: 3}, "g")
+            assert real.partition(*T0).last_stable_offset == 4
+            await producer.begin_transaction()
+            await producer.send("t", b"3")
+            await producer.commit_transaction()
+
+    run(main())
+    found = real.group_coordinator.fetch_offsets("g", [T0])[T0]
+    assert found is not None
+    assert found.offset == 3
+    assert real.partition(*T0).last_stable_offset == 6
+    assert real.partition(*T0).log.aborted_transactions(0, 100) == []
+
+
+def test_a_transaction_aborts_when_its_block_raises_or_its_task_is_cancelled(real: Broker) -> None:
+    async def main() -> None:
+        async with AsyncProducer(real, transactional_id="tx") as producer:
+            await producer.init_transactions()
+            with pytest.raises(ValueError, match="mine"):
+                async with producer.transaction():
+                    await producer.send("t", b"a")
+                    raise ValueError("mine")
+            is_sent = asyncio.Event()
+
+            async def hang() -> None:
+                async with producer.transaction():
+                    await producer.send("t", b"b")
+                    is_sent.set()
+                    await asyncio.Event().wait()
+
+            task = asyncio.create_task(hang())
+            await is_sent.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await producer.begin_transaction()
+            await producer.send("t", b"c")
+            await producer.abort_transaction()
+
+    run(main())
+    partition = real.partition(*T0)
+    assert partition.last_stable_offset == partition.high_watermark == 6
+    assert len(partition.log.aborted_transactions(0, 100)) == 3

@@ -22,7 +22,6 @@ from tests.support.config_cases import (
     integer,
     number,
     objects,
-    only,
     plugin,
     text,
 )
@@ -73,7 +72,10 @@ CASES = {
     "partitioner_adaptive_partitioning_enable": boolean(True),
     "interceptors": objects("on_send", "on_acknowledgement"),
     "enable_idempotence": boolean(True),
-    "transactional_id": only(None, "tx-1", False),
+    "transactional_id": Case(
+        None, ((None, None), ("tx-1", "tx-1")), ("", " ", 5, False, b"tx-1", ["tx-1"])
+    ),
+    "transaction_timeout_ms": integer(60_000, 1, INT_MAX),
     "compression_type": choice("none", ("gzip", "snappy", "lz4", "zstd"), "producer", "brotli"),
     "compression_gzip_level": GZIP_LEVEL,
     "compression_lz4_level": LZ4_LEVEL,
@@ -98,11 +100,6 @@ def test_the_cases_cover_every_key() -> None:
 
 def test_keys_of_kafka_that_are_not_supported_are_refused_with_the_reason() -> None:
     check_unsupported(ProducerConfig)
-
-
-def test_a_refused_value_that_kafka_knows_says_why() -> None:
-    with pytest.raises(InvalidConfigurationError, match="transactions are not supported yet"):
-        ProducerConfig.from_options(transactional_id="tx-1")
 
 
 def test_prd_2_idempotence_is_on_unless_acks_or_retries_exclude_it() -> None:
@@ -141,6 +138,18 @@ def test_prd_2_more_than_five_in_flight_are_refused_even_where_idempotence_is_a_
         match="max_in_flight_requests_per_connection: expected at most 5 with idempotence, found 6",
     ):
         ProducerConfig.from_options(options, max_in_flight=6)
+
+
+@pytest.mark.parametrize(
+    "excluding", [{"enable_idempotence": False}, {"acks": 1}, {"acks": 0}, {"retries": 0}]
+)
+def test_prd_2_a_transactional_id_without_idempotence_is_refused(
+    excluding: dict[str, object],
+) -> None:
+    """Also where idempotence is only switched off by other keys."""
+    with pytest.raises(InvalidConfigurationError, match="transactional_id: expected enable_idemp"):
+        ProducerConfig.from_options(excluding, transactional_id="tx-1")
+    assert ProducerConfig.from_options(transactional_id="tx-1").enable_idempotence
 
 
 def test_without_idempotence_more_than_five_requests_in_flight_are_accepted() -> None:
