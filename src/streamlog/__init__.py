@@ -18,6 +18,8 @@ from streamlog.broker.group_description import (
     MemberDescription,
 )
 from streamlog.broker.group_member import MemberState
+from streamlog.broker.transactions.description import TransactionDescription, TransactionListing
+from streamlog.broker.transactions.state import TransactionState
 from streamlog.client.admin import Admin
 from streamlog.client.config_entry import (
     AlterConfigOp,
@@ -178,6 +180,9 @@ __all__ = [
     "ConsumerGroupListing",
     "GroupOffset",
     "GroupState",
+    "TransactionDescription",
+    "TransactionListing",
+    "TransactionState",
     "ListedOffset",
     "MemberDescription",
     "MemberState",

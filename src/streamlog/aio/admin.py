@@ -42,6 +42,12 @@ class AsyncAdmin:
     alter_consumer_group_offsets = in_thread(Admin.alter_consumer_group_offsets)
     reset_consumer_group_offsets = in_thread(Admin.reset_consumer_group_offsets)
     delete_consumer_group_offsets = in_thread(Admin.delete_consumer_group_offsets)
+    list_transactions = in_thread(Admin.list_transactions)
+    describe_transactions = in_thread(Admin.describe_transactions)
+    describe_producers = in_thread(Admin.describe_producers)
+    fence_producers = in_thread(Admin.fence_producers)
+    force_terminate_transaction = in_thread(Admin.force_terminate_transaction)
+    abort_transaction = in_thread(Admin.abort_transaction)
 
     async def close(self) -> None:
         """Refuse further use. The broker stays open. Closing again changes nothing."""

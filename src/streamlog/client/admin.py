@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from streamlog.client.admin_arguments import (
     config_changes,
@@ -17,18 +17,20 @@ from streamlog.client.admin_arguments import (
     several,
     topic_names,
 )
+from streamlog.client.admin_transactions import TransactionAdministration
 from streamlog.client.argument_checks import check_broker
 from streamlog.client.config_entry import ConfigResource, ConfigResourceType
 from streamlog.client.config_operations import altered_topic_configs, broker_entries, topic_entries
+from streamlog.client.for_each import for_each
 from streamlog.client.group_administration import alter_offsets, reset_offsets
 from streamlog.client.new_topic import NewTopic
 from streamlog.client.offset_spec import ListedOffset, OffsetSpec
 from streamlog.client.partition_arguments import to_partitions
-from streamlog.errors import ClosedError, InvalidRequestError, StreamlogError
+from streamlog.errors import ClosedError, InvalidRequestError
 from streamlog.structs import Isolation, OffsetAndMetadata, TopicDescription, TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     from streamlog.broker.broker import Broker
@@ -38,12 +40,8 @@ if TYPE_CHECKING:
     from streamlog.client.config_entry import AlterConfigOp, ConfigEntry
     from streamlog.client.reset_to import ResetTo
 
-K = TypeVar("K")
-T = TypeVar("T")
-V = TypeVar("V")
 
-
-class Admin:
+class Admin(TransactionAdministration):
     """Kafka's admin client over a broker in this process.
 
     * topics: `create_topics`, `delete_topics`, `describe_topics`, `list_topics`,
@@ -53,6 +51,8 @@ class Admin:
     * groups: `list_consumer_groups`, `describe_consumer_groups`, `delete_consumer_groups`
     * their offsets: `list_consumer_group_offsets`, `alter_consumer_group_offsets`,
       `reset_consumer_group_offsets`, `delete_consumer_group_offsets`
+    * transactions: `list_transactions`, `describe_transactions`, `describe_producers`,
+      `fence_producers`, `force_terminate_transaction`, `abort_transaction`
 
     Every call acts at once and returns plain values where Kafka returns futures. A call about several
     topics or partitions treats each on its own, in the order given, whatever happens to the others;
@@ -97,14 +97,14 @@ class Admin:
                 validate_only=validate_only,
             )
 
-        return _for_each({new.name: new for new in new_topics(topics)}, create)
+        return for_each({new.name: new for new in new_topics(topics)}, create)
 
     def delete_topics(self, topics: Iterable[str]) -> None:
         """Delete topics with all their records. Raises `UnknownTopicOrPartitionError`,
         `PolicyViolationError` for the broker's own topics.
         """
         broker = self._use()
-        _for_each({name: name for name in topic_names(topics)}, broker.delete_topic)
+        for_each({name: name for name in topic_names(topics)}, broker.delete_topic)
 
     def describe_topics(self, topics: Iterable[str] | None = None) -> dict[str, TopicDescription]:
         """Return the descriptions of *topics* by name; None means all that `list_topics` lists.
@@ -113,7 +113,7 @@ class Admin:
         """
         broker = self._use()
         names = broker.topics() if topics is None else topic_names(topics)
-        return _for_each({name: name for name in names}, broker.describe_topic)
+        return for_each({name: name for name in names}, broker.describe_topic)
 
     def list_topics(self, *, include_internal: bool = False) -> list[str]:
         """Return the topic names, sorted; the broker's own only with *include_internal*."""
@@ -126,7 +126,7 @@ class Admin:
         ``__consumer_offsets``.
         """
         registry = self._use().topic_registry
-        _for_each(
+        for_each(
             {
                 name: (name, total)
                 for name, total in mapping(
@@ -157,7 +157,7 @@ class Admin:
             return _list_offset(broker.partition(topic, number), spec, level)
 
         wanted = numbers_by_partition("an OffsetSpec or timestamp in ms", partitions)
-        return _for_each({tp: (tp, spec) for tp, spec in wanted.items()}, look_up)
+        return for_each({tp: (tp, spec) for tp, spec in wanted.items()}, look_up)
 
     def delete_records(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Delete what is below the offset of each partition, -1 meaning all that is readable; return
@@ -173,7 +173,7 @@ class Admin:
             return broker.partition(topic, number).delete_records(offset)
 
         wanted = numbers_by_partition("an offset", offsets)
-        return _for_each({tp: (tp, offset) for tp, offset in wanted.items()}, delete)
+        return for_each({tp: (tp, offset) for tp, offset in wanted.items()}, delete)
 
     # ---- configuration
 
@@ -197,7 +197,7 @@ class Admin:
             return broker_entries(broker.config)
 
         wanted = [config_resource(resource) for resource in several(resources)]
-        return _for_each({resource: resource for resource in wanted}, describe)
+        return for_each({resource: resource for resource in wanted}, describe)
 
     def incremental_alter_configs(
         self,
@@ -227,7 +227,7 @@ class Admin:
         for name, operations in mapping("topic names to lists of AlterConfigOp", changes).items():
             resource = config_resource(name)
             wanted[resource] = resource, config_changes(resource, operations)
-        _for_each(wanted, alter)
+        for_each(wanted, alter)
 
     # ---- groups
 
@@ -251,14 +251,14 @@ class Admin:
         Raises `GroupIdNotFoundError` (KIP-1043).
         """
         coordinator = self._use().group_coordinator
-        return _for_each({name: name for name in groups(group_ids)}, coordinator.describe)
+        return for_each({name: name for name in groups(group_ids)}, coordinator.describe)
 
     def delete_consumer_groups(self, group_ids: Iterable[str]) -> None:
         """Delete groups and all they committed. Raises `GroupNotEmptyError` for one with members,
         `GroupIdNotFoundError` (GRP-12).
         """
         coordinator = self._use().group_coordinator
-        _for_each({name: name for name in groups(group_ids)}, coordinator.delete)
+        for_each({name: name for name in groups(group_ids)}, coordinator.delete)
 
     def list_consumer_group_offsets(
         self, group_id: str, partitions: Iterable[TopicPartition] | None = None
@@ -359,22 +359,3 @@ def _list_offset(
     if found is None:
         return None
     return ListedOffset(found.offset, found.timestamp_ms, found.leader_epoch)
-
-
-def _for_each(items: Mapping[K, T], action: Callable[[T], V]) -> dict[K, V]:
-    """Apply *action* to every item; return the results by key, or raise the first error at the end."""
-    results: dict[K, V] = {}
-    errors: list[StreamlogError | OSError] = []
-    for key, item in items.items():
-        try:
-            results[key] = action(item)
-        except (StreamlogError, OSError) as error:
-            errors.append(error)
-    if errors:
-        first, *others = errors
-        if others:
-            # PEP 678, which Python 3.10 keeps and does not show.
-            notes = [f"and: {type(error).__name__}: {error}" for error in others]
-            first.__dict__["__notes__"] = notes
-        raise first
-    return results

@@ -12,7 +12,7 @@ from streamlog.errors import ClosedError, GroupIdNotFoundError
 
 def test_every_call_of_the_blocking_client_is_there() -> None:
     def calls(client: type) -> set[str]:
-        return {name for name in vars(client) if not name.startswith("_")}
+        return {name for name in dir(client) if not name.startswith("_")}
 
     assert calls(AsyncAdmin) == calls(Admin)
 
