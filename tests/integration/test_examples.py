@@ -138,6 +138,16 @@ def test_manual_commits_send_each_letter_once_although_one_got_stuck(tmp_path: P
     ]
 
 
+def test_exactly_once_makes_each_invoice_once_however_often_it_fails(tmp_path: Path) -> None:
+    """TXN-6, TXN-7."""
+    printed = run_program(EXAMPLES / "07_exactly_once.py", "--records", "300", cwd=tmp_path)
+    assert printed.splitlines() == [
+        "failed in transaction 2: 50 invoices count",
+        "failed in transaction 3: 150 invoices count",
+        "300 orders, 300 invoices, each of them once",
+    ]
+
+
 def test_every_example_is_run_here() -> None:
     text = Path(__file__).read_text()
     assert [path.name for path in EXAMPLES.glob("*.py") if path.name not in text] == []
