@@ -53,6 +53,8 @@ class GroupStore:
         self._stamps: dict[tuple[int, int], ProducerStamp] = {}
         self.groups: dict[str, Group] = {}
         """The groups loaded so far; one that somebody only looked at is among them, empty."""
+        self._homes: dict[str, Partition] = {}
+        """Where those of them are that were asked for by name: each commit would look it up twice."""
 
     def find(self, group_id: str) -> Group:
         """Return the group for a look; nothing is created for one that nobody ever used."""
@@ -61,6 +63,8 @@ class GroupStore:
 
     def find_or_create(self, group_id: str) -> Group:
         """Return the group for a change; there is a place to store it from now on."""
+        if group_id in self._homes:
+            return self.groups[group_id]
         return self._find_in(self._home_or_create(group_id), group_id)
 
     def homes(self) -> list[Partition]:
@@ -93,10 +97,14 @@ class GroupStore:
 
         Raises what the append raises, such as `DiskFullError`; nothing has changed then.
         """
-        stored = [encode_record(record) for record in records if isinstance(record, STORED_RECORDS)]
-        if stored:
-            keys, values = zip(*stored, strict=True)
-            home = self._home_or_create(group.group_id)
+        keys, values = [], []
+        for record in records:
+            if isinstance(record, STORED_RECORDS):
+                key, value = encode_record(record)
+                keys.append(key)
+                values.append(value)
+        if keys:
+            home = self._homes.get(group.group_id) or self._home_or_create(group.group_id)
             home.append(build_batch(values, self._clock.time_ms(), keys))
         group.replay_all(records)
 
@@ -148,6 +156,7 @@ class GroupStore:
 
     def forget(self, group: Group) -> None:
         """Drop a group of which nothing is stored any more."""
+        self._homes.pop(group.group_id, None)
         del self.groups[group.group_id]
 
     def _find_in(self, home: Partition, group_id: str) -> Group:
@@ -155,6 +164,7 @@ class GroupStore:
         found = self.groups.get(group_id)
         if found is None:
             found = self.groups[group_id] = Group(group_id)
+        self._homes[group_id] = home
         return found
 
     def _home_or_create(self, group_id: str) -> Partition:
