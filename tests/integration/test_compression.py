@@ -23,10 +23,11 @@ from streamlog import (
     UnsupportedCompressionTypeError,
 )
 from streamlog.client.admin import Admin
-from streamlog.record import BatchView, Codec
+from streamlog.record import BatchView, Codec, ProducerStamp, build_batch
 from streamlog.runtime import VirtualClock
 from streamlog.structs import Isolation
 from tests.support.producing import failing_partitions, stored, values
+from tests.support.transaction_writer import new_writer
 
 CODECS = ("gzip", "snappy", "lz4", "zstd")
 each_codec = pytest.mark.parametrize("codec", CODECS)
@@ -269,6 +270,74 @@ def test_a_log_with_compressed_batches_opens_again(codec: str, ending: str, data
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=50)
     with Broker(data_dir) as broker:
         assert values(broker) == [TEXT + b"%d" % n for n in range(1000)]
+        assert codecs(broker) == {codec}
+
+
+@each_codec
+def test_txn_14_transactions_are_compressed_their_markers_are_not(
+    codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Broker() as broker:
+        broker.create_topic("t", configs={"compression_type": codec})
+        writer = new_writer(broker)
+        assert writer.write("t", value=TEXT + b"0") == 0
+        writer.end(commit=True)
+        writer.write("t", value=TEXT + b"2")
+        writer.end(commit=False)
+        writer.write("t", value=TEXT + b"4")
+        writer.end(commit=True)
+        assert [(Codec(view.codec).label, view.is_control) for view in batches(broker)] == [
+            (codec, False),
+            ("none", True),
+        ] * 3
+        with reader(broker, isolation_level="read_committed") as consumer:
+            assert consumer.poll(0).values() == [TEXT + b"0", TEXT + b"4"]
+        with reader(broker) as consumer:
+            assert consumer.poll(0).values() == [TEXT + b"0", TEXT + b"2", TEXT + b"4"]
+        # What was aborted is not even decompressed.
+        with reader(broker, isolation_level="read_committed") as consumer:
+            consumer.seek(TP, 2)
+            broker.partition("t", 0).delete_records(2)
+            without_library(monkeypatch)
+            with pytest.raises(RecordDecodeError) as caught:
+                consumer.poll(0)
+            assert caught.value.offset == 4
+
+
+@each_codec
+@pytest.mark.parametrize("linger_ms", [0, 5])
+def test_txn_6_a_transactional_producer_compresses_too(codec: str, linger_ms: int) -> None:
+    with Broker(clock=VirtualClock()) as broker:
+        config = {"transactional.id": "x", "compression.type": codec, "linger.ms": linger_ms}
+        with Producer(broker, config=config) as producer:
+            producer.init_transactions()
+            with producer.transaction():
+                for n in range(5):
+                    producer.send("t", TEXT + b"%d" % n)
+                producer.send_many("t", [TEXT] * 5)
+            producer.begin_transaction()
+            producer.send("t", b"aborted")
+            producer.abort_transaction()
+        with reader(broker, isolation_level="read_committed") as consumer:
+            found = []
+            while records := consumer.poll(0):
+                found += records.values()
+        assert found == [TEXT + b"%d" % n for n in range(5)] + [TEXT] * 5
+        assert codecs(broker) == {codec, "none"}
+        assert [view.is_control for view in batches(broker)] == [
+            view.codec == 0 for view in batches(broker)
+        ]
+
+
+@each_codec
+def test_idm_2_a_compressed_batch_that_comes_again_is_stored_once(codec: str) -> None:
+    with Broker() as broker:
+        broker.create_topic("t", configs={"compression_type": codec})
+        batch = build_batch([TEXT] * 3, broker.runtime.clock.time_ms())
+        batch.stamp = ProducerStamp(broker.new_producer_id(), 0)
+        partition = broker.partition("t", 0)
+        assert [partition.append(batch) for _ in range(3)] == [0, 0, 0]
+        assert values(broker) == [TEXT] * 3
         assert codecs(broker) == {codec}
 
 

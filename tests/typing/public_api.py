@@ -40,6 +40,7 @@ def accepted() -> None:
         producer = Producer(
             broker, linger_ms=0.5, acks=1, value_serializer=Serializer(), partitioner=partition
         )
+        Producer(broker, compression_type="zstd", compression_zstd_level=5)
         future: RecordFuture = producer.send("t", b"v", key=b"k", headers=[("h", None)])
         future = producer.send("t", on_delivery=told, partition=0, timestamp_ms=5)
         future = producer.send(ProducerRecord("t", b"v", key=b"k"), on_delivery=told)
