@@ -39,7 +39,16 @@ def test_same_seed_gives_the_same_events_and_files_in_every_process() -> None:
     times_ms = [float(line.split()[0]) for line in log]
     assert times_ms == sorted(times_ms), "time only goes forward"
     # It must have been a day worth telling.
-    for event in ("delivered", "reads", "is assigned", "gives up", "has lost", "deleted extra"):
+    for event in (
+        "delivered",
+        "reads",
+        "is assigned",
+        "gives up",
+        "has lost",
+        "deleted extra",
+        "classic",
+        "outside had",
+    ):
         assert any(event in line for line in log), event
     for hash_seed in (0, 4_294_967_295):
         assert run_elsewhere(seed, hash_seed) == log

@@ -1,7 +1,7 @@
 """A day in the life of a broker, told by one seed: what happens is written down, line by line.
 
-``python -m tests.support.scenario SEED`` prints it. Two producers, two groups whose members come, go, hang and come back, retention by
-time and size, topics that come and go: whatever is left to chance, by us or by the library, follows from the seed.
+``python -m tests.support.scenario SEED`` prints it. Two producers, two groups whose members come, go, hang and come back, under either
+protocol and some under a name of their own, offsets that expire, retention by time and size, topics that come and go: whatever is left to chance, by us or by the library, follows from the seed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ import threading
 from collections.abc import Callable, Collection
 
 from streamlog import Admin, Broker, Consumer, Producer, RecordMetadata, TopicPartition
-from streamlog.errors import StreamlogError
+from streamlog.errors import (
+    FencedInstanceIdError,
+    StreamlogError,
+    UnreleasedInstanceIdError,
+)
 from streamlog.testing import MemoryFileSystem, VirtualClock
 
 HOUR_MS = 3_600_000
@@ -37,6 +41,7 @@ class Scenario:
             seed=seed,
             log_retention_check_interval_ms=600_000,
             offsets_topic_num_partitions=3,
+            offsets_retention_minutes=30,
         )
         self.producers: list[Producer] = []
         self.consumers: dict[str, Consumer] = {}
@@ -68,6 +73,7 @@ class Scenario:
             self.hang,
             self.let_time_pass,
             self.change_topics,
+            self.set_offsets,
         ]
         ends_at = self.clock.now + HOURS * HOUR_MS
         while self.clock.now < ends_at:
@@ -122,9 +128,13 @@ class Scenario:
         if len(self.consumers) < 5:
             self._members += 1
             name = f"{self.random.choice(['readers', 'writers'])}-{self._members}"
+            protocol = self.random.choice(["classic", "consumer"])
+            instance_id = self.random.choice([None, None, "first", "second"])
             consumer = Consumer(
                 self.broker,
                 group_id=name.split("-")[0],
+                group_protocol=protocol,
+                group_instance_id=instance_id,
                 auto_offset_reset=self.random.choice(["earliest", "latest"]),
                 auto_commit_interval_ms=self.random.randrange(100, 5_000),
                 max_poll_records=self.random.randrange(1, 40),
@@ -132,7 +142,7 @@ class Scenario:
             )
             consumer.subscribe(pattern="clicks|orders|extra", listener=_Listener(self, name))
             self.consumers[name] = consumer
-            self.note("joins", name)
+            self.note("joins", name, protocol, instance_id)
 
     def leave(self) -> None:
         """A member leaves."""
@@ -144,8 +154,22 @@ class Scenario:
     def consume(self) -> None:
         """Each member polls, and waits if need be."""
         for name, consumer in list(self.consumers.items()):
-            for record in consumer.poll(timeout_ms=self.random.randrange(2_000)):
+            try:
+                records = consumer.poll(timeout_ms=self.random.randrange(2_000))
+            except (FencedInstanceIdError, UnreleasedInstanceIdError) as error:
+                self.note(name, "is refused", error)
+                self.consumers.pop(name).close()
+                continue
+            for record in records:
                 self.note(name, "reads", *record[:4], record.value)
+
+    def set_offsets(self) -> None:
+        """Commit for a group without members; what it had may have expired."""
+        with Admin(self.broker) as admin:
+            had = admin.list_consumer_group_offsets("outside")
+            self.note("outside had", had or "nothing any more")
+            place = TopicPartition(self.random.choice(list(TOPICS)), 0)
+            admin.alter_consumer_group_offsets("outside", {place: self.random.randrange(9)})
 
     def hang(self) -> None:
         """Nobody polls for longer than the groups allow."""
@@ -160,9 +184,8 @@ class Scenario:
     def look_around(self) -> None:
         """Write down how everything stands."""
         with Admin(self.broker) as admin:
-            for group, description in admin.describe_consumer_groups(
-                ["readers", "writers"]
-            ).items():
+            known = [listed.group_id for listed in admin.list_consumer_groups()]
+            for group, description in admin.describe_consumer_groups(known).items():
                 self.note(group, description, admin.list_consumer_group_offsets(group))
         for name in self.broker.topics(include_internal=True):
             for partition in range(len(self.broker.describe_topic(name).partitions)):
