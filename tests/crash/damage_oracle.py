@@ -184,7 +184,11 @@ class _Verdict:
                     )
         if files:
             self._judge_lookups(tp, reading, evidence)
-        if files and not self._no_state and all(p.endswith((".idx", ".tix")) for p in files):
+        if (
+            files
+            and not self._no_state
+            and all(p.endswith((".idx", ".tix", ".txn")) for p in files)
+        ):
             self._judge_times(tp)
         if reading.refused:
             return "error"

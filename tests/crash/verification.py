@@ -17,7 +17,7 @@ from tests.crash.seam_files import SeamFileSystem, pass_by
 CHUNK_BYTES = 64 * 1024
 """What a partition may have preallocated (less where its segments are smaller)."""
 
-_SUFFIXES = (".log", ".idx", ".tix")
+_SUFFIXES = (".log", ".idx", ".tix", ".txn")
 
 
 class Verification:

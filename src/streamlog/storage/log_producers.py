@@ -207,7 +207,9 @@ class ProducerLog(SyncableLog):
     def _note(self, batch: PendingBatch, offset: int, takes_sequence: bool) -> None:
         """Note that *batch* is stored at *offset*; once more if need be."""
         producers, stamp = self._producers, batch.stamp
-        if batch.is_transactional:
+        if batch.is_transactional and not self.has_transactions:
+            for segment in self._segments.in_order():
+                segment.transactions.begin_without(segment.position)
             self.has_transactions = True
         if batch.is_control:
             producers.completed(

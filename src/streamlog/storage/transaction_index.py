@@ -93,13 +93,22 @@ class TransactionIndex:
         if not self._added or self._added[-1].last_offset < aborted.last_offset:
             self._added.append(aborted)
 
+    def begin_without(self, size: int) -> None:
+        """Nothing up to *size*, the end of the segment, is part of a transaction: the first one in the log is about to be noted.
+
+        So nobody has to walk what was there before, neither now nor to know what was open.
+        """
+        end = size if self._end_position is None else self._end_position
+        self._found = KnownTransactions([], {}, end, False)
+
     def end(self, open_transactions: dict[int, int]) -> None:
         """The segment was sealed with *open_transactions* (first offsets by producer id) going on behind it."""
         self._open_at_end = open_transactions
 
     def forget(self) -> None:
         """Delete the file, which may tell of what is cut off. Raises OSError."""
-        if self._filesystem.exists(self.path):
+        # Not a directory that took its name: nobody believes that.
+        if self._filesystem.exists(self.path) and not self._filesystem.is_dir(self.path):
             self._filesystem.unlink(self.path)
 
     def flush(self, position: int, open_transactions: dict[int, int]) -> None:

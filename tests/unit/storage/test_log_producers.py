@@ -306,6 +306,19 @@ def test_the_index_of_aborted_transactions_is_written_when_the_others_are(store:
     assert txn_covers(store, 9) > 0
 
 
+def test_the_first_transaction_of_a_log_makes_nobody_walk_what_was_there(store: Store) -> None:
+    store.fill(20)
+    store.reopen()
+    log = store.log
+    aborted = abort_one(log)
+    assert len(log.segments) > 1
+    assert all(segment.transactions.is_known for segment in log.segments)
+    assert log.aborted_transactions(0, log.log_end_offset) == [aborted]
+    log.sync()
+    store.directory.checkpoint()
+    assert txn_covers(store, log.segments[-1].base_offset) == log.segments[-1].position
+
+
 def test_a_transaction_over_several_segments_is_found_from_each_of_them(store: Store) -> None:
     log = store.log
     stamp = ProducerStamp(7, 0, is_transactional=True)

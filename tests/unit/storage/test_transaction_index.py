@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamlog.errors import DiskFullError
 from streamlog.record.control import ControlType
@@ -322,6 +324,45 @@ def test_an_empty_segment_has_nothing_to_find(memory_disk: Disk) -> None:
     assert other.transactions.open_at_end == {7: 3}
 
 
+@given(st.binary(max_size=300), st.booleans())
+def test_whatever_is_in_the_file_it_is_read(content: bytes, is_block: bool) -> None:
+    disk = memory_disk_of()
+    segment = segment_of(disk)
+    aborted = abort(segment)
+    path = segment.transactions.path
+    if is_block:
+        index_file.replace_entries(disk.filesystem, path, content, segment.position)
+    else:
+        disk.write(path, content)
+    found = reopened(segment, disk, sealed=True).read_transactions()
+    assert found.position in (0, segment.position)
+    assert all(
+        10 <= one.last_offset < 12 and one.first_offset <= aborted.last_offset
+        for one in found.aborted
+    )
+
+
+# ---- the first transaction of a log
+
+
+def test_nobody_walks_what_was_there_before_the_first_transaction(disk: Disk) -> None:
+    segment = segment_of(disk)
+    append(segment, b"plain")
+    other = opened(segment, disk)
+    sealed = reopened(segment, disk, sealed=True)
+    for one in (other, sealed):
+        one.transactions.begin_without(one.position)
+        assert one.transactions.is_known
+        assert entries(one) == []
+    assert sealed.transactions.open_at_end == {}
+    aborted = abort(other)
+    other.flush_transactions({})
+    assert covers(disk, other) == other.position
+    third = opened(other, disk)
+    find(third)
+    assert entries(third) == [aborted]
+
+
 # ---- cutting
 
 
@@ -341,6 +382,17 @@ def test_a_truncation_forgets_what_was_cut_off(disk: Disk) -> None:
     other = opened(segment, disk)
     find(other)
     assert entries(other) == [aborted, after]
+
+
+def test_a_directory_that_took_the_name_of_the_file_is_left_alone(disk: Disk) -> None:
+    segment = segment_of(disk)
+    abort(segment)
+    disk.filesystem.make_dir(segment.transactions.path)
+    segment.transactions.forget()
+    assert disk.filesystem.is_dir(segment.transactions.path)
+    other = reopened(segment, disk, sealed=True)
+    find(other)
+    assert entries(other) == entries(segment)
 
 
 def test_a_truncation_to_nothing_starts_over(disk: Disk) -> None:
