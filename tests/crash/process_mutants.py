@@ -32,6 +32,7 @@ from streamlog.runtime import Lock, RandomSource, os_directory_lock, system_call
 from streamlog.runtime.os_directory_lock import OsDirectoryLock  # noqa: E402
 from streamlog.runtime.os_file import OsFile  # noqa: E402
 from streamlog.runtime.timer_queue import TimerQueue  # noqa: E402
+from streamlog.storage import recovery  # noqa: E402
 from streamlog.storage.group_commit import GroupCommit  # noqa: E402
 from streamlog.storage.leader_epochs import LeaderEpochs  # noqa: E402
 from streamlog.storage.recovery import LogRecovery  # noqa: E402
@@ -185,7 +186,7 @@ def other_file_synced() -> Iterator[None]:
 )
 def tail_not_stored_again() -> Iterator[None]:
     """They can be read and count as written: the next sync says that they are on the disk, and they are not (P11)."""
-    with patched(LogRecovery, "_store_again", lambda self, segments, position: None):
+    with patched(recovery, "store_again", lambda filesystem, segments, position: None):
         yield
 
 

@@ -285,7 +285,7 @@ class DataDirectory:
         self._known.add(key)
         checkpoint = self._state.checkpoints.get(key, _NEW_LOG if self._has_evidence else None)
         # After a failed sync the system may have dropped any page that it should have written: the same as a power failure.
-        sync_failed = checkpoint is not None and checkpoint.sync_failed != 0
+        sync_failed = checkpoint is not None and checkpoint.sync_failed
         try:
             if not self._filesystem.is_dir(path):
                 recovery.outcome, recovery.message = (

@@ -6,6 +6,7 @@ LOG_SUFFIX = ".log"
 OFFSET_INDEX_SUFFIX = ".idx"
 TIME_INDEX_SUFFIX = ".tix"
 TRANSACTION_INDEX_SUFFIX = ".txn"
+SNAPSHOT_SUFFIX = ".snap"
 DELETED_SUFFIX = ".deleted"
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -26,7 +27,16 @@ def segment_stem(base_offset: int) -> str:
 
 def base_offset_of(name: str) -> int | None:
     """Return the base offset in a log file's *name*, or None when it is not the name of a log file."""
-    stem = name.removesuffix(LOG_SUFFIX)
+    return _offset_in(name, LOG_SUFFIX)
+
+
+def snapshot_offset_of(name: str) -> int | None:
+    """Return the offset in a producer snapshot's *name*, or None when it is not the name of one."""
+    return _offset_in(name, SNAPSHOT_SUFFIX)
+
+
+def _offset_in(name: str, suffix: str) -> int | None:
+    stem = name.removesuffix(suffix)
     if stem == name or len(stem) != 20 or not (stem.isascii() and stem.isdigit()):
         return None
     base_offset = int(stem)

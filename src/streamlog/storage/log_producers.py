@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 
-from streamlog.errors import InvalidTxnStateError, OutOfOrderSequenceError
+from streamlog.errors import ClosedError, InvalidTxnStateError, OutOfOrderSequenceError
 from streamlog.record.batch_builder import build_single_value_batch
 from streamlog.record.control import read_marker
 from streamlog.record.layout import (
@@ -21,12 +21,17 @@ from streamlog.record.sequence import MAX_SEQUENCE
 from streamlog.runtime import locked
 from streamlog.storage.aborted_transaction import AbortedTransaction
 from streamlog.storage.log_syncing import SyncableLog
+from streamlog.storage.producer_replay import replay
+from streamlog.storage.producer_snapshots import ProducerSnapshots
 from streamlog.storage.producer_state import ProducerStates
 from streamlog.storage.segment import Segment
 from streamlog.storage.transaction_lookup import aborted_between
 from streamlog.structs import ProducerStateInfo, TopicPartition
 
 _logger = logging.getLogger("streamlog")
+
+#: A snapshot is due once so much was appended: up to 5,000 batches of 200 bytes, which take 10 ms to read again.
+_SNAPSHOT_BYTES = 1024 * 1024
 
 #: Offsets in the index are relative to the segment and four bytes wide (LOG-2).
 MAX_RELATIVE_OFFSET = 2**31 - 1
@@ -39,13 +44,19 @@ class ProducerLog(SyncableLog):
     """
 
     _roll_after_ms: int
+    _snapshots: ProducerSnapshots
 
     def __init__(self, directory: str, topic_partition: TopicPartition) -> None:
         super().__init__(directory, topic_partition)
         #: Whether a batch of a transaction was ever stored. Never taken back: without one, reading committed records costs nothing.
         self.has_transactions = False
-        self._producers = ProducerStates(topic_partition)
-        self._producers.on_aborted = self._note_aborted
+        # Whether a producer with an id ever wrote: not taken back either.
+        self._has_producers = False
+        # None until somebody asks, in a log that has some: opening a log takes no longer for its having producers. Never None in
+        # one that has transactions, whose readers ask at once.
+        self._producers: ProducerStates | None = None
+        # Where the active segment ended when the last snapshot was taken, as far as one was taken in it.
+        self._snapshot_position = 0
 
     @abstractmethod
     def _prepare(self, size: int, max_timestamp_ms: int, record_count: int) -> Segment:
@@ -58,6 +69,7 @@ class ProducerLog(SyncableLog):
         end_offset = self._next_offset
         if not self.has_transactions:
             return end_offset
+        assert self._producers is not None
         unstable = self._producers.first_unstable_offset
         if unstable is None or unstable >= end_offset:
             return end_offset
@@ -65,12 +77,17 @@ class ProducerLog(SyncableLog):
 
     def has_open_transaction(self, producer_id: int, producer_epoch: int) -> bool:
         """Whether this producer, in this epoch, has a transaction open here. Threads: any."""
-        return self.has_transactions and self._producers.is_open(producer_id, producer_epoch)
+        producers = self._producers
+        return (
+            self.has_transactions
+            and producers is not None
+            and producers.is_open(producer_id, producer_epoch)
+        )
 
     @locked
     def open_transactions(self) -> dict[int, tuple[int, int]]:
         """Return epoch and first offset of each transaction that is open here, by producer id, the oldest first."""
-        return self._producers.open_transactions() if self.has_transactions else {}
+        return self._known_producers().open_transactions() if self.has_transactions else {}
 
     def aborted_transactions(self, start_offset: int, end_offset: int) -> list[AbortedTransaction]:
         """Return the aborted transactions with an offset from *start_offset* up to, not including, *end_offset*, by marker.
@@ -88,7 +105,7 @@ class ProducerLog(SyncableLog):
 
     def _first_open_offsets(self) -> dict[int, int]:
         """Return the first offsets of the transactions that are open, by producer id."""
-        opened = self._producers.open_transactions() if self.has_transactions else {}
+        opened = self._known_producers().open_transactions() if self.has_transactions else {}
         return {producer_id: first_offset for producer_id, (_, first_offset) in opened.items()}
 
     def _flush_transactions(self, segment: Segment) -> None:
@@ -107,7 +124,8 @@ class ProducerLog(SyncableLog):
     @locked
     def describe_producers(self) -> list[ProducerStateInfo]:
         """Return what is known of each producer, by producer id."""
-        entries = sorted(self._producers.entries.items())
+        self._check_usable()
+        entries = sorted(self._known_producers().entries.items())
         return [
             ProducerStateInfo(
                 producer_id,
@@ -123,9 +141,78 @@ class ProducerLog(SyncableLog):
     @locked
     def expire_producers(self, now_ms: int, producer_id_expiration_ms: int) -> int:
         """Forget the producers that last wrote so long ago, but none in a transaction; return how many went (IDM-5)."""
-        return self._producers.expire(now_ms, producer_id_expiration_ms)
+        # Those that nobody asked for yet are found by their batches, and expire the next time.
+        producers = self._producers
+        return 0 if producers is None else producers.expire(now_ms, producer_id_expiration_ms)
 
     # ---- with the lock held
+
+    def _known_producers(self) -> ProducerStates:
+        """Return the producers, found again in the log if nobody asked before: from the last good snapshot on, by the headers."""
+        producers = self._producers
+        if producers is None:
+            self._producers = producers = self._find_producers()
+        return producers
+
+    def _find_producers(self) -> ProducerStates:
+        states = ProducerStates(self.topic_partition)
+        if self._has_producers:
+            start_offset = self._snapshots.load(states)
+            for segment in self._segments.in_order():
+                if start_offset is None or segment.next_offset > start_offset:
+                    self._replay(segment, start_offset or 0, states)
+        states.on_aborted = self._note_aborted
+        return states
+
+    def _replay(self, segment: Segment, start_offset: int, states: ProducerStates) -> None:
+        try:
+            replay(segment, start_offset, states)
+        except (OSError, ValueError, ClosedError) as error:
+            # Whoever reads there gets an error. An append must not: who wrote there is a stranger now, who may begin anywhere.
+            _logger.warning(
+                "%s: not searched for producers, it cannot be read: %s", segment.path, error
+            )
+
+    def _take_snapshot(self) -> None:
+        """Write a snapshot at the log end, unless there is one, or nobody to write of. Never raises OSError: it is derived data."""
+        if not self._has_producers or self._snapshots.latest_offset == self._next_offset:
+            return
+        try:
+            self._snapshots.write(
+                self._next_offset, self._known_producers(), self._segments.base_offsets()
+            )
+            self._snapshot_position = self._active.position
+        except OSError as error:
+            _logger.warning(
+                "%s: no snapshot of its producers was written: %s", self.topic_partition, error
+            )
+
+    def _take_snapshot_if_due(self) -> None:
+        """Write a snapshot when so much was appended since the last one that reading it again would take its time."""
+        if (
+            self._producers is not None
+            and self._active.position - self._snapshot_position > _SNAPSHOT_BYTES
+        ):
+            self._take_snapshot()
+
+    def _forget_producers(self, end_offset: int) -> bool:
+        """Find the producers again in a log that ends at *end_offset* now; return whether a name went that must not come back."""
+        if self._producers is not None:
+            self._producers.unlink_all()
+        self._snapshot_position = 0
+        deleted = self._snapshots.delete_above(end_offset)
+        # Not None in between: readers ask for the last stable offset without the lock.
+        self._producers = self._find_producers() if self.has_transactions else None
+        return deleted
+
+    def _drop_old_snapshots(self) -> None:
+        """Delete the snapshots from before the first segment."""
+        try:
+            self._snapshots.delete_below(self._segments.first().base_offset)
+        except OSError as error:
+            _logger.warning(
+                "%s: an old snapshot of its producers stays: %s", self.topic_partition, error
+            )
 
     def _append_of_producer(self, batch: PendingBatch) -> int:
         """Append *batch*, a marker or of a producer with an id, unless the log has it already; return its base offset.
@@ -144,7 +231,10 @@ class ProducerLog(SyncableLog):
                 batch.base_sequence = sequence = stamp.next_sequence
                 if stamp.is_transactional:
                     batch.attributes |= TRANSACTIONAL_BIT
-            if remember is None and (known_offset := self._producers.check(batch)) is not None:
+            if (
+                remember is None
+                and (known_offset := self._known_producers().check(batch)) is not None
+            ):
                 self._check_usable()
                 if takes_sequence:
                     raise self._not_sent_yet(batch, known_offset)
@@ -206,7 +296,8 @@ class ProducerLog(SyncableLog):
 
     def _note(self, batch: PendingBatch, offset: int, takes_sequence: bool) -> None:
         """Note that *batch* is stored at *offset*; once more if need be."""
-        producers, stamp = self._producers, batch.stamp
+        producers, stamp = self._known_producers(), batch.stamp
+        self._has_producers = True
         if batch.is_transactional and not self.has_transactions:
             for segment in self._segments.in_order():
                 segment.transactions.begin_without(segment.position)
@@ -244,7 +335,7 @@ class ProducerLog(SyncableLog):
 
     def _note_value(self, stamp: ProducerStamp, offset: int, timestamp_ms: int) -> None:
         """Note one record of a linked *stamp*, stored at *offset*, as far as that was not done."""
-        entry = self._producers.entries[stamp.producer_id]
+        entry = self._known_producers().entries[stamp.producer_id]
         recent, sequence = entry.recent, stamp.next_sequence
         if not recent or recent[-1][2] != offset:
             recent.append((sequence, sequence, offset, timestamp_ms))
@@ -253,6 +344,12 @@ class ProducerLog(SyncableLog):
     def _check(self) -> None:
         """Assert what holds of an undamaged log while no call is under way. For tests."""
         super()._check()
-        self._producers._check()
-        assert self.has_transactions or self._producers.first_unstable_offset is None
+        producers = self._producers
+        if producers is not None:
+            producers._check()
+            assert self._has_producers or not producers.entries
+            assert self.has_transactions or producers.first_unstable_offset is None
+        assert self._has_producers or not self.has_transactions
+        assert producers is not None or not self.has_transactions
+        assert all(offset <= self._next_offset for offset in self._snapshots.offsets)
         assert self._log_start_offset <= self.last_stable_offset <= self._next_offset

@@ -11,7 +11,12 @@ from streamlog.errors import ClosedError
 from streamlog.runtime import locked
 from streamlog.storage.log_segments import fingerprint
 from streamlog.storage.log_trimming import TrimmableLog
-from streamlog.storage.partition_checkpoint import PartitionCheckpoint
+from streamlog.storage.partition_checkpoint import (
+    HAS_PRODUCERS,
+    HAS_TRANSACTIONS,
+    SYNC_FAILED,
+    PartitionCheckpoint,
+)
 from streamlog.storage.segment import Segment
 
 _logger = logging.getLogger("streamlog")
@@ -20,12 +25,18 @@ _logger = logging.getLogger("streamlog")
 class SyncableLog(TrimmableLog):
     """The part of a log that says what survives a power loss, and where recovery would start."""
 
+    has_transactions: bool
     _dirty: bool
+    _has_producers: bool
     _on_dirty: Callable[[Any], None] | None
 
     @abstractmethod
     def _flush_transactions(self, segment: Segment) -> None:
         """Write out what the index of aborted transactions of the last segment lacks; never raises OSError."""
+
+    @abstractmethod
+    def _take_snapshot_if_due(self) -> None:
+        """Write a snapshot of the producers now and then; never raises OSError."""
 
     @property
     def durable_end_offset(self) -> int:
@@ -114,6 +125,8 @@ class SyncableLog(TrimmableLog):
                 self.topic_partition,
                 error,
             )
+        if self._closed is None:
+            self._take_snapshot_if_due()
         self._epochs.truncate_from_start(self._log_start_offset)
         sealed_count, sealed_crc = fingerprint(
             self._segments.base_offsets(), self._log_start_offset, point.segment_base_offset
@@ -122,7 +135,9 @@ class SyncableLog(TrimmableLog):
             log_start_offset=self._log_start_offset,
             leader_epoch=self._leader_epoch,
             truncating_to_offset=self._truncating_to_offset,
-            sync_failed=int(self._group_commit.failure is not None),
+            flags=(SYNC_FAILED if self._group_commit.failure is not None else 0)
+            | (HAS_PRODUCERS if self._has_producers else 0)
+            | (HAS_TRANSACTIONS if self.has_transactions else 0),
             sealed_count=sealed_count,
             sealed_crc=sealed_crc,
             epochs=self._epochs.pack(),

@@ -50,6 +50,14 @@ class TrimmableLog(ReadableLog, ABC):
     def _activate(self, segment: Segment, next_offset: int) -> None:
         """Append to *segment* from now on, its first record getting *next_offset*."""
 
+    @abstractmethod
+    def _forget_producers(self, end_offset: int) -> bool:
+        """Find the producers again in a log that ends at *end_offset* now; return whether a name went that must not come back."""
+
+    @abstractmethod
+    def _drop_old_snapshots(self) -> None:
+        """Delete the snapshots from before the first segment."""
+
     def advance_log_start(self, offset: int) -> None:
         """Forget every record below *offset*; durable when it returns. Files go later, with retention (RET-9).
 
@@ -80,7 +88,12 @@ class TrimmableLog(ReadableLog, ABC):
         if expired:
             self._record_log_start(expired)
             self._retire(expired)
+            self._forget_snapshots()
         return len(expired)
+
+    @locked
+    def _forget_snapshots(self) -> None:
+        self._drop_old_snapshots()
 
     @locked
     def _leave_behind(self, now_ms: int, high_watermark: int) -> list[Segment]:
@@ -144,9 +157,9 @@ class TrimmableLog(ReadableLog, ABC):
     def _truncate(self, offset: int) -> None:
         target, position, later = self._announce_cut(offset)
         self._persist()
-        self._cut(target, position, later)
+        snapshots_went = self._cut(target, position, later)
         self._retire(later)
-        if later:
+        if later or snapshots_went:
             # Before the cut counts as done: a power loss may bring the names back, to follow what is appended from now on.
             self._filesystem.sync_dir(self.directory)
         target.sync()
@@ -178,7 +191,7 @@ class TrimmableLog(ReadableLog, ABC):
         return target, position, later
 
     @locked
-    def _cut(self, target: Segment, position: int, later: list[Segment]) -> None:
+    def _cut(self, target: Segment, position: int, later: list[Segment]) -> bool:
         end_offset = self._truncating_to_offset
         target.truncate(position, end_offset)
         self._activate(target, end_offset)
@@ -187,6 +200,7 @@ class TrimmableLog(ReadableLog, ABC):
         self._epochs.assign(self._leader_epoch, end_offset)
         for segment in later:
             self._segments.remove(segment)
+        return self._forget_producers(end_offset)
 
     def _retire(self, segments: list[Segment]) -> None:
         retired: list[str] = []

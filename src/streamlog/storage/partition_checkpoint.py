@@ -6,6 +6,10 @@ from typing import Any, NamedTuple
 
 from streamlog.errors import CorruptLogError
 
+SYNC_FAILED = 1
+HAS_PRODUCERS = 2
+HAS_TRANSACTIONS = 4
+
 
 class PartitionCheckpoint(NamedTuple):
     """The durable evidence of one log: everything before it was on the disk when it was written.
@@ -26,14 +30,29 @@ class PartitionCheckpoint(NamedTuple):
     max_timestamp_offset: int
     #: A truncation under way: recovery repeats it. -1 = none.
     truncating_to_offset: int = -1
-    #: 1 when a sync failed: the system may have dropped any page behind recovery_offset. Otherwise 0.
-    sync_failed: int = 0
+    #: What holds of the log, of the bits below.
+    flags: int = 0
     #: The segments from the one that holds the log start up to, not including, the one of recovery_offset: how many, and the
     #: CRC-32C of their base offsets (``log_segments.fingerprint``).
     sealed_count: int = 0
     sealed_crc: int = 0
     #: Leader epochs and the offsets at which they begin, in turn (``LeaderEpochs.pack``).
     epochs: tuple[int, ...] = ()
+
+    @property
+    def sync_failed(self) -> bool:
+        """Whether a sync failed: the system may have dropped any page behind recovery_offset."""
+        return bool(self.flags & SYNC_FAILED)
+
+    @property
+    def has_producers(self) -> bool:
+        """Whether a producer with an id ever wrote: without one there is nothing to find out."""
+        return bool(self.flags & HAS_PRODUCERS)
+
+    @property
+    def has_transactions(self) -> bool:
+        """Whether a batch of a transaction was ever stored."""
+        return bool(self.flags & HAS_TRANSACTIONS)
 
     def pack(self) -> list[int]:
         """Return the fields in order, the epochs last, for msgpack."""

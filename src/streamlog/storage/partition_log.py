@@ -22,6 +22,7 @@ from streamlog.storage.log_producers import MAX_RELATIVE_OFFSET, ProducerLog
 from streamlog.storage.log_segments import LogSegments
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
+from streamlog.storage.producer_snapshots import ProducerSnapshots
 from streamlog.storage.quarantine import Quarantine
 from streamlog.storage.recovery import LogRecovery
 from streamlog.storage.recovery_report import PartitionRecovery
@@ -97,6 +98,17 @@ class PartitionLog(ProducerLog):
         self._active: Segment = recovered.segments[-1]
         self._active.transactions.begin(self._active.position)
         self._next_offset = self._active.next_offset
+        self._snapshots = ProducerSnapshots(runtime.filesystem, directory, recovered.snapshots)
+        self.has_transactions = recovered.has_transactions or (
+            checkpoint is not None and checkpoint.has_transactions
+        )
+        self._has_producers = (
+            self.has_transactions
+            or recovered.greatest_producer_id >= 0
+            or (checkpoint is not None and checkpoint.has_producers)
+        )
+        #: The greatest producer id in the batches that opening had to read, all of them where STATE was lost; -1 without any.
+        self.greatest_producer_id = recovered.greatest_producer_id
         self._log_start_offset = min(recovered.log_start_offset, self._next_offset)
         self._recorded_log_start = self._log_start_offset
         self._append_refused = recovered.append_refused
@@ -114,6 +126,8 @@ class PartitionLog(ProducerLog):
             self._recovery_point.recovery_offset, self._next_offset
         )
         self._dirty = self._group_commit.durable_end_offset < self._next_offset
+        if self.has_transactions:
+            self._producers = self._find_producers()
 
     def __repr__(self) -> str:
         return f"<PartitionLog {self.topic_partition} offsets {self._log_start_offset}..{self._next_offset}>"
@@ -343,6 +357,9 @@ class PartitionLog(ProducerLog):
             if self._filesystem.exists(new.path) and not self._filesystem.file_size(new.path):
                 self._take_over(old, new)
             raise
+        # Where this segment begins: once those before it have gone, nothing else tells of their producers.
+        self._snapshot_position = 0
+        self._take_snapshot()
         return new
 
     def _take_over(self, old: Segment, new: Segment) -> None:
@@ -369,11 +386,17 @@ class PartitionLog(ProducerLog):
         try:
             if self._dirty or self._group_commit.durable_end_offset < self._next_offset:
                 self.sync()
+            self._take_last_snapshot()
         finally:
             self._flush_transactions(self._active)
             self._refuse(ClosedError(f"{self.topic_partition}: the log is closed"))
             self._segments.close_all()
             self.is_closed = True
+
+    @locked
+    def _take_last_snapshot(self) -> None:
+        if self._producers is not None:
+            self._take_snapshot()
 
     @locked
     def _begin_close(self) -> bool:
@@ -387,7 +410,8 @@ class PartitionLog(ProducerLog):
     def _refuse(self, reason: Exception) -> None:
         """Let any use raise *reason* from now on."""
         self._closed = reason
-        self._producers.unlink_all()
+        if self._producers is not None:
+            self._producers.unlink_all()
         for segment in self._segments.in_order():
             segment.limit = 0
 

@@ -33,6 +33,7 @@ from itertools import pairwise
 import attrs
 
 from streamlog.errors import DataLossError
+from streamlog.record.layout import NO_PRODUCER_ID
 from streamlog.runtime import FileSystem, Mapping
 from streamlog.storage.batch_scan import find_next_batch, header_at, is_zero, resync
 from streamlog.storage.file_names import (
@@ -42,19 +43,20 @@ from streamlog.storage.file_names import (
     TEMPORARY_SUFFIX,
     base_offset_of,
     join,
+    snapshot_offset_of,
 )
 from streamlog.storage.leader_epochs import LeaderEpochs
 from streamlog.storage.log_cut import LogCut
 from streamlog.storage.log_segments import fingerprint
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
+from streamlog.storage.producer_snapshots import ProducerSnapshots
 from streamlog.storage.quarantine import Quarantine
 from streamlog.storage.recovery_report import DamagedRange, PartitionRecovery, RecoveryOutcome
 from streamlog.storage.segment import Segment
+from streamlog.storage.store_again import store_again
 from streamlog.storage.tail_scan import scan_tail
 
 _logger = logging.getLogger("streamlog")
-
-_COPY_BYTES = 1 << 20
 
 
 @attrs.define
@@ -66,6 +68,11 @@ class RecoveredLog:
     leader_epoch: int
     epochs: LeaderEpochs
     recovery: PartitionRecovery
+    #: Offsets of the producer snapshots that may be used, in order.
+    snapshots: list[int]
+    #: Of the batches that had to be read: the greatest producer id, -1 without any; whether there is one of a transaction.
+    greatest_producer_id: int
+    has_transactions: bool
     #: Why nothing may be appended, or empty: the end of the log is not known.
     append_refused: str = ""
 
@@ -97,6 +104,9 @@ class LogRecovery:
         self._leader_epoch = checkpoint.leader_epoch if checkpoint else 0
         self._epochs = LeaderEpochs(checkpoint.epochs if checkpoint else ())
         self._append_refused = ""
+        self._snapshots: list[int] = []
+        self._greatest_producer_id = NO_PRODUCER_ID
+        self._has_transactions = False
 
     def run(self) -> RecoveredLog:
         """Return the log as it is after recovery. Raises DataLossError when durable records are missing."""
@@ -127,7 +137,7 @@ class LogRecovery:
         if checkpoint is None or first is None:
             # No evidence, or only that of an empty log whose first file came later.
             remaining = self._scan(segments, 0, 0, base_offsets[0])
-            self._store_again(remaining, 0)
+            store_again(self._filesystem, remaining, 0)
             if self._power_failed:
                 self._forget_transactions(remaining)
                 self._settle(remaining[-1])
@@ -144,7 +154,7 @@ class LogRecovery:
             return self._result(segments, log_start_offset)
         position, expected = checkpoint.segment_position, checkpoint.recovery_offset
         remaining = self._scan(segments, first, position, expected)
-        self._store_again(remaining[first:], position)
+        store_again(self._filesystem, remaining[first:], position)
         if self._power_failed:
             # Index files are never synced, and may be ahead of the log. One that is would be believed once the log has caught up.
             for segment in remaining[first:]:
@@ -189,8 +199,15 @@ class LogRecovery:
                 and not name.endswith(LOG_SUFFIX)
                 and name[:20] not in stems
             )
-            if (leftover or orphan_index) and not self._filesystem.is_dir(path):
+            offset = snapshot_offset_of(name)
+            if not (leftover or orphan_index or offset is not None) or self._filesystem.is_dir(
+                path
+            ):
+                continue
+            if offset is None:
                 self._filesystem.unlink(path)
+            else:
+                self._snapshots.append(offset)
         return base_offsets
 
     def _drop_segments_below(self, log_start_offset: int, base_offsets: list[int]) -> list[int]:
@@ -301,6 +318,8 @@ class LogRecovery:
         recovery.scanned_records += scanned.records
         recovery.scanned_bytes += scanned.position - position
         self._epochs.assign_all(scanned.epochs)
+        self._greatest_producer_id = max(self._greatest_producer_id, scanned.greatest_producer_id)
+        self._has_transactions |= scanned.has_transactions
         return scanned.position, scanned.next_offset
 
     def _is_end(self, mapping: Mapping, position: int, size: int) -> bool:
@@ -399,21 +418,6 @@ class LogRecovery:
 
     # ------------------------------------------------------------------------------------------------------- helpers
 
-    def _store_again(self, segments: list[Segment], position: int) -> None:
-        """Write what was scanned, from *position* of the first of *segments* on, once more to the same place.
-
-        The kernel may have failed to write these pages and have told the process that died, or nobody. Then it takes them for
-        written, and the next sync would report success for what is only in its cache (fsyncgate). Storing them makes them dirty.
-        """
-        for segment in segments:
-            if segment.position > position:
-                file = self._filesystem.open(segment.path)
-                for start in range(position, segment.position, _COPY_BYTES):
-                    data = file.read_at(start, min(_COPY_BYTES, segment.position - start))
-                    file.write_at(start, data)
-                file.close()
-            position = 0
-
     def _forget_transactions(self, segments: list[Segment]) -> None:
         """Delete what the index files of *segments* tell of transactions: they may be ahead of the log, as those of offsets and times."""
         for segment in segments:
@@ -450,6 +454,7 @@ class LogRecovery:
             self._cut.delete(segments)
             segments, self._append_refused = [self._make_segment(log_start_offset)], ""
         end_offset = segments[-1].next_offset
+        self._drop_snapshots(segments[0].base_offset, end_offset)
         leader_epoch = max(self._leader_epoch, self._epochs.latest) + int(self._power_failed)
         self._epochs.truncate_from_end(end_offset)
         self._epochs.assign(leader_epoch, end_offset)
@@ -459,8 +464,18 @@ class LogRecovery:
             leader_epoch,
             self._epochs,
             self._recovery,
+            self._snapshots,
+            self._greatest_producer_id,
+            self._has_transactions,
             self._append_refused,
         )
+
+    def _drop_snapshots(self, start_offset: int, end_offset: int) -> None:
+        """Delete the producer snapshots that are not of this log as it is now, for good: offsets that were cut off are given again."""
+        snapshots = ProducerSnapshots(self._filesystem, self._directory, self._snapshots)
+        if snapshots.delete_above(end_offset):
+            self._filesystem.sync_dir(self._directory)
+        snapshots.delete_below(start_offset)
 
     def _require(self, condition: bool, what: str) -> None:
         if not condition:

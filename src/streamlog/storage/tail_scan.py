@@ -6,14 +6,20 @@ import struct
 from typing import NamedTuple
 
 from streamlog.record.checksum import crc32c
-from streamlog.record.layout import HEADER_SIZE, MAGIC, MAX_BATCH_BYTES
+from streamlog.record.layout import (
+    HEADER_SIZE,
+    MAGIC,
+    MAX_BATCH_BYTES,
+    NO_PRODUCER_ID,
+    TRANSACTIONAL_BIT,
+)
 from streamlog.runtime import Mapping
 from streamlog.storage.batch_scan import header_at
 from streamlog.storage.segment_index import IndexedSegmentFile
 
 # layout.HEADER with holes where nobody looks: length, header_crc, magic, body_size, base_offset, body_crc, leader_epoch,
-# record_count, last_offset_delta, max_timestamp.
-_SCANNED = struct.Struct("<II4sIqIi4xII28xq")
+# attributes, record_count, last_offset_delta, producer_id, max_timestamp.
+_SCANNED = struct.Struct("<II4sIqIiH2xII4xq16xq")
 assert _SCANNED.size == HEADER_SIZE
 _UNPACK = _SCANNED.unpack
 _NO_COMMIT = bytes(8)
@@ -29,6 +35,9 @@ class TailScan(NamedTuple):
     records: int
     #: The leader epochs that are greater than any before, each with the offset of its first batch.
     epochs: list[tuple[int, int]]
+    #: The greatest producer id, -1 without any; whether a batch belongs to a transaction.
+    greatest_producer_id: int
+    has_transactions: bool
 
 
 def scan_tail(
@@ -42,6 +51,7 @@ def scan_tail(
     """
     batches = records = 0
     greatest_epoch, epochs = -1, []
+    greatest_producer_id, all_attributes = NO_PRODUCER_ID, 0
     newest_ms = segment.max_timestamp_ms
     while position + HEADER_SIZE <= end:
         header = mapping[position : position + HEADER_SIZE]
@@ -53,8 +63,10 @@ def scan_tail(
             base_offset,
             body_crc,
             leader_epoch,
+            attributes,
             record_count,
             last_offset_delta,
+            producer_id,
             max_timestamp_ms,
         ) = _UNPACK(header)
         body_at, body_end = position + HEADER_SIZE, position + length
@@ -77,8 +89,19 @@ def scan_tail(
         if leader_epoch > greatest_epoch:
             greatest_epoch = leader_epoch
             epochs.append((leader_epoch, base_offset))
+        all_attributes |= attributes
+        if producer_id > greatest_producer_id:
+            greatest_producer_id = producer_id
         batches += 1
         records += record_count
         expected_offset += last_offset_delta + 1
         position = body_end + 7 & -8
-    return TailScan(position, expected_offset, batches, records, epochs)
+    return TailScan(
+        position,
+        expected_offset,
+        batches,
+        records,
+        epochs,
+        greatest_producer_id,
+        bool(all_attributes & TRANSACTIONAL_BIT),
+    )

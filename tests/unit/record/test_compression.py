@@ -106,6 +106,7 @@ def test_recompressing_what_cannot_be_read_raises_and_changes_nothing() -> None:
     assert (batch.body, batch.attributes, batch.uncompressed_size) == (b"junk", Codec.LZ4, 50)
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("before", [Codec.NONE, Codec.LZ4], ids=lambda codec: codec.label)
 @pytest.mark.parametrize("after", [Codec.NONE, Codec.ZSTD], ids=lambda codec: codec.label)
 def test_ctrl_c_leaves_a_batch_that_can_be_appended_again(before: Codec, after: Codec) -> None:

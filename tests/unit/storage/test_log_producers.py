@@ -391,7 +391,7 @@ def test_linked_stamp_may_be_checked_again_while_its_transaction_is_open(
 ) -> None:
     stamp = ProducerStamp(7, 0, is_transactional=True)
     log.append(batch_of(stamp, b"a"))
-    log._producers.unlink_all()
+    log._known_producers().unlink_all()
     assert log.append_value(b"b", T0, stamp) == 1
     assert headers(log)[1] == (7, 0, 1, True, False)
 
@@ -525,7 +525,7 @@ def test_states_follow_what_was_stored_wherever_an_append_is_interrupted(
             assert stamp.next_sequence == expected, moment
         elif prepare is new_epoch:
             assert stamp.next_sequence - before == log.log_end_offset - 1, moment
-        entry = log._producers.entries.get(7)
+        entry = log._known_producers().entries.get(7)
         if entry is not None and prepare is not abort:
             assert log.log_end_offset == entry.recent[-1][2] + (
                 entry.recent[-1][1] - entry.recent[-1][0] + 1

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from streamlog.errors import CorruptLogError
-from streamlog.storage.partition_checkpoint import PartitionCheckpoint
+from streamlog.storage.partition_checkpoint import (
+    HAS_PRODUCERS,
+    HAS_TRANSACTIONS,
+    SYNC_FAILED,
+    PartitionCheckpoint,
+)
 
 
 @pytest.mark.parametrize("epochs", [(), (0, 3), (0, 3, 2, 9)])
@@ -14,6 +19,22 @@ def test_it_is_packed_as_integers_in_order(epochs: tuple[int, ...]) -> None:
     assert checkpoint.pack() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, *epochs]
     assert PartitionCheckpoint.unpack(checkpoint.pack(), "k") == checkpoint
     assert PartitionCheckpoint(1, 2, 3, 4, 5, 6, 7, 8).truncating_to_offset == -1
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (0, (False, False, False)),
+        (SYNC_FAILED, (True, False, False)),
+        (HAS_PRODUCERS, (False, True, False)),
+        (HAS_TRANSACTIONS | HAS_PRODUCERS, (False, True, True)),
+    ],
+)
+def test_flags_say_what_holds_of_the_log(flags: int, expected: tuple[bool, ...]) -> None:
+    """A sync that failed is what the number meant before it had other bits, and still means."""
+    found = PartitionCheckpoint(1, 2, 3, 4, 5, 6, 7, 8, flags=flags)
+    assert (found.sync_failed, found.has_producers, found.has_transactions) == expected
+    assert SYNC_FAILED == 1
 
 
 @pytest.mark.parametrize(

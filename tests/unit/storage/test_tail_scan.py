@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlog.record.layout import HEADER, HEADER_SIZE, BatchHeader, aligned, header_checksum
+from streamlog.record import build_batch
+from streamlog.record.layout import (
+    HEADER,
+    HEADER_SIZE,
+    TRANSACTIONAL_BIT,
+    BatchHeader,
+    aligned,
+    header_checksum,
+)
 from streamlog.storage.batch_scan import body_is_good, headers_from
 from streamlog.storage.tail_scan import TailScan, scan_tail
 from streamlog.structs import NO_TIMESTAMP
@@ -37,6 +45,7 @@ def by_the_rules(
 ) -> TailScan:
     batches = records = 0
     epochs: list[tuple[int, int]] = []
+    greatest_producer_id, has_transactions = -1, False
     for at, header in headers_from(data, position, end):  # type: ignore[arg-type]
         if header.base_offset != expected_offset or not body_is_good(data, at, header):  # type: ignore[arg-type]
             break
@@ -44,8 +53,18 @@ def by_the_rules(
         batches, records = batches + 1, records + header.record_count
         if header.leader_epoch > max((epoch for epoch, _ in epochs), default=-1):
             epochs.append((header.leader_epoch, header.base_offset))
+        greatest_producer_id = max(greatest_producer_id, header.producer_id)
+        has_transactions |= bool(header.attributes & TRANSACTIONAL_BIT)
         expected_offset, position = header.next_offset, at + header.aligned_size
-    return TailScan(position, expected_offset, batches, records, epochs)
+    return TailScan(
+        position,
+        expected_offset,
+        batches,
+        records,
+        epochs,
+        greatest_producer_id,
+        has_transactions,
+    )
 
 
 def assert_same(data: bytes, position: int = 0, expected_offset: int = 0) -> TailScan:
@@ -84,17 +103,30 @@ def test_epochs_are_found_where_they_begin() -> None:
     assert found.epochs == [(3, 0), (5, 4), (7, 8)]
 
 
+def test_producers_and_transactions_are_noticed() -> None:
+    segment = new_segment(memory_disk_of(), 0)
+    for number, producer_id in enumerate((7, 9, -1)):
+        batch = build_batch([b"v"], T0)
+        batch.producer_id, batch.attributes = producer_id, number & 1 and TRANSACTIONAL_BIT
+        segment.reserve(segment.position + 200, 4096)
+        segment.append(batch, number, 0)
+    data = segment.mapping_for_read()[: segment.position]
+    found = assert_same(data)
+    assert (found.greatest_producer_id, found.has_transactions) == (9, True)
+    assert assert_same(data[: segment.position // 3]).has_transactions is False
+
+
 def test_a_scan_may_start_in_the_middle() -> None:
     found = assert_same(DATA, STARTS[1], 1)
     assert (found.batches, found.records, found.next_offset) == (2, 5, 6)
 
 
 def test_a_batch_with_another_offset_ends_the_scan() -> None:
-    assert assert_same(DATA, 0, 7) == TailScan(0, 7, 0, 0, [])
+    assert assert_same(DATA, 0, 7) == TailScan(0, 7, 0, 0, [], -1, False)
 
 
 def test_nothing_is_counted_in_nothing() -> None:
-    assert assert_same(b"") == TailScan(0, 0, 0, 0, [])
+    assert assert_same(b"") == TailScan(0, 0, 0, 0, [], -1, False)
 
 
 @pytest.mark.parametrize("flip", [0x01, 0x80])

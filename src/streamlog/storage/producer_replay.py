@@ -1,0 +1,100 @@
+"""Finding the producers of a log again by its headers and markers."""
+
+from __future__ import annotations
+
+import struct
+
+from streamlog.errors import RecordDecodeError
+from streamlog.record.batch_view import BatchView
+from streamlog.record.checksum import crc32c
+from streamlog.record.control import read_marker
+from streamlog.record.layout import CONTROL_BIT, HEADER_SIZE, MAGIC, aligned
+from streamlog.runtime import Mapping
+from streamlog.storage.batch_scan import body_is_good, header_at, resync
+from streamlog.storage.producer_state import ProducerStates
+from streamlog.storage.segment import Segment
+
+# layout.HEADER with holes where nobody looks: length, header_crc, magic, body_size, base_offset, attributes, last_offset_delta,
+# base_sequence, producer_id, producer_epoch, max_timestamp.
+_REPLAYED = struct.Struct("<II4sIq8xH6xIiqh14xq")
+assert _REPLAYED.size == HEADER_SIZE
+_UNPACK = _REPLAYED.unpack
+_NO_COMMIT = bytes(8)
+
+
+def replay(segment: Segment, start_offset: int, states: ProducerStates) -> None:
+    """Tell *states* of every batch in *segment* that begins at *start_offset* or behind, in order.
+
+    Reads headers, and the bodies of markers: about 1.5 us for each batch. Damage is stepped over, and so is a batch that comes again.
+    Raises OSError, ValueError or ClosedError when the files cannot be read.
+    """
+    segment.ensure_indexes()
+    end, next_offset = segment.position, segment.next_offset
+    if not end:
+        return
+    mapping = segment.mapping_for_read()
+    behind = max(start_offset, segment.base_offset)
+    position = segment.offset_index.floor(behind - segment.base_offset)
+    while position + HEADER_SIZE <= end:
+        raw = mapping[position : position + HEADER_SIZE]
+        (
+            length,
+            header_crc,
+            magic,
+            body_size,
+            base_offset,
+            attributes,
+            last_offset_delta,
+            base_sequence,
+            producer_id,
+            producer_epoch,
+            max_timestamp_ms,
+        ) = _UNPACK(raw)
+        # What read_header() checks and this does not, no writer ever got wrong: the checksum vouches for it.
+        if (
+            magic != MAGIC
+            or length != body_size + HEADER_SIZE
+            or position + length > end
+            or crc32c(_NO_COMMIT + raw[8:]) != header_crc
+        ):
+            following = resync(mapping, position, end, behind)
+            if following is None:
+                return
+            position = following[0]
+            continue
+        if behind <= base_offset < next_offset:
+            if attributes & CONTROL_BIT:
+                _replay_marker(mapping, position, end, states)
+            elif producer_id >= 0 and base_sequence >= 0:
+                states.appended(
+                    producer_id,
+                    producer_epoch,
+                    base_sequence,
+                    last_offset_delta + 1,
+                    attributes,
+                    base_offset,
+                    max_timestamp_ms,
+                )
+            behind = base_offset + last_offset_delta + 1
+        position += aligned(length)
+
+
+def _replay_marker(mapping: Mapping, position: int, end: int, states: ProducerStates) -> None:
+    header = header_at(mapping, position, end)
+    if header is None or not body_is_good(mapping, position, header):
+        return  # damaged: how the transaction ended is not known, and readers get an error there
+    try:
+        batch = BatchView(
+            header, mapping[position + HEADER_SIZE : position + HEADER_SIZE + header.body_size]
+        )
+        control_type, coordinator_epoch = read_marker(batch)
+    except RecordDecodeError:
+        return  # a newer kind of marker
+    states.completed(
+        header.producer_id,
+        header.producer_epoch,
+        control_type,
+        coordinator_epoch,
+        header.base_offset,
+        header.max_timestamp_ms,
+    )
