@@ -185,6 +185,38 @@ def test_more_aborted_bytes_than_a_fetch_may_read_are_passed_over_by_one_poll(
     assert clock.monotonic_ms() == before_ms
 
 
+def test_next_offsets_are_behind_markers_and_aborted_records(
+    broker: Broker, transactions: Transactions
+) -> None:
+    """KIP-1094: a group that commits them has no lag; it used to lag by the markers."""
+    plain(broker, 2)
+    transactions.produce(A)
+    transactions.abort(A)
+    consumer = reader(broker, max_poll_records=1)
+    assert consumer.poll().next_offsets[T0].offset == 1
+    records = consumer.poll(0, 2)
+    assert [record.offset for record in records] == [1]
+    assert records.next_offsets[T0].offset == consumer.position(T0) == 4
+
+
+def test_iteration_passes_over_markers_and_aborted_records(
+    broker: Broker, transactions: Transactions
+) -> None:
+    plain(broker)
+    transactions.produce(A)
+    transactions.abort(A)
+    plain(broker)
+    consumer = reader(broker)
+    assert next(consumer).offset == 0
+    assert consumer.position(T0) == 1
+    assert next(consumer).offset == 3
+    transactions.produce(A)
+    transactions.abort(A)
+    plain(broker)
+    assert next(consumer).offset == 6
+    assert consumer.position(T0) == 7
+
+
 # ---- waiting
 
 

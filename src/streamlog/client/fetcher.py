@@ -228,7 +228,12 @@ class Fetcher:
                 assigned.taken = part.next_offset
         finally:
             if parts:
-                assigned.taken_epoch = parts[-1].leader_epoch
+                last = parts[-1]
+                assigned.taken_epoch = last.leader_epoch
+                if last.next_offset < assigned.taken:
+                    last.next_offset = (
+                        assigned.taken
+                    )  # what is not returned comes with what was before it
                 groups.append((assigned.topic_partition, parts))
                 self.taken_from.append(assigned)
                 self._taken_count += limit - left
