@@ -105,7 +105,11 @@ class Sender:
             InvalidProducerEpochError,
             DuplicateSequenceError,
         ) as error:
-            if _has_sequence(batch):
+            # In a transaction it may also be over, and what was stored for it lost: that has to be told.
+            is_told = batch.pending is not None and batch.pending.is_transactional
+            if _has_sequence(batch) and not (
+                is_told and not isinstance(error, DuplicateSequenceError)
+            ):
                 return self._finish_stored(batch)
             retry_at_ms = self._retry_with_new_epoch_at_ms(batch, error)
             if retry_at_ms is not None:

@@ -232,6 +232,27 @@ def test_idm_3_a_duplicate_whose_offset_is_forgotten_succeeds_without_one(
     assert {one.producer_epoch for one in stamps(broker)} == {0}
 
 
+@pytest.mark.parametrize("error", [OutOfOrderSequenceError, InvalidProducerEpochError])
+def test_txn_10_in_a_transaction_a_stored_batch_that_is_refused_fails(
+    broker: Broker, failures: Failures, error: type[Exception]
+) -> None:
+    """The transaction may be over, and what was stored for it aborted; a mere duplicate is fine."""
+    producer = Producer(broker, linger_ms=5, transactional_id="x")
+    producer.init_transactions()
+    producer.begin_transaction()
+    future = producer.send("t", b"v")
+    failures.after = [DiskFullError("the answer was lost")]
+    failures.next = [None, error("it was ended")]
+    assert isinstance(future.exception(), error)
+    producer.abort_transaction()
+    producer.begin_transaction()
+    future = producer.send("t", b"w")
+    failures.after = [DiskFullError("the answer was lost")]
+    failures.next = [None, DuplicateSequenceError("seen")]
+    assert future.result().offset == -1
+    producer.commit_transaction()
+
+
 # ---- another epoch
 
 
