@@ -99,6 +99,8 @@ def damage(data: st.DataObject, log: Log) -> None:
     if not log.disk.filesystem.exists(path):
         return
     content = bytearray(log.disk.read(path))
+    if not content:
+        return  # it was cut before
     kind = data.draw(st.sampled_from(["delete", "cut", "flip", "junk"]))
     at = data.draw(st.integers(0, len(content) - 1))
     if kind == "delete":
