@@ -136,6 +136,10 @@ interrupts: $(DEV_STAMP) ## interrupt programs with Ctrl-C at every moment (INTE
 groups: $(DEV_STAMP) ## let 8 consumers join, leave and die while 4 producers write RECORDS=1000000 (SEED=n), under both protocols and each assignor
 	STREAMLOG_GROUP_RECORDS=$(or $(RECORDS),1000000) STREAMLOG_GROUP_SEED=$(SEED) $(BIN)/python -m pytest tests/integration/test_group_threads.py $(PYTEST_ARGS)
 
+.PHONY: transaction-crashes
+transaction-crashes: $(DEV_STAMP) ## crash transactions at each step, and look at STATES=10 disks that a power cut can leave there (SEED=n)
+	STREAMLOG_TRANSACTION_STATES=$(or $(STATES),10) STREAMLOG_TRANSACTION_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/integration/test_transaction_crashes.py $(PYTEST_ARGS)
+
 .PHONY: bench
 bench: $(BENCH_STAMP) ## measure streamlog against floors and peers in the same run (BENCH_ARGS=...)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
