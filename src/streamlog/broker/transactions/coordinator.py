@@ -354,8 +354,13 @@ class TransactionCoordinator:
         """Forget the ids that nobody used for ``transactional_id_expiration_ms``, none with an open
         transaction (TXN-12), and return how many. What fails is logged and stops nothing else.
         """
+        for home in self._store.homes():
+            try:
+                with self._lock:
+                    self._store.load(home)
+            except (StreamlogError, OSError):
+                _log.exception("Transactional ids in %s do not expire", home.topic_partition)
         with self._lock:
-            self._store.load_all()
             transactions = list(self._store.transactions.values())
         expired = 0
         for transaction in transactions:

@@ -208,7 +208,10 @@ class TransactionEnding:
 
     def _settle(self, transaction: Transaction) -> None:
         """Return once the markers of the last commit are on disk, so that its record may be replaced."""
-        self._sync(list(transaction.unsynced))
+        unsynced = (self._markers.find(one) for one in transaction.unsynced)
+        # Of a partition that is damaged as a whole nobody can read whether it has its marker.
+        usable = [one for one in unsynced if one is not None and not one.is_refused]
+        self._sync([one.topic_partition for one in usable])
         transaction.unsynced.clear()
 
     def _sync(self, partitions: list[TopicPartition]) -> None:

@@ -28,11 +28,11 @@ _TOPIC_CONFIGS = {"cleanup_policy": "compact", "segment_bytes": 104_857_600}
 class TransactionStore:
     """The transactional ids of one broker, each loaded when it is first asked for.
 
-    * look: `find`, `find_by_producer_id`, `load_all`, ``transactions``
+    * look: `find`, `find_by_producer_id`, `homes`, `load`, `load_all`, ``transactions``
     * change: `find_or_create`, `apply`, `forget`
 
     As `GroupStore` it replays a partition as a whole when one of its ids is first used. Threads: whoever
-    holds the coordinator's lock. Source: Kafka ``TransactionStateManager``.
+    holds the coordinator's lock, except for `homes`. Source: Kafka ``TransactionStateManager``.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -48,13 +48,13 @@ class TransactionStore:
         topic = self._topic()
         if topic is None:
             return None
-        self._load(_home_in(topic, transactional_id))
+        self.load(_home_in(topic, transactional_id))
         found = self.transactions.get(transactional_id)
         return found if found is not None and found.exists else None
 
     def find_or_create(self, transactional_id: str) -> Transaction:
         """Return the id's transaction; there is a place to store it from now on."""
-        self._load(self.home_or_create(transactional_id))
+        self.load(self.home_or_create(transactional_id))
         found = self.transactions.get(transactional_id)
         if found is None:
             found = self.transactions[transactional_id] = Transaction(transactional_id)
@@ -66,9 +66,34 @@ class TransactionStore:
 
     def load_all(self) -> None:
         """Load every id there is. Raises `CorruptLogError`, having loaded the partitions before."""
+        for home in self.homes():
+            self.load(home)
+
+    def load(self, home: Partition) -> None:
+        """Replay the partition unless that was done before. Raises `CorruptLogError`."""
+        if home.number in self._loaded:
+            return
+        # Into the open only when all of it could be read, as in GroupStore.
+        loaded: dict[str, Transaction] = {}
+        for leader_epoch, record in read_transactions(home):
+            if isinstance(record, TransactionTombstone):
+                loaded.pop(record.transactional_id, None)
+                continue
+            transaction = loaded.get(record.transactional_id)
+            if transaction is None:
+                transaction = loaded[record.transactional_id] = Transaction(record.transactional_id)
+            transaction.replay(record)
+            transaction.epochs_may_be_lost = leader_epoch < home.leader_epoch
+        for transaction in loaded.values():
+            transaction.assume_completed()
+            self._by_producer_id[transaction.producer.producer_id] = transaction
+        self.transactions.update(loaded)
+        self._loaded.add(home.number)
+
+    def homes(self) -> list[Partition]:
+        """Return the partitions of the topic, none before there is any. Threads: any."""
         topic = self._topic()
-        for home in () if topic is None else topic.partitions:
-            self._load(home)
+        return [] if topic is None else topic.partitions
 
     def apply(self, transaction: Transaction, record: TransactionRecord) -> None:
         """Store *record*, then apply it. Raises what the append raises, such as `DiskFullError`.
@@ -119,27 +144,6 @@ class TransactionStore:
         if record.producer.producer_id != before:
             self._by_producer_id.pop(before, None)
         self._by_producer_id[record.producer.producer_id] = transaction
-
-    def _load(self, home: Partition) -> None:
-        """Replay the partition unless that was done before. Raises `CorruptLogError`."""
-        if home.number in self._loaded:
-            return
-        # Into the open only when all of it could be read, as in GroupStore.
-        loaded: dict[str, Transaction] = {}
-        for leader_epoch, record in read_transactions(home):
-            if isinstance(record, TransactionTombstone):
-                loaded.pop(record.transactional_id, None)
-                continue
-            transaction = loaded.get(record.transactional_id)
-            if transaction is None:
-                transaction = loaded[record.transactional_id] = Transaction(record.transactional_id)
-            transaction.replay(record)
-            transaction.epochs_may_be_lost = leader_epoch < home.leader_epoch
-        for transaction in loaded.values():
-            transaction.assume_completed()
-            self._by_producer_id[transaction.producer.producer_id] = transaction
-        self.transactions.update(loaded)
-        self._loaded.add(home.number)
 
     def _check(self) -> None:
         """Assert what holds while no call is under way. For tests."""

@@ -5,14 +5,17 @@ import logging
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.broker.topic_name import TRANSACTION_STATE_TOPIC
 from streamlog.broker.transactions.state import TransactionState
 from streamlog.errors import (
+    CorruptLogError,
     InvalidProducerEpochError,
     InvalidProducerIdMappingError,
     InvalidTxnStateError,
     ProducerFencedError,
     TransactionalIdNotFoundError,
 )
+from streamlog.record import build_batch
 from streamlog.record.control import ControlType
 from streamlog.runtime import VirtualClock
 from streamlog.structs import TopicPartition
@@ -147,3 +150,21 @@ def test_close_aborts_what_is_open(clock: VirtualClock) -> None:
     log = broker.partition("a", 0).log
     broker.close()
     assert log.last_stable_offset == 2
+
+
+def test_partition_of_states_that_cannot_be_read_keeps_no_other_id_from_expiring(
+    broker: Broker, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    new_writer(broker, "idle")
+    broker.partition(TRANSACTION_STATE_TOPIC, 7).append(build_batch([b"junk"], 0, [b"junk"]))
+    clock.advance(604_800_000)
+    assert broker.transaction_coordinator._store.transactions == {}
+    assert "Transactional ids in __transaction_state-7 do not expire" in caplog.text
+
+
+def test_id_whose_last_commit_is_in_a_damaged_partition_can_still_be_taken(broker: Broker) -> None:
+    writer = new_writer(broker)
+    writer.write("a", 1)
+    writer.end(commit=True)
+    broker.partition("a", 1).refuse(CorruptLogError("damaged"))
+    assert new_writer(broker).producer == (writer.producer.producer_id, 2)
