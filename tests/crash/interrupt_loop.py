@@ -17,7 +17,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,12 @@ from streamlog import (  # noqa: E402
     ClosedError,
     Consumer,
     ConsumerRecord,
+    IllegalStateError,
     Producer,
     RecordFuture,
     StreamlogError,
     TopicPartition,
+    TransactionAbortableError,
 )
 from streamlog.testing import MemoryFileSystem, VirtualClock  # noqa: E402
 from tests.support.interrupts import interrupted_at, moments, no_hang  # noqa: E402
@@ -221,6 +223,79 @@ class Consuming(Workload):
             assert committed.offset == 20
 
 
+class Transacting(Workload):
+    """Transactions that are committed, aborted, and left by an exception. What was committed is there in full with its offset, nothing
+    of any other is, and the producer goes on, or its successor.
+    """
+
+    RECORDS = 3
+
+    def __init__(self, *, goes_on: bool, **config: Any) -> None:
+        super().__init__(topic={"segment_bytes": 3_000})
+        self.goes_on = goes_on
+        self.config = config
+        self.producer = Producer(self.broker, transactional_id="tx", **config)
+        self.decided: set[int] = set()
+        self.committed: set[int] = set()
+
+    def fill(self, producer: Producer, number: int) -> None:
+        for index in range(self.RECORDS):
+            producer.send("t", b"%d|%d" % (number, index), partition=index % 2)
+        producer.send_offsets_to_transaction({T0: number}, "g")
+
+    def work(self) -> None:
+        producer = self.producer
+        producer.init_transactions()
+        write = producer.writer("t", 0)
+        for number in range(1, 5):
+            if number == 2:
+                producer.begin_transaction()
+                self.fill(producer, number)
+                producer.abort_transaction()
+            elif number == 3:
+                try:
+                    with producer.transaction():
+                        write(b"3|0")
+                        self.fill(producer, number)
+                        raise ValueError
+                except ValueError:
+                    pass
+            else:
+                with producer.transaction():
+                    self.fill(producer, number)
+                    self.decided.add(number)
+                self.committed.add(number)
+
+    def check(self) -> None:
+        producer = self.producer
+        if self.goes_on:
+            for call in (
+                producer.init_transactions,
+                producer.abort_transaction,
+                producer.commit_transaction,
+            ):
+                # Which of them is allowed is what Ctrl-C decided.
+                with suppress(IllegalStateError, TransactionAbortableError):
+                    call()
+        else:
+            producer = Producer(self.broker, transactional_id="tx", **self.config)
+            producer.init_transactions()
+        with producer.transaction():
+            self.fill(producer, 9)
+        self.producer.close()
+        with self.reopened() as broker:
+            counts = Counter(
+                int(record.value.split(b"|")[0])
+                for record in read(broker, T0, T1, isolation_level="read_committed")
+            )
+            assert set(counts.values()) == {self.RECORDS}, f"in part, or twice: {counts}"
+            assert self.committed | {9} <= set(counts) <= self.decided | {9}, f"{counts}"
+            with Consumer(broker, group_id="g") as consumer:
+                committed = consumer.committed(T0)
+            assert committed is not None
+            assert committed.offset == 9
+
+
 class Keeping(Workload):
     """Topics made, grown, changed and deleted, syncs, retention, and the close of the broker itself."""
 
@@ -283,9 +358,9 @@ class Opening(Keeping):
         super().check()
 
 
-def read(broker: Broker, *partitions: TopicPartition) -> list[ConsumerRecord]:
+def read(broker: Broker, *partitions: TopicPartition, **config: Any) -> list[ConsumerRecord]:
     """Return all records of *partitions*."""
-    with Consumer(broker) as consumer:
+    with Consumer(broker, **config) as consumer:
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)
         return list(drain(consumer))
@@ -310,6 +385,9 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     ),
     "compressed at once": lambda: Producing(compression_type="snappy"),
     "consume": Consuming,
+    "transactions": lambda: Transacting(goes_on=True),
+    "transactions that linger": lambda: Transacting(goes_on=True, linger_ms=5),
+    "transactions with a successor": lambda: Transacting(goes_on=False, linger_ms=5),
     "keep": Keeping,
     "open": Opening,
 }

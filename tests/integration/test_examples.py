@@ -148,6 +148,14 @@ def test_exactly_once_makes_each_invoice_once_however_often_it_fails(tmp_path: P
     ]
 
 
+def test_exactly_once_goes_on_in_its_directory(tmp_path: Path) -> None:
+    """What was aborted stays so, and nothing is done twice, in the next process as well."""
+    arguments = ("--records", "300", "--data", str(tmp_path / "data"))
+    for _ in range(2):
+        printed = run_program(EXAMPLES / "07_exactly_once.py", *arguments, cwd=tmp_path)
+        assert printed.splitlines()[-1] == "300 orders, 300 invoices, each of them once"
+
+
 def test_every_example_is_run_here() -> None:
     text = Path(__file__).read_text()
     assert [path.name for path in EXAMPLES.glob("*.py") if path.name not in text] == []

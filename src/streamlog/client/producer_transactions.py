@@ -169,10 +169,15 @@ class TransactionCalls:
             return self._flush(left_ms)
 
         def has_written() -> bool:
-            return self._identity.has_written(queue.stamp for queue in self._accumulator.queues())
+            # Ctrl-C may have kept `begin_transaction` from giving out the stamps of this one.
+            return self._identity.current == manager.identity and self._identity.has_written(
+                queue.stamp for queue in self._accumulator.queues()
+            )
 
         manager.end(commit, timeout_ms, settle, has_written)
         self._shut_gate(manager)  # from now on for another reason
+        if not commit:
+            self._sender.take_unclaimed_error()  # logged, and cured
 
     def _discard(self, manager: TransactionManager) -> None:
         """Fail what waits, instead of sending it. What is being appended is appended or fails."""
@@ -200,9 +205,9 @@ class TransactionCalls:
         try:
             self._end_within(manager, commit, timeout_ms)
         except Exception as error:  # noqa: BLE001 - see above
-            _logger.warning(
-                "%r is closed with its transaction %s: %s", self, manager.state.value, error
-            )
+            _logger.warning("%r is closed in state %r: %s", self, manager.state.value, error)
+        if not commit:
+            self._sender.take_unclaimed_error()  # logged; it is aborted, now or when it times out
 
     def _open_gate(self, manager: TransactionManager) -> None:
         assert manager.identity is not None

@@ -18,6 +18,7 @@ from streamlog.errors import (
     RetriableError,
     StreamlogError,
     StreamlogTimeoutError,
+    TransactionAbortedError,
     UnknownTopicOrPartitionError,
 )
 from streamlog.record.layout import HEADER_SIZE
@@ -324,7 +325,7 @@ class Sender:
         if batch.rows:
             batch.claim()
         self.count_failed(batch.record_count, error)
-        if batch.unclaimed:
+        if batch.unclaimed and not isinstance(error, TransactionAbortedError):
             with self._lock:
                 self._unclaimed_count += batch.unclaimed
                 if self._unclaimed_error is None:

@@ -13,6 +13,7 @@ from streamlog.broker.broker import Broker
 from streamlog.client.consumer import Consumer
 from streamlog.client.producer import Producer
 from streamlog.client.transaction_state import TransactionState
+from streamlog.client.transactional_identity import TransactionalIdentity
 from streamlog.errors import (
     ClosedError,
     CommitFailedError,
@@ -484,6 +485,46 @@ def test_a_topic_deleted_in_a_transaction_does_not_keep_it_from_its_end(
     assert read(broker) == [b"again"]
 
 
+@LINGERS
+@pytest.mark.parametrize("size", [10, 2000])
+def test_a_writers_records_that_an_abort_took_back_are_no_error_of_the_next_flush(
+    broker: Broker, make: Make, linger_ms: int, size: int
+) -> None:
+    """Whoever aborted knows, and the next transaction has nothing to do with it."""
+    producer = make(linger_ms=linger_ms, max_request_size=1000)
+    producer.begin_transaction()
+    producer.writer("t")(b"x" * size)
+    producer.abort_transaction()
+    with producer.transaction():
+        producer.writer("t")(b"v")
+        producer.flush()
+    producer.close()
+    assert read(broker) == [b"v"]
+
+
+def test_a_begin_that_ctrl_c_cut_short_can_be_aborted(
+    broker: Broker, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent yet, though the stamps of the last transaction say that something was."""
+    producer = make()
+    with producer.transaction():
+        producer.send("t", b"v")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TransactionalIdentity, "take", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            producer.begin_transaction()
+    with pytest.raises(IllegalStateError):
+        producer.send("t", b"no")
+    producer.abort_transaction()
+    with producer.transaction():
+        producer.send("t", b"w")
+    assert read(broker) == [b"v", b"w"]
+
+
 # ---- the with block
 
 
@@ -733,7 +774,22 @@ def test_close_of_a_fenced_producer_says_nothing(
     older.send("t", b"v").result()
     make()
     older.close()
-    assert "closed with its transaction" in caplog.text
+    assert "closed in state 'fatal error'" in caplog.text
+
+
+def test_close_of_a_fenced_producer_does_not_raise_what_its_writer_lost(
+    broker: Broker, make: Make, clock: VirtualClock
+) -> None:
+    """The records were of a transaction that is aborted: there is nothing left to do about them."""
+    older = make(linger_ms=5)
+    older.begin_transaction()
+    older.writer("t")(b"v")
+    older.flush()
+    older.writer("t")(b"w")
+    make()
+    clock.advance(10)
+    older.close()
+    assert read(broker) == []
 
 
 def test_the_broker_closes_with_a_transaction_open(clock: VirtualClock) -> None:
