@@ -40,8 +40,7 @@ def decompress(body: bytes, codec_number: int, uncompressed_size: int) -> memory
         raise RecordDecodeError(
             f"{codec.label}: expected at most {greatest_size} bytes from a body of {len(body)}, found an uncompressed_size of {uncompressed_size}"
         )
-    if codec is Codec.ZSTD:
-        _check_zstd(body, uncompressed_size)
+    _check_declared(codec, body, uncompressed_size)
     try:
         library = load_library()
     except ImportError as error:
@@ -65,17 +64,40 @@ def decompress(body: bytes, codec_number: int, uncompressed_size: int) -> memory
     return memoryview(output).toreadonly()
 
 
-def _check_zstd(body: bytes, uncompressed_size: int) -> None:
-    """Raise unless the frame declares this very size, and a window that the size can make use of."""
+def _check_declared(codec: Codec, body: bytes, uncompressed_size: int) -> None:
+    """Raise unless the body declares this very size, where it declares one, and a window that the size can make use of."""
+    if codec is Codec.LZ4:
+        return  # the one whose bodies say nothing
+    if codec is Codec.GZIP:
+        declared = int.from_bytes(body[-4:], "little")  # of the last member: ours have one
+    elif codec is Codec.SNAPPY:
+        declared = _snappy_size(body)
+    else:
+        declared = _zstd_size(body, uncompressed_size)
+    if declared != uncompressed_size:
+        raise RecordDecodeError(
+            f"{codec.label}: expected a body of {uncompressed_size} bytes, found one that declares {declared}"
+        )
+
+
+def _snappy_size(body: bytes) -> int:
+    """Return what the block begins with: its size, seven bits a byte, the lowest first; -1 for what is no such number."""
+    size = 0
+    for number, byte in enumerate(body[:5]):
+        size |= (byte & 0x7F) << 7 * number
+        if byte < 0x80:
+            return size
+    return -1
+
+
+def _zstd_size(body: bytes, uncompressed_size: int) -> int:
     frame = read_frame_header(body)
     if frame is None:
         raise RecordDecodeError("zstd: expected a frame that declares its size, found another body")
     window_bytes, content_bytes = frame
-    if content_bytes != uncompressed_size:
+    greatest_window = max(2 * uncompressed_size, _ZSTD_WINDOW_BYTES)
+    if window_bytes > greatest_window and content_bytes == uncompressed_size:
         raise RecordDecodeError(
-            f"zstd: expected a frame of {uncompressed_size} bytes, found one that declares {content_bytes}"
+            f"zstd: expected a window of at most {greatest_window} bytes, found {window_bytes}"
         )
-    if window_bytes > max(2 * uncompressed_size, _ZSTD_WINDOW_BYTES):
-        raise RecordDecodeError(
-            f"zstd: expected a window of at most {max(2 * uncompressed_size, _ZSTD_WINDOW_BYTES)} bytes, found {window_bytes}"
-        )
+    return content_bytes

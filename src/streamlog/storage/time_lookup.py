@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from streamlog.errors import ClosedError, CorruptLogError, CorruptRecordError
+from streamlog.errors import (
+    ClosedError,
+    CorruptLogError,
+    CorruptRecordError,
+    RecordDecodeError,
+)
 from streamlog.record.batch_view import BatchView
 from streamlog.record.layout import HEADER_SIZE, BatchHeader
 from streamlog.storage.batch_scan import headers_from
@@ -131,5 +136,11 @@ def _stamps(
         batch.check()
     except CorruptRecordError as error:
         raise segment.damage_at(batch.base_offset, str(error)) from error
-    pairs = zip(batch.offsets(), batch.timestamps_ms(), strict=True)
+    try:
+        stamps = batch.timestamps_ms()
+    except (
+        RecordDecodeError
+    ) as error:  # no damage: a codec that this process has not, or bytes of somebody else
+        raise RecordDecodeError(f"{segment.path}: {error}", offset=batch.base_offset) from error
+    pairs = zip(batch.offsets(), stamps, strict=True)
     return [(offset, stamp) for offset, stamp in pairs if start <= offset < stop]

@@ -141,7 +141,7 @@ def test_the_densest_gzip_and_zstd_are_still_read() -> None:
 
 def test_f31_a_zstd_frame_that_declares_another_size_is_refused_before_it_is_read() -> None:
     bomb = bytes(cramjam.zstd.compress(bytes(32 * MIB)))
-    with pytest.raises(RecordDecodeError, match="a frame of 1000 bytes, .* declares 33554432"):
+    with pytest.raises(RecordDecodeError, match="a body of 1000 bytes, .* declares 33554432"):
         decompress(bomb, Codec.ZSTD, 1000)
 
 
@@ -170,6 +170,23 @@ def test_a_zstd_stream_that_does_not_say_its_size_is_refused() -> None:
     stream.compress(TEXT)
     with pytest.raises(RecordDecodeError, match="declares its size"):
         decompress(bytes(stream.finish()), Codec.ZSTD, len(TEXT))
+
+
+@pytest.mark.parametrize("codec", [Codec.GZIP, Codec.SNAPPY], ids=lambda codec: codec.label)
+def test_a_body_that_declares_another_size_is_refused_before_anything_is_allocated(
+    codec: Codec,
+) -> None:
+    body = packed(codec, bytes(MIB))
+    for promised in (MIB - 1, MIB + 1):
+        with pytest.raises(RecordDecodeError, match=f"{promised} bytes, .* declares {MIB}"):
+            decompress(body, codec, promised)
+        assert peak_bytes_of(body, codec, promised) < 50_000
+
+
+@pytest.mark.parametrize("body", [b"\xff" * 5, b"\xff" * 6, b"\x80", b"\x80\x80\x80\x80\x80\x00"])
+def test_a_snappy_size_without_an_end_is_refused(body: bytes) -> None:
+    with pytest.raises(RecordDecodeError, match="declares -1"):
+        decompress(body, Codec.SNAPPY, 5)
 
 
 @each_codec

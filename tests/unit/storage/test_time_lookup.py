@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlog.errors import ClosedError, CorruptLogError
-from streamlog.record import build_batch
+from streamlog.errors import ClosedError, CorruptLogError, RecordDecodeError
+from streamlog.record import Codec, Compressor, build_batch
 from streamlog.record.layout import LOG_APPEND_TIME_BIT
 from streamlog.storage import time_lookup
 from streamlog.structs import OffsetAndTimestamp
@@ -159,6 +160,23 @@ def test_damage_on_the_way_is_reported_and_not_passed_over(store: Store) -> None
     with pytest.raises(CorruptLogError, match="no valid batch header"):
         store.log.offset_for_timestamp(T0 + 3)
     assert store.log.offset_for_timestamp(T0 + 2) == OffsetAndTimestamp(2, T0 + 2, 0)
+
+
+def test_tim_1_a_compressed_batch_is_looked_into_where_its_codec_is(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(store, T0)
+    batch = build_batch([b"a", b"b", b"c"], [T0 + 1, T0 + 3, T0 + 2])
+    Compressor(Codec.LZ4).apply(batch)
+    store.log.append(batch)
+    assert store.log.offset_for_timestamp(T0 + 2) == OffsetAndTimestamp(2, T0 + 3, 0)
+    assert store.log.offset_of_max_timestamp(4) == OffsetAndTimestamp(2, T0 + 3, 0)
+    monkeypatch.setitem(sys.modules, "cramjam", None)
+    with pytest.raises(RecordDecodeError, match=r"lz4.*streamlog-broker\[compression\]") as caught:
+        store.log.offset_for_timestamp(T0 + 2)
+    assert caught.value.offset == 1
+    assert str(caught.value).startswith(f"{store.segment_path()}: batch at offset 1: ")
+    assert store.log.offset_for_timestamp(T0) == OffsetAndTimestamp(0, T0, 0)
 
 
 def during(store: Store, monkeypatch: pytest.MonkeyPatch, step_in: Callable[[], object]) -> None:
