@@ -62,6 +62,7 @@ class Maintenance:
         """Begin the periodic checks (RET-1) of what *partitions* returns each time it is called."""
         self._partitions = partitions
         self._scheduler.call_later(self._config.log_initial_task_delay_ms, self._check_retention)
+        self.repeat(self._config.producer_id_expiration_check_interval_ms, self._expire_producers)
 
     def repeat(self, interval_ms: float, work: Callable[[], object]) -> None:
         """Do *work* each *interval_ms*, first that long from now; the scheduler logs what it raises.
@@ -108,6 +109,15 @@ class Maintenance:
             if deleted:
                 self._checkpoint()
         return deleted
+
+    def _expire_producers(self) -> None:
+        """Have each partition forget the producers that last wrote too long ago (IDM-5)."""
+        now_ms, expiration_ms = self._clock.time_ms(), self._config.producer_id_expiration_ms
+        for partition in self._partitions():
+            try:
+                partition.log.expire_producers(now_ms, expiration_ms)
+            except StreamlogError:
+                continue  # there is no log any more: damaged, deleted or closed
 
     # ---- background sync
 

@@ -133,6 +133,12 @@ class TopicRegistry:
         for topic in list(self._topics.values()):
             yield from topic.partitions
 
+    def greatest_producer_id(self) -> int:
+        """Return the greatest producer id that opening the logs came across; -1 without any."""
+        return max(
+            (p.log.greatest_producer_id for p in self.partitions() if not p.is_refused), default=-1
+        )
+
     def names(self, *, include_internal: bool = False) -> list[str]:
         """Return the topic names, sorted."""
         self._check_usable()

@@ -131,6 +131,15 @@ class BrokerConfig(Config):
     transaction_remove_expired_transaction_cleanup_interval_ms: int = option(
         integer(1), 3_600_000, "How often transactional ids are looked at for that."
     )
+    producer_id_expiration_ms: int = option(
+        integer(1, INT_MAX),
+        86_400_000,
+        "A partition forgets an idempotent producer that wrote nothing to it for so long, by the time of its"
+        " last record, and has no transaction open there.",
+    )
+    producer_id_expiration_check_interval_ms: int = option(
+        integer(1), 600_000, "How often producers are looked at for that."
+    )
     group_initial_rebalance_delay_ms: int = option(
         integer(0, INT_MAX),
         0,

@@ -97,6 +97,8 @@ class BrokerOptions(TypedDict, total=False):
     transaction_abort_timed_out_transaction_cleanup_interval_ms: int
     transactional_id_expiration_ms: int
     transaction_remove_expired_transaction_cleanup_interval_ms: int
+    producer_id_expiration_ms: int
+    producer_id_expiration_check_interval_ms: int
     group_initial_rebalance_delay_ms: int
     group_consumer_session_timeout_ms: int
     group_max_size: int

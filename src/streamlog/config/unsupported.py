@@ -13,7 +13,6 @@ _NO_SERVER = "there is no server to bootstrap; pass the Broker object"
 _NO_ACCESS_CONTROL = "everything runs in one process, which has no users"
 _NO_TIERS = "tiered storage is not supported yet"
 _NO_CLUSTER = "one broker has no peers; replication is not supported yet"
-NO_TRANSACTIONS = "transactions are not supported yet"
 _NO_METRICS_PUSH = "nothing is pushed: ask a producer or consumer by its metrics()"
 _NO_OLD_METADATA = "the broker in this process tells of every change of topics at once"
 _NO_QUOTA = "there are no quotas"
@@ -187,10 +186,6 @@ UNSUPPORTED_BROKER_KEYS = unsupported_keys(
         ),
         "share groups are not supported yet": ("group_share_*", "share_*"),
         "streams groups are not supported": ("group_streams_*",),
-        NO_TRANSACTIONS: (
-            "producer_id_expiration_ms",
-            "producer_id_expiration_check_interval_ms",
-        ),
         "change the configuration of __transaction_state instead": (
             "transaction_state_log_segment_bytes",
         ),

@@ -105,9 +105,10 @@ class PartitionLog(ProducerLog):
         self._has_producers = (
             self.has_transactions
             or recovered.greatest_producer_id >= 0
+            or bool(recovered.snapshots)
             or (checkpoint is not None and checkpoint.has_producers)
         )
-        #: The greatest producer id in the batches that opening had to read, all of them where STATE was lost; -1 without any.
+        #: The greatest producer id that opening came across, which is that of all producers where STATE was lost; -1 without any.
         self.greatest_producer_id = recovered.greatest_producer_id
         self._log_start_offset = min(recovered.log_start_offset, self._next_offset)
         self._recorded_log_start = self._log_start_offset
@@ -126,8 +127,9 @@ class PartitionLog(ProducerLog):
             self._recovery_point.recovery_offset, self._next_offset
         )
         self._dirty = self._group_commit.durable_end_offset < self._next_offset
-        if self.has_transactions:
-            self._producers = self._find_producers()
+        if self.has_transactions or (checkpoint is None and self._has_producers):
+            self._producers = producers = self._find_producers()
+            self.greatest_producer_id = max([self.greatest_producer_id, *producers.entries])
 
     def __repr__(self) -> str:
         return f"<PartitionLog {self.topic_partition} offsets {self._log_start_offset}..{self._next_offset}>"

@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streamlog.broker.broker import Broker
-from streamlog.errors import DiskFullError, DurabilityError, OffsetOutOfRangeError
-from streamlog.record import build_batch
+from streamlog.errors import (
+    DiskFullError,
+    DurabilityError,
+    OffsetOutOfRangeError,
+    UnknownTopicOrPartitionError,
+)
+from streamlog.record import ProducerStamp, build_batch
 from streamlog.runtime import MemoryFileSystem, VirtualClock
 from tests.support.hooked_files import HookedFileSystem
 
@@ -477,3 +482,38 @@ def test_nothing_runs_after_close(clock: VirtualClock) -> None:
         partition = topic(broker)
         partition.append(build_batch([b"v"], NOW_MS))
     assert clock.advance(DAY_MS) == 0
+
+
+# ---- idempotent producers
+
+
+def test_idm_5_a_producer_that_wrote_nothing_for_a_day_is_forgotten_by_a_timer(
+    broker: Broker, clock: VirtualClock
+) -> None:
+    partition = topic(broker)
+    partition.append_value(b"a", clock.time_ms(), ProducerStamp(7, 0))
+    broker.create_topic("gone")
+    broker.partition("gone", 0).append_value(b"a", clock.time_ms(), ProducerStamp(8, 0))
+    gone = broker.partition("gone", 0)
+    clock.advance(DAY_MS - 1)
+    assert [info.producer_id for info in partition.describe_producers()] == [7]
+    gone.refuse(UnknownTopicOrPartitionError("gone"))
+    clock.advance(600_000)
+    assert partition.describe_producers() == []
+
+
+def test_idm_5_time_and_interval_are_the_brokers_to_say(clock: VirtualClock) -> None:
+    with Broker(
+        clock=clock, producer_id_expiration_ms=100, producer_id_expiration_check_interval_ms=30
+    ) as broker:
+        partition = topic(broker)
+        partition.append_value(b"a", clock.time_ms(), ProducerStamp(7, 0))
+        clock.advance(90)
+        stamp = ProducerStamp(8, 0)
+        partition.append_value(b"a", clock.time_ms(), stamp)
+        clock.advance(30)
+        assert [info.producer_id for info in partition.describe_producers()] == [8]
+        clock.advance(90)
+        assert partition.describe_producers() == []
+        stamp.next_sequence = 77
+        assert partition.append_value(b"any sequence", clock.time_ms(), stamp) == 2

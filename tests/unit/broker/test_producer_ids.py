@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,12 +12,15 @@ import pytest
 from streamlog.broker.broker import Broker
 from streamlog.broker.producer_ids import IDS_PER_GENERATION, ProducerIds
 from streamlog.errors import ClosedError, DiskFullError
+from streamlog.record import ProducerStamp
 from streamlog.runtime import FileSystem, MemoryFileSystem, RandomSource, Runtime, VirtualClock
 from streamlog.storage.data_directory import DataDirectory
 from streamlog.testing import FaultPlan, FaultyFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+NOW_MS = 1_700_000_000_000
 
 
 def open_directory(filesystem: FileSystem) -> DataDirectory:
@@ -126,3 +130,16 @@ def test_a_closed_broker_gives_out_none() -> None:
     broker.close()
     with pytest.raises(ClosedError):
         broker.new_producer_id()
+
+
+def test_ids_that_the_logs_tell_of_are_not_given_out_again_after_state_was_lost(
+    data_dir: str,
+) -> None:
+    """The generation begins again then, and so would the ids."""
+    with Broker(data_dir) as broker:
+        broker.create_topic("orders")
+        producer_id = broker.new_producer_id()
+        broker.partition("orders", 0).append_value(b"v", NOW_MS, ProducerStamp(producer_id, 0))
+    (Path(data_dir) / "STATE").write_bytes(b"lost")
+    with Broker(data_dir) as broker:
+        assert broker.new_producer_id() >= producer_id + IDS_PER_GENERATION

@@ -58,6 +58,8 @@ CASES = {
     "transaction_abort_timed_out_transaction_cleanup_interval_ms": integer(10_000, 1),
     "transactional_id_expiration_ms": integer(604_800_000, 1, INT_MAX),
     "transaction_remove_expired_transaction_cleanup_interval_ms": integer(3_600_000, 1),
+    "producer_id_expiration_ms": integer(86_400_000, 1, INT_MAX),
+    "producer_id_expiration_check_interval_ms": integer(600_000, 1),
     "group_initial_rebalance_delay_ms": integer(0, 0, INT_MAX),
     "group_consumer_session_timeout_ms": integer(45_000, 1, INT_MAX),
     "group_max_size": integer(INT_MAX, 1, INT_MAX),

@@ -344,3 +344,18 @@ def test_state_that_was_lost_costs_a_scan_and_nothing_else(store: Store) -> None
     assert store.log.has_transactions
     assert known(store) == before
     assert store.log.greatest_producer_id == 9
+
+
+def test_state_that_was_lost_leaves_producers_whose_records_are_gone(store: Store) -> None:
+    """Their ids must not be given to others: a snapshot tells of them."""
+    send(store, 3, producer_id=12)
+    send(store, 30)
+    store.log.advance_log_start(60)
+    store.with_config(retention_bytes=0)
+    store.log.delete_expired(T0, 66)
+    before = known(store)
+    store.close()
+    store.disk.flip(store.disk.path("data/STATE"), 30)
+    store.open()
+    assert store.log.greatest_producer_id == 12
+    assert known(store) == before
