@@ -19,6 +19,7 @@ from streamlog.errors import (
     CommitFailedError,
     DiskFullError,
     IllegalStateError,
+    InvalidProducerIdMappingError,
     InvalidTxnTimeoutError,
     ProducerFencedError,
     RecordTooLargeError,
@@ -644,6 +645,41 @@ def test_a_zombie_is_fenced_by_the_clock(broker: Broker, make: Make, clock: Virt
     with make().transaction() as successor:
         successor.send("t", b"successor")
     assert read(broker) == [b"other", b"successor"]
+
+
+def test_a_producer_whose_id_expired_gets_another(
+    broker: Broker, make: Make, clock: VirtualClock
+) -> None:
+    """TXN-10, TXN-12: abortable, since it can go on with a new producer id."""
+    producer = make()
+    manager = producer._transactions
+    assert manager is not None
+    assert manager.identity is not None
+    before = manager.identity
+    clock.advance(8 * 86_400_000)
+    producer.begin_transaction()
+    lost = producer.send("t", b"lost")
+    assert isinstance(lost.exception(0), InvalidProducerIdMappingError)
+    with pytest.raises(TransactionAbortableError):
+        producer.commit_transaction()
+    producer.abort_transaction()
+    with producer.transaction():
+        producer.send("t", b"v")
+    assert read(broker) == [b"v"]
+    assert manager.identity.producer_id != before.producer_id
+
+
+def test_a_producer_whose_id_expired_and_was_taken_is_fenced(
+    broker: Broker, make: Make, clock: VirtualClock
+) -> None:
+    """TXN-4: whoever has it now is the newer one."""
+    producer = make()
+    clock.advance(8 * 86_400_000)
+    make()
+    producer.begin_transaction()
+    assert producer.send("t", b"lost").exception(0) is not None
+    with pytest.raises(ProducerFencedError):
+        producer.abort_transaction()
 
 
 def test_a_timeout_above_the_brokers_is_refused(clock: VirtualClock) -> None:

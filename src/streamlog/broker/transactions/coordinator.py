@@ -111,11 +111,12 @@ class TransactionCoordinator:
             self._left_open.finish()
             if self._left_open.concerns(transaction):
                 raise self._concurrent(transaction)
-        if expected is not None:
+        # An id that expired is nobody's, and so still the caller's (TXN-10).
+        if expected is not None and transaction.exists:
             if expected == transaction.ended:
                 return transaction.producer
             if expected != transaction.producer:
-                raise self._fenced(transaction, expected)
+                raise ProducerFencedError(str(self._fenced(transaction, expected)))
         if transaction.state in PREPARED:
             raise self._concurrent(transaction)
         if transaction.state in OPEN:
