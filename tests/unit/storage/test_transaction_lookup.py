@@ -9,20 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlog.errors import ClosedError
-from streamlog.record.control import ControlType
+from streamlog.record import ProducerStamp, build_batch
+from streamlog.record.control import ControlType, build_marker
 from streamlog.storage.aborted_transaction import AbortedTransaction
 from streamlog.storage.log_segments import LogSegments
 from streamlog.storage.transaction_lookup import aborted_between
 from tests.support.segments import (
+    T0,
     append,
     append_marker,
     append_transactional,
     new_segment,
     reopened,
 )
+from tests.support.storage import Store, check_log
 from tests.unit.storage.conftest import memory_disk_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamlog.storage import PartitionLog
     from streamlog.storage.segment import Segment
     from tests.support.storage import Disk
 
@@ -197,3 +203,90 @@ def test_a_segment_that_retention_took_has_nothing_to_say(memory_disk: Disk) -> 
         aborted_between(log.segments, 3, 7)
     shrinking = Shrinking(log.segments.in_order())
     assert aborted_between(shrinking, 3, 7) == log.aborted[1:]
+
+
+# ---- in a log that is opened again
+
+
+def abort_one(log: PartitionLog, producer_id: int) -> AbortedTransaction:
+    """Append a transaction of one batch and its abort marker."""
+    batch = build_batch([b"x"], T0)
+    batch.stamp = ProducerStamp(producer_id, 0, is_transactional=True)
+    first = log.append(batch)
+    last = log.append(build_marker(ABORT, producer_id, 1, 0, T0))
+    return AbortedTransaction(producer_id, first, last, last + 1)
+
+
+def everything(log: PartitionLog) -> list[AbortedTransaction]:
+    return log.aborted_transactions(log.log_start_offset, log.log_end_offset)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_the_next_process_knows_what_was_aborted(store: Store, clean: bool) -> None:
+    """TXN-15."""
+    expected = []
+    for producer_id in range(1, 12):
+        expected.append(abort_one(store.log, producer_id))
+        if producer_id == 7:
+            store.log.sync()
+            store.directory.checkpoint()
+    log = store.reopen() if clean else store.kill_and_open()
+    assert len(log.segments) > 2
+    assert everything(log) == expected
+    expected.append(abort_one(log, 99))
+    log = store.kill_and_open() if clean else store.reopen()
+    assert everything(log) == expected
+    check_log(log)
+
+
+def test_an_index_ahead_of_the_log_is_not_believed_once_the_log_has_caught_up(
+    store: Store, reboot: Callable[[], None]
+) -> None:
+    """Index files are not synced: after a power loss one may tell of records that are gone, and others take their offsets."""
+    kept = abort_one(store.log, 1)
+    store.log.sync()
+    store.directory.checkpoint()
+    size = store.log.segments[0].position
+    abort_one(store.log, 2)
+    store.log.checkpoint()  # flushes, and what it tells of is not on the disk yet
+    store.kill()
+    store.disk.cut(store.segment_path(0), size)
+    reboot()
+    log = store.open()
+    assert log.log_end_offset == kept.last_offset + 1
+    log.append_value(b"plain", T0)
+    expected = [kept, abort_one(log, 3)]
+    log = store.kill_and_open()
+    assert everything(log) == expected
+
+
+def test_index_files_go_with_their_segments(store: Store) -> None:
+    """TXN-15."""
+    log = store.log
+    for producer_id in (1, 2, 3):
+        last = abort_one(log, producer_id)
+        log.roll()
+    assert len([name for name in store.names() if name.endswith(".txn")]) == 3
+    log.advance_log_start(last.first_offset)
+    assert log.delete_expired(0, log.log_end_offset) == 2
+    assert [name for name in store.names() if name.endswith(".txn")] == [
+        f"{last.first_offset:020d}.txn"
+    ]
+    assert everything(log) == [last]
+
+
+def test_index_files_of_segments_that_recovery_deletes_go_as_well(
+    store: Store, reboot: Callable[[], None]
+) -> None:
+    kept = abort_one(store.log, 1)
+    store.log.sync()
+    store.directory.checkpoint()
+    store.log.roll()
+    abort_one(store.log, 2)
+    store.log.roll()
+    store.kill()
+    store.disk.flip(store.segment_path(2), 10)
+    reboot()
+    log = store.open()
+    assert everything(log) == [kept]
+    assert all(name[:20] == f"{0:020d}" for name in store.names() if name.endswith(".txn"))
