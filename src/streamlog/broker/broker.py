@@ -148,9 +148,9 @@ class Broker:
         )
         self._topics = self._resources.topics
         self.producer_ids = ProducerIds(self._resources.directory)
-        # Greater than this one's, after a STATE that was lost, and never else.
-        self.producer_ids.pass_over(self._topics.greatest_producer_id())
         """Internal: see `new_producer_id`; who finds an id in use says so here."""
+        # Greater than what will be given out, after a STATE that was lost while the clock was wrong, and never else.
+        self.producer_ids.pass_over(self._topics.greatest_producer_id())
         self.recovery_report: RecoveryReport = self._resources.directory.recovery_report
         """What opening the directory found: whether it was closed cleanly, what was scanned, cut off,
         damaged or unknown. Stays readable after `close`."""

@@ -179,7 +179,9 @@ class DataDirectory:
             self._state = DirectoryState.read(self._filesystem, join(self.path, STATE_NAME))
         except CorruptLogError as error:
             # Nothing is known to be durable: every log is read from its start, and anything may have happened to it.
-            self._state = DirectoryState(is_clean=False)
+            # Nor how often it was opened; but nobody did that every second since 1970, and then some.
+            seconds = self._runtime.clock.time_ms() // 1000
+            self._state = DirectoryState(is_clean=False, generation=seconds)
             self._has_evidence = False
             report = self.recovery_report
             report.notes.append(

@@ -135,11 +135,24 @@ def test_a_closed_broker_gives_out_none() -> None:
 def test_ids_that_the_logs_tell_of_are_not_given_out_again_after_state_was_lost(
     data_dir: str,
 ) -> None:
-    """The generation begins again then, and so would the ids."""
-    with Broker(data_dir) as broker:
+    """The generation begins again then where the clock is wrong, and so would the ids."""
+    with Broker(data_dir, clock=VirtualClock(0)) as broker:
         broker.create_topic("orders")
         producer_id = broker.new_producer_id()
-        broker.partition("orders", 0).append_value(b"v", NOW_MS, ProducerStamp(producer_id, 0))
+        broker.partition("orders", 0).append_value(b"v", 0, ProducerStamp(producer_id, 0))
     (Path(data_dir) / "STATE").write_bytes(b"lost")
-    with Broker(data_dir) as broker:
+    with Broker(data_dir, clock=VirtualClock(0)) as broker:
         assert broker.new_producer_id() >= producer_id + IDS_PER_GENERATION
+
+
+def test_ids_of_which_nothing_tells_are_not_given_out_again_after_state_was_lost(
+    data_dir: str,
+) -> None:
+    """A transactional id may have one and not have written yet. The clock is ahead of any generation."""
+    given: list[int] = []
+    for turn in range(6):
+        with Broker(data_dir, clock=VirtualClock(NOW_MS + turn * 2_000)) as broker:
+            given.append(broker.new_producer_id())
+        if turn % 2:
+            (Path(data_dir) / "STATE").write_bytes(b"lost")
+    assert given == sorted(set(given))
