@@ -126,33 +126,38 @@ class GroupStore:
             stamp = ProducerStamp(*producer, is_transactional=True)
         batch.stamp = stamp
         pending = [PendingCommit(group.group_id, producer.producer_id, one) for one in records]
+        # First, and without effect until there is something pending.
+        self._in_transactions.setdefault(home.number, {})[group.group_id] = group
         end_offset = home.log_end_offset
         try:
             home.append(batch)
-        finally:
+            group.replay_all(pending)
+        except BaseException:
             # Whatever was raised (Ctrl-C, a failed sync): what is in the log has to be true here.
             if not home.is_refused and home.log_end_offset != end_offset:
-                # Not before: one who is fenced must not take the numbers of the one who has the id.
-                self._stamps[place] = stamp
-                self._in_transactions.setdefault(home.number, {})[group.group_id] = group
                 group.replay_all(pending)
+            raise
 
     def complete_transaction(self, home: Partition, marker: PendingBatch, committed: bool) -> None:
         """Store the *marker* of a transaction in *home*; what is pending there from its producer counts
         from then on, or is forgotten. Raises what `Partition.append_marker` raises.
         """
-        producer_id = marker.producer_id
         end_offset = home.log_end_offset
         try:
             home.append_marker(marker)
-        finally:
+            self._complete(home, marker.producer_id, committed)
+        except BaseException:
             if not home.is_refused and home.log_end_offset != end_offset:
-                in_transactions = self._in_transactions.get(home.number, {})
-                for group in list(in_transactions.values()):
-                    group.replay_all([TransactionCompleted(producer_id, committed)])
-                    if not group.pending:
-                        del in_transactions[group.group_id]
-                self._stamps.pop((home.number, producer_id), None)
+                self._complete(home, marker.producer_id, committed)
+            raise
+
+    def _complete(self, home: Partition, producer_id: int, committed: bool) -> None:
+        in_transactions = self._in_transactions.get(home.number, {})
+        for group in list(in_transactions.values()):
+            group.replay_all([TransactionCompleted(producer_id, committed)])
+            if not group.pending:
+                in_transactions.pop(group.group_id, None)
+        self._stamps.pop((home.number, producer_id), None)
 
     def forget(self, group: Group) -> None:
         """Drop a group of which nothing is stored any more."""

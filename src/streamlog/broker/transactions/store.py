@@ -128,10 +128,12 @@ class TransactionStore:
         end_offset = home.log_end_offset
         try:
             home.append(build_batch([value], self._clock.time_ms(), [key]))
-        finally:
-            # Everybody who appends here holds the lock: what is new is the record.
+            self._replay(transaction, record)
+        except BaseException:
+            # Everybody who appends here holds the lock: what is new is the record. Perhaps again, as a whole.
             if not home.is_refused and home.log_end_offset != end_offset:
                 self._replay(transaction, record)
+            raise
 
     def _replay(self, transaction: Transaction, record: StoredTransaction) -> None:
         before = transaction.producer.producer_id

@@ -156,5 +156,5 @@ class Transaction:
         assert self.claim is None
         assert set(self.unmarked) <= set(self.partitions)
         assert not self.unmarked or self.state in PREPARED
-        assert (self.started_ms >= 0) is (self.state in OPEN)
+        assert self.started_ms >= 0 or self.state not in OPEN
         assert self.exists or self.state is TransactionState.EMPTY
