@@ -83,11 +83,8 @@ class ReadableLog:
         if segment.base_offset <= offset < self._next_offset and self._log_start_offset <= offset:
             # Where consumers read most: without the detour. Whatever goes wrong here is named below.
             try:
-                end = self._next_offset
-                bound = upper_bound_offset
-                if bound is not None and bound >= end:
-                    bound = None
-                found = read_batches(segment, offset, max_bytes, bound)
+                # The bound is also that of what is appended from now on: it may belong to an open transaction.
+                found = read_batches(segment, offset, max_bytes, upper_bound_offset)
                 if found is not None:
                     return found
             except (CorruptLogError, FileNotFoundError, StorageError, ValueError):
@@ -108,9 +105,7 @@ class ReadableLog:
     ) -> _Read:
         while True:
             end = self._next_offset
-            bound, limit = end, None
-            if upper_bound_offset is not None and upper_bound_offset < end:
-                bound = limit = upper_bound_offset
+            bound = end if upper_bound_offset is None else min(upper_bound_offset, end)
             if not self._log_start_offset <= offset <= end:
                 # A batch can be seen in its segment a moment before its log publishes the end.
                 if end < offset <= self._active.next_offset:
@@ -125,7 +120,7 @@ class ReadableLog:
                     raise self._out_of_range(offset)
                 segment = floor
             try:
-                found = read(segment, offset, limit)
+                found = read(segment, offset, upper_bound_offset)
             except CorruptLogError as error:
                 if offset >= self._next_offset:
                     continue  # not damage: it was cut off meanwhile

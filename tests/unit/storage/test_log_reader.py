@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from streamlog.errors import ClosedError, CorruptLogError, DataLossError, OffsetOutOfRangeError
+from streamlog.record import split_batches
 from streamlog.record.layout import HEADER_SIZE
+from streamlog.storage import log_reader
 from streamlog.storage.segment import Segment
 from tests.support.storage import Store, read_values
 
@@ -30,6 +32,26 @@ def during_read(
         return original(segment, offset, max_bytes, bound)
 
     monkeypatch.setattr(Segment, "read", read)
+
+
+def test_txn_13_what_is_appended_during_a_read_is_behind_its_bound(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bound at the log end was taken for no bound, and a record of an open transaction was delivered."""
+    store.fill(3)
+    original = log_reader.read_batches
+
+    def append_first(*arguments: Any) -> Any:
+        store.append(b"of an open transaction")
+        return original(*arguments)
+
+    with monkeypatch.context() as patching:
+        patching.setattr(log_reader, "read_batches", append_first)
+        found = store.log.read_batches(0, 1 << 20, 3)
+    assert found[-1].next_offset == 3
+    during_read(monkeypatch, lambda: store.append(b"of another one"), wanted=store.log.segments[-1])
+    assert split_batches(store.log.read(0, 1 << 20, 4))[-1].next_offset == 4
+    assert store.log.log_end_offset == 5
 
 
 def test_a_segment_deleted_while_it_is_found_is_out_of_range(
