@@ -126,17 +126,22 @@ class GroupStore:
             stamp = ProducerStamp(*producer, is_transactional=True)
         batch.stamp = stamp
         pending = [PendingCommit(group.group_id, producer.producer_id, one) for one in records]
-        # First, and without effect until there is something pending.
-        self._in_transactions.setdefault(home.number, {})[group.group_id] = group
         end_offset = home.log_end_offset
         try:
             home.append(batch)
-            group.replay_all(pending)
+            self._add_pending(home, group, stamp, pending)
         except BaseException:
             # Whatever was raised (Ctrl-C, a failed sync): what is in the log has to be true here.
             if not home.is_refused and home.log_end_offset != end_offset:
-                group.replay_all(pending)
+                self._add_pending(home, group, stamp, pending)
             raise
+
+    def _add_pending(
+        self, home: Partition, group: Group, stamp: ProducerStamp, pending: Sequence[GroupRecord]
+    ) -> None:
+        self._stamps[home.number, stamp.producer_id] = stamp
+        self._in_transactions.setdefault(home.number, {})[group.group_id] = group
+        group.replay_all(pending)
 
     def complete_transaction(self, home: Partition, marker: PendingBatch, committed: bool) -> None:
         """Store the *marker* of a transaction in *home*; what is pending there from its producer counts
