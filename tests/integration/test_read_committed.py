@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +15,7 @@ from streamlog import (
     OffsetAndMetadata,
     OffsetOutOfRangeError,
     OffsetSpec,
+    Producer,
     StreamlogTimeoutError,
     TopicPartition,
     WakeupError,
@@ -552,3 +555,105 @@ def test_the_admin_sees_what_was_committed_before(
     found = Admin(broker).list_consumer_group_offsets("g", [T0])[T0]
     assert found is not None
     assert found.offset == 1
+
+
+# ---- with real producers
+
+
+@pytest.mark.parametrize("linger_ms", [0, 5])
+def test_golden_vector_through_producers(broker: Broker, linger_ms: int) -> None:
+    """semantics.md, appendix, LSO: through the public names alone."""
+    level: dict[str, Any] = {"linger_ms": linger_ms}
+    with (
+        Producer(broker, **level) as usual,
+        Producer(broker, transactional_id="a", **level) as a,
+        Producer(broker, transactional_id="b", **level) as b,
+        reader(broker) as committed,
+        reader(broker, isolation_level="read_uncommitted") as uncommitted,
+    ):
+
+        def send(producer: Producer, value: bytes) -> int:
+            future = producer.send("t", value, partition=0)
+            producer.flush()
+            return future.result().offset
+
+        for producer in (a, b):
+            producer.init_transactions()
+            producer.begin_transaction()
+        assert [send(usual, b"%d" % number) for number in range(5)] == [0, 1, 2, 3, 4]
+        assert (send(a, b"5"), send(usual, b"6"), send(b, b"7")) == (5, 6, 7)
+        b.commit_transaction()
+        assert uncommitted.end_offsets([T0]) == {T0: 9}
+        assert committed.end_offsets([T0]) == {T0: 5}
+        assert drain(committed) == [b"0", b"1", b"2", b"3", b"4"]
+        a.abort_transaction()
+        assert committed.end_offsets([T0]) == {T0: 10}
+        assert drain(committed) == [b"6", b"7"]
+        assert drain(uncommitted) == [b"%d" % number for number in range(8)]
+        assert committed.position(T0) == uncommitted.position(T0) == 10
+
+
+def test_what_was_open_when_the_broker_closed_is_aborted_for_readers(
+    data_dir: str, clock: VirtualClock
+) -> None:
+    with Broker(data_dir, clock=clock) as broker:
+        broker.create_topic("t", partitions=2)
+        transactions = Transactions(broker)
+        transactions.produce(A, b"open")
+        plain(broker)
+    with Broker(data_dir, clock=clock) as broker:
+        assert offsets(reader(broker)) == [1]
+        assert reader(broker).end_offsets([T0]) == {T0: 3}
+
+
+@pytest.fixture
+def frequent_switches() -> Iterator[None]:
+    """Let threads take turns five thousand times as often as usual."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(120)
+def test_a_reader_in_another_thread_sees_whole_committed_transactions_only(
+    data_dir: str, frequent_switches: None
+) -> None:
+    transactions, size = 400, 5
+    with (
+        Broker(data_dir, log_segment_bytes=16 * 1024) as broker,
+        Producer(broker, transactional_id="a") as producer,
+    ):
+        broker.create_topic("t")
+        producer.init_transactions()
+        found: list[bytes] = []
+
+        def read() -> None:
+            with reader(broker) as consumer:
+                while not found or found[-1] != b"end":
+                    values = consumer.poll(10_000, 3).values()
+                    assert values, "the end was committed and not seen"
+                    found.extend(values)
+
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(read)
+            for number in range(transactions):
+                producer.begin_transaction()
+                for part in range(size):
+                    producer.send("t", b"%d.%d" % (number, part))
+                if number % 3:
+                    producer.commit_transaction()
+                else:
+                    producer.abort_transaction()
+            producer.begin_transaction()
+            producer.send("t", b"end")
+            producer.commit_transaction()
+            reading.result()
+        expected = [
+            b"%d.%d" % (number, part)
+            for number in range(transactions)
+            if number % 3
+            for part in range(size)
+        ]
+        assert found == [*expected, b"end"]
