@@ -59,6 +59,8 @@ class Producer(TransactionCalls):
 
     * one record, with a future: `send`; a hot loop: `writer`; many at once: `send_many`
     * wait: `flush`, `close`
+    * transactions, with a ``transactional_id``: `init_transactions` once, then `transaction`, or
+      `begin_transaction`, `send_offsets_to_transaction`, `commit_transaction`, `abort_transaction`
     * look: `partitions_for`, `metrics`
 
     With ``linger_ms=0``, the default, `send` appends the record before it returns, in the caller's
@@ -71,7 +73,7 @@ class Producer(TransactionCalls):
     Configuration keys are `ProducerConfig`'s, as keyword arguments or in the mapping *config*
     (``{"linger.ms": 5}``). Raises InvalidConfigurationError.
 
-    Threads: any, for every method; one producer for the whole program is best. After `close` every
+    Threads: any, for every method, of those about transactions one at a time; one producer for the whole program is best. After `close` every
     call raises ClosedError, in the child of a fork ForkedError. The broker closes its producers
     before itself. Source: Kafka ``KafkaProducer``.
     """
@@ -196,7 +198,9 @@ class Producer(TransactionCalls):
 
         Raises SerializationError for what is not bytes and has no serializer, ValueError for a
         negative partition or timestamp (REC-2), TypeError for other wrong arguments and for more than
-        topic and value by position, ClosedError, ForkedError. Everything else comes by the
+        topic and value by position, ClosedError, ForkedError; with a ``transactional_id``
+        IllegalStateError outside of a transaction, `TransactionAbortableError` after something of it
+        failed, `ProducerFencedError` (TXN-5). Everything else comes by the
         future and *on_delivery*: unknown topic, too large, no room or time left, refused by the
         partition (PRD-4).
 
@@ -361,6 +365,9 @@ class Producer(TransactionCalls):
         What is not appended after *timeout_ms*, None without a limit, fails with ClosedError; with 0
         it fails at once (PRD-9). Raises as `flush` does for records of a writer, after all is closed.
         Closing again changes nothing. Inside a callback it acts as with 0.
+
+        An open transaction is aborted, and an end that timed out is gone on with; what goes wrong there
+        is logged. With 0 both are left to ``transaction_timeout_ms`` and to the next owner of the id.
         """
         if timeout_ms is not None:
             check_timeout("close", timeout_ms)

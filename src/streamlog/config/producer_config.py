@@ -67,7 +67,9 @@ class ProducerConfig(Config):
         integer(0), 33_554_432, "So many bytes may wait in the producer; then `send` blocks."
     )
     max_block_ms: int = option(
-        integer(0), 60_000, "How long `send` may block for room in `buffer_memory`."
+        integer(0),
+        60_000,
+        "How long `send` may block for room in `buffer_memory`, and a call about transactions in all.",
     )
     max_request_size: int = option(
         integer(0, INT_MAX), 1_048_576, "A larger record is refused by `send`."

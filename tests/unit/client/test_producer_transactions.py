@@ -82,6 +82,16 @@ def state(producer: Producer) -> TransactionState:
     return producer._transactions.state
 
 
+class Onlooker:
+    """An interceptor that changes nothing, and so has every record go the long way."""
+
+    def on_send(self, record: ProducerRecord) -> ProducerRecord:
+        return record
+
+    def on_acknowledgement(self, metadata: object, error: BaseException | None) -> None:
+        pass
+
+
 WAYS: dict[str, Callable[[Producer, str, bytes], object]] = {
     "value": lambda producer, topic, value: producer.send(topic, value),
     "keyed": lambda producer, topic, value: producer.send(topic, value, key=b"k"),
@@ -229,6 +239,39 @@ def test_many_transactions_of_many_batches(broker: Broker, make: Make) -> None:
         else:
             producer.abort_transaction()
     assert read(broker, "t3") == expected
+
+
+@pytest.mark.parametrize(
+    ("topic", "config"),
+    [
+        ({"message_timestamp_type": "LogAppendTime"}, {}),
+        ({"compression_type": "gzip"}, {"linger_ms": 5}),
+        ({}, {"compression_type": "gzip"}),
+        ({"max_message_bytes": 300}, {"linger_ms": 5, "batch_size": 2000}),
+        ({"flush_messages": 1}, {}),
+        ({}, {"interceptors": [Onlooker()]}),
+        ({}, {"partitioner": "round_robin", "batch_size": 100}),
+    ],
+)
+def test_transactions_go_with_whatever_else_is_configured(
+    broker: Broker, make: Make, topic: dict[str, Any], config: dict[str, Any]
+) -> None:
+    """Stamped times, codecs, batches split by REC-6, group commit, interceptors, partitioners."""
+    broker.create_topic("u", partitions=2, configs=topic)
+    producer = make(**config)
+    expected: list[bytes] = []
+    for number in range(4):
+        values = [b"%d-%02d" % (number, index) for index in range(40)]
+        producer.begin_transaction()
+        for value in values[:20]:
+            producer.send("u", value, key=b"k" if number % 2 else None)
+        producer.send_many("u", values[20:])
+        if number == 2:
+            producer.abort_transaction()
+        else:
+            producer.commit_transaction()
+            expected += values
+    assert read(broker, "u") == expected
 
 
 # ---- outside of a transaction
