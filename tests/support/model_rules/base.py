@@ -100,6 +100,7 @@ class Base(RuleBasedStateMachine):
         self.last_number: dict[tuple[int, str, int], int] = {}
         self.gone: Counter[str] = Counter()
         self.consumers = []
+        self.shared_names: set[tuple[str | None, str]] = set()
         coordinator = self.broker.group_coordinator
         store = coordinator.commit_offsets
 

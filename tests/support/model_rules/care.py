@@ -27,7 +27,7 @@ class CareRules(Base):
     @rule(group=st.sampled_from(GROUPS), pick=picks, delete=st.booleans())
     def clear_group(self, group: str, pick: int, delete: bool) -> None:
         known = self.broker.group_coordinator._store.groups.get(group)
-        has_members = known is not None and bool(known.members)
+        has_members = known is not None and bool(known.member_count)
         partitions = {key[1] for key in self.model.committed if key[0] == group}
         if delete:
             expected: list[tuple[bool, type[Exception]]] = [

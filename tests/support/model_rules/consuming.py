@@ -14,13 +14,18 @@ from streamlog import (
     ClosedError,
     CommitFailedError,
     Consumer,
+    FencedInstanceIdError,
     NoOffsetForPartitionError,
     OffsetAndMetadata,
     OffsetOutOfRangeError,
+    RebalanceInProgressError,
     RebalanceListener,
     TopicPartition,
+    UnreleasedInstanceIdError,
     WakeupError,
 )
+from streamlog.broker.classic.state import ClassicState
+from streamlog.broker.group import Group
 from tests.support.model import (
     ModelConsumer,
     ModelPartition,
@@ -33,6 +38,16 @@ from tests.support.model_rules.base import (
     picks,
 )
 
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "consumer": {},
+    "eager": {"group_protocol": "classic", "partition_assignment_strategy": ["range"]},
+    "cooperative": {
+        "group_protocol": "classic",
+        "partition_assignment_strategy": ["cooperative-sticky", "range"],
+    },
+}
+"""How a member may be configured; all of these can be in one group."""
+
 
 class ConsumerRules(Base):
     """Up to four consumers, alone or in groups, each where a list index would be."""
@@ -44,9 +59,19 @@ class ConsumerRules(Base):
         limit=st.sampled_from([1, 3, 500]),
         fetch_bytes=st.sampled_from([0, 300, 1 << 20]),
         how=st.sampled_from(["assign", "topics", "pattern"]),
+        protocol=st.sampled_from(list(PROTOCOLS)),
+        instance_id=st.sampled_from([None, None, None, "first", "second"]),
     )
     def new_consumer(
-        self, group: str | None, policy: str, auto: bool, limit: int, fetch_bytes: int, how: str
+        self,
+        group: str | None,
+        policy: str,
+        auto: bool,
+        limit: int,
+        fetch_bytes: int,
+        how: str,
+        protocol: str,
+        instance_id: str | None,
     ) -> None:
         if len(self.consumers) == 4:
             self.close_consumer(0)
@@ -61,10 +86,17 @@ class ConsumerRules(Base):
                 max_partition_fetch_bytes=fetch_bytes,
                 max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
                 allow_auto_create_topics=False,
+                group_instance_id=instance_id if group is not None else None,
+                **PROTOCOLS[protocol],
             ),
             group,
             policy,
         )
+        if instance_id is not None:
+            names = [
+                (other.group, other.consumer.config.group_instance_id) for other in self.consumers
+            ]
+            self.shared_names.update({(group, instance_id)}.intersection(names))
         self.consumers.append(one)
         if group is None or how == "assign":
             self.assign(len(self.consumers) - 1, 1, 5)
@@ -135,6 +167,9 @@ class ConsumerRules(Base):
                 found = consumer.poll(timeout_ms, max_records)
             except (NoOffsetForPartitionError, OffsetOutOfRangeError):
                 assert one.policy == "none"
+                found = None
+            except (FencedInstanceIdError, UnreleasedInstanceIdError):
+                assert self.shares_its_name(one), "GRP-11, NGP-4"
                 found = None
         self.take_in()
         if found is not None:
@@ -299,9 +334,22 @@ class ConsumerRules(Base):
                 else:
                     consumer.commit(offsets)
                     errors.append(None)
-            except CommitFailedError as error:
+            except (
+                CommitFailedError,
+                FencedInstanceIdError,
+                RebalanceInProgressError,
+            ) as error:
                 errors.append(error)
         assert len(errors) == 1
+        if isinstance(errors[0], FencedInstanceIdError):
+            assert self.shares_its_name(one), "GRP-11"
+            return
+        if isinstance(errors[0], RebalanceInProgressError):
+            group = self.known_group(one)
+            assert group is not None
+            assert group.classic is not None, "GRP-8"
+            assert group.classic.state is ClassicState.COMPLETING_REBALANCE, "GRP-8"
+            return
         if errors[0] is not None:
             assert isinstance(errors[0], CommitFailedError)
             assert not self.is_member(one), "CON-11, CON-12"
@@ -311,12 +359,26 @@ class ConsumerRules(Base):
             assert found == wanted if offsets else found is not None and found.offset == wanted
 
     def is_member(self, one: ModelConsumer) -> bool:
-        """Whether the group takes commits from *one*: a member, or anybody while there is none."""
-        group = self.broker.group_coordinator._store.groups.get(one.group or "")
+        """Whether the group takes commits from *one*: a member in its epoch, or anybody while there is none."""
+        group = self.known_group(one)
         membership = one.consumer._membership
         if group is None or membership is None:
             return True
-        return membership.member_id in group.members or not (group.members or membership.member_id)
+        member = group.members.get(membership.member_id)
+        if member is not None:
+            return member.current.epoch == membership.epoch
+        if group.classic is not None and membership.member_id in group.classic.members:
+            return group.epoch == membership.epoch
+        return not (group.member_count or membership.member_id)
+
+    def known_group(self, one: ModelConsumer) -> Group | None:
+        """Return the coordinator's view of the group of *one*."""
+        return self.broker.group_coordinator._store.groups.get(one.group or "")
+
+    def shares_its_name(self, one: ModelConsumer) -> bool:
+        """Whether another consumer has, or had, the instance id of *one*: only that may shut it out."""
+        instance_id = one.consumer.config.group_instance_id
+        return instance_id is not None and (one.group, instance_id) in self.shared_names
 
     @precondition(lambda self: self.consumers)
     @rule(pick=picks)
