@@ -17,8 +17,9 @@ from streamlog.errors import (
     WakeupError,
 )
 from streamlog.runtime import Thread, VirtualClock
-from streamlog.structs import TopicPartition
+from streamlog.structs import OffsetAndMetadata, TopicPartition
 from tests.support.consuming import T0, append, fill
+from tests.support.transactions import Transactions
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
@@ -65,6 +66,43 @@ def test_append_of_another_task_wakes_as_well(real: Broker) -> None:
             return (await waiting).values()
 
     assert run(main()) == [b"v"]
+
+
+@pytest.mark.parametrize("is_aborted", [False, True])
+def test_txn_13_a_marker_wakes_a_task_that_reads_committed_records(
+    real: Broker, is_aborted: bool
+) -> None:
+    async def main() -> list[bytes]:
+        transactions = Transactions(real)
+        transactions.produce(1, b"in a transaction")
+        append(real, [b"plain"])
+        async with consumer_of(real, isolation_level="read_committed") as consumer:
+            assert not await consumer.poll(timeout_ms=20)
+            waiting = asyncio.create_task(consumer.poll(timeout_ms=20_000))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not waiting.done()
+            (transactions.abort if is_aborted else transactions.commit)(1)
+            return (await waiting).values()
+
+    assert run(main()) == ([b"plain"] if is_aborted else [b"in a transaction", b"plain"])
+
+
+def test_txn_7_committed_does_not_keep_the_loop_waiting_for_a_transaction(real: Broker) -> None:
+    coordinator = real.transaction_coordinator
+    producer = coordinator.init_producer_id("tx", 60_000)
+    real.group_coordinator.commit_transactional_offsets(
+        "g", "", -1, None, *producer, {T0: OffsetAndMetadata(2)}
+    )
+
+    async def main() -> OffsetAndMetadata | None:
+        async with AsyncConsumer(real, group_id="g") as consumer:
+            with pytest.raises(StreamlogTimeoutError):
+                consumer.committed(T0)
+            coordinator.end_transaction("tx", *producer, True)
+            return consumer.committed(T0)
+
+    assert run(main()) == OffsetAndMetadata(2)
 
 
 def test_poll_without_records_ends_in_time(real: Broker) -> None:
