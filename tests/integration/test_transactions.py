@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import Counter
+from pathlib import Path
+
+import pytest
 
 from streamlog import (
     Broker,
@@ -120,3 +124,20 @@ def test_many_threads_write_one_transaction_after_the_other() -> None:
         producer.close()
         found = Counter(read(broker))
     assert found == Counter(value for mine in taken for value in mine)
+
+
+def test_a_transactional_producer_that_was_dropped_does_not_keep_its_broker(tmp_path: Path) -> None:
+    """Its timer is set, for the record that lingers, and must hold neither of them."""
+
+    def use_and_forget() -> None:
+        producer = Producer(Broker(tmp_path / "data"), transactional_id="one", linger_ms=60_000)
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send("t", b"lost")
+        del producer
+        gc.collect()
+
+    with pytest.warns(ResourceWarning, match="unclosed broker"):
+        use_and_forget()
+    with Broker(tmp_path / "data") as broker:
+        assert broker.partition("t", 0).log_end_offset == 0

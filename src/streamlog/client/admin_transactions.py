@@ -9,7 +9,11 @@ from streamlog.broker.transactions.state import TransactionState
 from streamlog.client.admin_arguments import several
 from streamlog.client.for_each import for_each
 from streamlog.client.partition_arguments import to_partition, to_partitions
-from streamlog.errors import ConcurrentTransactionsError, InvalidConfigurationError
+from streamlog.errors import (
+    ConcurrentTransactionsError,
+    InvalidConfigurationError,
+    TransactionalIdNotFoundError,
+)
 from streamlog.runtime import Signal
 
 if TYPE_CHECKING:
@@ -54,7 +58,10 @@ class TransactionAdministration:
                 return False
             if longer_than_ms is None:
                 return True
-            start_ms = coordinator.describe(listed.transactional_id).transaction_start_time_ms
+            try:
+                start_ms = coordinator.describe(listed.transactional_id).transaction_start_time_ms
+            except TransactionalIdNotFoundError:
+                return False  # expired since
             return start_ms is not None and now_ms - start_ms > longer_than_ms
 
         coordinator = broker.transaction_coordinator
