@@ -431,3 +431,7 @@ def attempt(name: str) -> Attempt:
     return Attempt(
         done.returncode != 0, time.monotonic() - started, found[0].strip() if found else ""
     )
+
+
+# Registers those of transactions, with the decorator above.
+from tests.crash import transaction_mutants  # noqa: E402, F401

@@ -1,0 +1,98 @@
+"""Broken transactions, by name: what a commit has to do, and in which order. Registered with the others in `process_mutants`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from streamlog.broker.group_store import GroupStore
+from streamlog.broker.transactions.ending import TransactionEnding
+from streamlog.broker.transactions.left_open import LeftOpen
+from streamlog.broker.transactions.store import TransactionStore
+from streamlog.broker.transactions.transaction import Transaction
+from tests.crash.process_mutants import mutant
+from tests.support.patching import patched
+
+CRASHES = "-m pytest tests/integration/test_transaction_crashes.py"
+
+
+@mutant("transaction decided before its data is safe", CRASHES)
+def decided_before_data() -> Iterator[None]:
+    """A decision that is found after a power failure could not be carried out: half of the records are gone."""
+    commit = TransactionEnding.commit
+
+    def early(self: TransactionEnding, transaction: Transaction) -> None:
+        with patched(TransactionEnding, "_sync", lambda *_: None):
+            commit(self, transaction)
+
+    with patched(TransactionEnding, "commit", early):
+        yield
+
+
+@mutant("markers before the decision is safe", CRASHES)
+def markers_before_decision() -> Iterator[None]:
+    """One partition would keep its marker over a power failure, and the other would be aborted."""
+    with patched(TransactionEnding, "sync_decision", lambda *_: None):
+        yield
+
+
+@mutant("decision replaced before its markers are safe", CRASHES)
+def replaced_before_markers() -> Iterator[None]:
+    """Nothing would say any more how a transaction ended whose markers a power failure took."""
+    commit = TransactionEnding.commit
+
+    def forgetful(self: TransactionEnding, transaction: Transaction) -> None:
+        transaction.unsynced.clear()
+        commit(self, transaction)
+
+    with patched(TransactionEnding, "commit", forgetful):
+        with patched(TransactionEnding, "_settle", lambda *_: None):
+            yield
+
+
+@mutant("epochs used twice after a power failure", CRASHES)
+def epochs_twice() -> Iterator[None]:
+    """Records of aborted transactions are not synced: their epochs may be in the partitions alone."""
+    load = TransactionStore.load
+
+    def trusting(self: TransactionStore, home: Any) -> None:
+        load(self, home)
+        for transaction in self.transactions.values():
+            transaction.epochs_may_be_lost = False
+
+    with patched(TransactionStore, "load", trusting):
+        yield
+
+
+@mutant("whatever is left open is aborted", CRASHES)
+def always_aborted() -> Iterator[None]:
+    """A commit that returned may have markers in some of its partitions only."""
+    end = LeftOpen._end
+
+    def abort(self: LeftOpen, transaction: Any, *where: Any) -> bool:
+        return end(self, None, *where)
+
+    with patched(LeftOpen, "_end", abort):
+        yield
+
+
+@mutant("offsets of a transaction count at once", CRASHES)
+def offsets_at_once() -> Iterator[None]:
+    """A group that goes on behind records whose outcome was aborted loses them."""
+
+    def plain(self: GroupStore, group: Any, producer: Any, records: Any) -> None:
+        self.apply(group, records)
+
+    with patched(GroupStore, "apply_pending", plain):
+        yield
+
+
+@mutant(
+    "markers with the epoch of their transaction",
+    "-m pytest tests/unit/broker/transactions/test_transaction_coordinator.py",
+)
+def same_marker_epoch() -> Iterator[None]:
+    """A batch that comes late would begin another transaction (TXN-11)."""
+    epoch = property(lambda self: (self.ended or self.producer).producer_epoch)
+    with patched(Transaction, "marker_epoch", epoch):
+        yield
