@@ -187,7 +187,7 @@ class _Verdict:
         if (
             files
             and not self._no_state
-            and all(p.endswith((".idx", ".tix", ".txn")) for p in files)
+            and all(p.endswith((".idx", ".tix", ".txn", ".snap")) for p in files)
         ):
             self._judge_times(tp)
         if reading.refused:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from streamlog import Broker
 from streamlog.errors import StreamlogError
+from streamlog.storage.file_names import snapshot_offset_of
 from tests.crash.forked import Child, Reporter
 from tests.crash.ledger import Broken, Ledger
 from tests.crash.reading import Contents, Found, Reading
@@ -101,6 +102,14 @@ class Verification:
 def _check_log_files(directory: Path, found: Found, chunks: int) -> None:
     files = {entry.name: entry.stat().st_size for entry in directory.iterdir()}
     logs = {name[:20] for name in files if name.endswith(".log")}
+    snapshots = {name for name in files if snapshot_offset_of(name) is not None}
+    for name in snapshots:
+        del files[name]
+    if any(not min(logs, default="") <= name[:20] <= f"{found.end:020d}" for name in snapshots):
+        raise Broken("wrong", f"{directory}: {snapshots} in a log of {logs} up to {found.end}")
+    # One where each segment begins, and the last two.
+    if len(snapshots) > len(logs) + 2:
+        raise Broken("wrong", f"{directory}: {len(snapshots)} snapshots for {len(logs)} segments")
     strange = [name for name in files if name[:20] not in logs or name[20:] not in _SUFFIXES]
     if strange:
         raise Broken("wrong", f"{directory}: left over: {strange}")
