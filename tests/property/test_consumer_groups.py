@@ -41,8 +41,8 @@ class GroupMachine(RuleBasedStateMachine):
     """A broker under a virtual clock, driven by one thread."""
 
     consumers: Bundle[Consumer] = Bundle("consumers")
-    options: ClassVar[dict[str, Any]] = {}
-    """How every consumer is configured."""
+    options: ClassVar[list[dict[str, Any]]] = [{}]
+    """How consumers are configured: each in one of these ways."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,8 +59,13 @@ class GroupMachine(RuleBasedStateMachine):
 
     # ---- what happens to the group
 
-    @rule(target=consumers, by_pattern=st.booleans(), max_records=st.integers(1, 4))
-    def join(self, by_pattern: bool, max_records: int) -> Consumer:
+    @rule(
+        target=consumers,
+        by_pattern=st.booleans(),
+        max_records=st.integers(1, 4),
+        choice=st.integers(0, 2),
+    )
+    def join(self, by_pattern: bool, max_records: int, choice: int) -> Consumer:
         consumer = Consumer(
             self.broker,
             group_id=GROUP,
@@ -68,7 +73,7 @@ class GroupMachine(RuleBasedStateMachine):
             max_poll_records=max_records,
             max_poll_interval_ms=INTERVAL_MS,
             allow_auto_create_topics=False,
-            **self.options,
+            **self.options[choice % len(self.options)],
         )
         if by_pattern:
             consumer.subscribe(pattern="t-.*")
@@ -200,7 +205,7 @@ class GroupMachine(RuleBasedStateMachine):
         if not self.broker.topics():
             return
         if not self.members:
-            self.join(by_pattern=True, max_records=4)
+            self.join(by_pattern=True, max_records=4, choice=0)
         for consumer in self.members:
             consumer.resume(consumer.paused())
         for _ in range(len(self.produced) + 6):
@@ -223,19 +228,34 @@ class GroupMachine(RuleBasedStateMachine):
 
 def classic(*assignors: str) -> type[GroupMachine]:
     """The same under the classic protocol, with each of its ways to share partitions out."""
-    options = {"group_protocol": "classic", "partition_assignment_strategy": assignors}
-    return type("Classic", (GroupMachine,), {"options": options})
+    return type("Classic", (GroupMachine,), {"options": [classic_options(*assignors)]})
+
+
+def classic_options(*assignors: str) -> dict[str, Any]:
+    """How a member is configured to speak the classic protocol."""
+    return {"group_protocol": "classic", "partition_assignment_strategy": assignors}
 
 
 MACHINES: dict[str, type[GroupMachine]] = {
     "consumer_range": GroupMachine,
     "consumer_uniform": type(
-        "Uniform", (GroupMachine,), {"options": {"group_remote_assignor": "uniform"}}
+        "Uniform", (GroupMachine,), {"options": [{"group_remote_assignor": "uniform"}]}
     ),
     "classic_range": classic("range", "cooperative-sticky"),
     "classic_round_robin": classic("roundrobin"),
     "classic_sticky": classic("sticky"),
     "classic_cooperative_sticky": classic("cooperative-sticky"),
+    "both_protocols": type(
+        "Both",
+        (GroupMachine,),
+        {
+            "options": [
+                {},
+                classic_options("range"),
+                classic_options("cooperative-sticky", "range"),
+            ]
+        },
+    ),
 }
 
 
