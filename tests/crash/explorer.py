@@ -13,6 +13,8 @@ from collections.abc import Iterable
 
 import attrs
 
+from streamlog.broker.partition import Partition
+from streamlog.record import BatchView, build_batch
 from streamlog.runtime import VirtualClock
 from streamlog.testing import CrashFileSystem
 from streamlog.testing.crash_images import CrashImage, kill_image, power_images
@@ -254,7 +256,7 @@ class _Run:
             raise failure
 
     def _live_on(self, image: CrashImage, first: Observation, where: str) -> None:
-        """Open again and again, append, lose the power, close: nothing may change but what is appended."""
+        """Open again and again, send again, append, lose the power, close: nothing may change but what is appended."""
         disk = image.filesystem()
         if disk.journal.capacity_bytes is not None:
             return  # nothing may fit any more
@@ -282,10 +284,11 @@ class _Run:
             appended = {}
             for name in broker.topics():
                 for partition in broker.topic(name).partitions:
+                    _send_again(partition)
                     appended[name, partition.number] = partition.append_value(b"after", 1)
             broker.sync()
         except Exception as error:
-            raise self.error(f"{where}: I15: cannot be appended to: {error!r}") from error
+            raise self.error(f"{where}: I4, I15: cannot be appended to: {error!r}") from error
         finally:
             abandon(broker)
         return appended
@@ -313,6 +316,22 @@ class _Run:
             f"{name}, step {step} (in {self.operation}): {message}\n"
             f"again: python -m tests.crash.explore --program {name} --step {step} --seed {seed}"
         )
+
+
+def _send_again(partition: Partition) -> None:
+    """Send the last batch of each producer once more, as one does that never had its answer: it is known (I4, IDM-7)."""
+    offset, end = partition.log_start_offset, partition.log_end_offset
+    last: dict[int, BatchView] = {}
+    while batches := partition.read_batches(offset, 1 << 30, end):  # a segment
+        last.update((batch.producer_id, batch) for batch in batches if batch.base_sequence >= 0)
+        offset = batches[-1].next_offset
+    for batch in last.values():
+        again = build_batch([b"again"] * batch.record_count, batch.max_timestamp_ms)
+        again.producer_id, again.producer_epoch = batch.producer_id, batch.producer_epoch
+        again.base_sequence = batch.base_sequence
+        offset = partition.append(again)
+        assert offset == batch.base_offset, f"I4: {batch} again: stored at {offset}"
+    assert partition.log_end_offset == end
 
 
 def _worth(seen: Observation, one_in: int) -> int:

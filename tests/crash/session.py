@@ -66,7 +66,8 @@ class Session:
     def open(self) -> None:
         self.model.is_closed = False
         self.broker = open_broker(self.disk, self.clock)
-        self.producer = Producer(self.broker, retries=0)  # a full disk is for the program to see
+        # One retry, and at once: a full disk is for the program to see, and a truncation costs an epoch (IDM-6).
+        self.producer = Producer(self.broker, retries=1, retry_backoff_ms=0, retry_backoff_max_ms=0)
 
     def close(self) -> None:
         self.producer.close()
@@ -230,7 +231,7 @@ class Session:
                 partition=place.partition,
                 timestamps_ms=timestamps_ms,
             )
-        metadata = future.result(timeout=0)
+        metadata = future.result()
         return metadata.offset, metadata.durability
 
     def sync(self) -> None:
