@@ -19,8 +19,11 @@ from streamlog.storage.data_directory import DataDirectory
 from streamlog.storage.group_commit import GroupCommit
 from streamlog.storage.leader_epochs import LeaderEpochs
 from streamlog.storage.log_cut import LogCut
+from streamlog.storage.log_producers import ProducerLog
 from streamlog.storage.log_syncing import SyncableLog
 from streamlog.storage.log_trimming import TrimmableLog
+from streamlog.storage.producer_snapshots import ProducerSnapshots
+from streamlog.storage.producer_state import ProducerStates
 from streamlog.storage.recovery import LogRecovery
 from streamlog.storage.segment import Segment
 from streamlog.storage.segment_file import SegmentFile
@@ -322,6 +325,32 @@ def same_epoch() -> Iterator[None]:
         yield
 
 
+# ---- producers
+
+
+@mutant("producers found again in snapshots alone")
+def producers_of_snapshots_alone() -> Iterator[None]:
+    """What was appended behind the last one may come twice."""
+
+    def find(self: ProducerLog) -> ProducerStates:
+        states = ProducerStates(self.topic_partition)
+        self._snapshots.load(states)
+        states.on_aborted = self._note_aborted
+        return states
+
+    with patched(ProducerLog, "_find_producers", find):
+        yield
+
+
+@mutant("a snapshot of producers that outlives a truncation")
+def snapshots_above_the_end() -> Iterator[None]:
+    def delete_none(self: ProducerSnapshots, end_offset: int) -> bool:
+        return False
+
+    with patched(ProducerSnapshots, "delete_above", delete_none):
+        yield
+
+
 # ---- groups
 
 
@@ -368,6 +397,8 @@ CAUGHT_BY = {
     "files deleted before the log start moves": "calls/asked/alter"
     + ",append,roll" * 6
     + ",retention",
+    "producers found again in snapshots alone": "W1/ack/1",
+    "a snapshot of producers that outlives a truncation": "W11/background/1",
     "a truncation that is not announced": "calls/ack/truncate",
     "a truncation whose names are not synced": "W11/ack/0",
     "a torn tail is left where it is": "calls/ack/truncate",
