@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from streamlog.record import ControlType, ProducerStamp, build_batch, build_marker, read_marker
 from streamlog.runtime import RandomSource, Runtime
+from streamlog.storage import PartitionLog
+from streamlog.storage.aborted_transaction import AbortedTransaction
 from streamlog.testing import CrashFileSystem
 from streamlog.testing.crash_images import CrashImage, kill_image, power_images
-from tests.support.storage import Disk, Store
+from tests.support.storage import Disk, Store, read_batches
 
 
 @pytest.fixture
@@ -117,3 +120,77 @@ def test_a_file_below_the_log_start_that_comes_back_alone_is_no_data_loss(store:
     store.open()
     assert store.values() == []
     assert (store.log.log_start_offset, store.append(b"next")) == (end, end)
+
+
+# ---- the index of aborted transactions
+
+
+def end_of_transaction(
+    log: PartitionLog, producer_id: int, epoch: int, control_type: ControlType
+) -> None:
+    log.append(build_marker(control_type, producer_id, epoch + 1, 0, 0))
+
+
+def batch_in_transaction(log: PartitionLog, producer_id: int, epoch: int) -> None:
+    batch = build_batch([b"in a transaction" * 5], 0)
+    batch.stamp = ProducerStamp(producer_id, epoch, is_transactional=True)
+    log.append(batch)
+
+
+def aborted_by_reading(log: PartitionLog) -> list[AbortedTransaction]:
+    """What the index has to say, found by reading every batch."""
+    opened: dict[int, int] = {}
+    aborted: list[AbortedTransaction] = []
+    for batch in read_batches(log):
+        if batch.is_transactional and not batch.is_control:
+            opened.setdefault(batch.producer_id, batch.base_offset)
+        elif batch.is_control:
+            first = opened.pop(batch.producer_id, None)
+            if first is not None and read_marker(batch)[0] is ControlType.ABORT:
+                stable = min(opened.values(), default=batch.next_offset)
+                found = AbortedTransaction(batch.producer_id, first, batch.base_offset, stable)
+                aborted.append(found)
+    return aborted
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_txn_15_whatever_is_left_the_index_says_what_the_log_does(
+    store: Store, power: bool, reboot: Callable[[], None]
+) -> None:
+    """Whenever the process dies: now, and when the log has grown past what the index file once told of."""
+    disk, left = disk_of(store), []
+
+    def look(what: str) -> None:
+        if ".txn" in what or what.startswith("sync"):
+            images = images_of(disk)[:4] if power else [kill_image(disk)]
+            left.extend((what, image.filesystem()) for image in images)
+
+    disk.on_step = look
+    for number in range(12):
+        batch_in_transaction(store.log, number, 0)
+        store.append(b"plain")
+        if number % 3:
+            previous = number - number % 3 + 1 if number % 2 else number
+            kind = ControlType.COMMIT if number % 5 == 0 else ControlType.ABORT
+            end_of_transaction(store.log, previous, 0, kind)
+        if number % 4 == 3:
+            store.log.sync()
+            store.directory.checkpoint()
+            batch_in_transaction(store.log, 100 + number, 0)
+            end_of_transaction(store.log, 100 + number, 0, ControlType.ABORT)
+            store.log.checkpoint()
+    disk.on_step = None
+    assert len(left) > 10
+    for what, filesystem in left[:: 4 if power else 1]:
+        go_on_with(store, filesystem)
+        if power:
+            reboot()
+        log = store.open()
+        assert log.aborted_transactions(0, log.log_end_offset) == aborted_by_reading(log), what
+        for producer_id in range(200, 206):
+            store.append(b"plain")
+            batch_in_transaction(log, producer_id, 0)
+            end_of_transaction(log, producer_id, 0, ControlType.ABORT)
+            store.log.checkpoint()
+        log = store.kill_and_open()
+        assert log.aborted_transactions(0, log.log_end_offset) == aborted_by_reading(log), what
