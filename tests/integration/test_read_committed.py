@@ -396,6 +396,21 @@ def test_ret_9_deleting_records_of_an_open_transaction_moves_the_last_stable_off
     assert offsets(consumer) == [4, 5]
 
 
+def test_the_rest_of_a_batch_whose_beginning_was_deleted_stays_out_of_sight(
+    broker: Broker, transactions: Transactions
+) -> None:
+    """The log start, and with it the last stable offset, was inside of the batch: what was behind was returned."""
+    transactions.produce(A, b"0", b"1", b"2")
+    broker.partition(*T0).delete_records(1)
+    consumer = reader(broker)
+    for start in (1, 2):
+        consumer.seek(T0, start)
+        assert not consumer.poll()
+        assert consumer.position(T0) == start
+    transactions.commit(A)
+    assert offsets(consumer) == [2]
+
+
 def test_ret_9_the_records_of_an_open_transaction_can_all_be_deleted(
     broker: Broker, transactions: Transactions
 ) -> None:

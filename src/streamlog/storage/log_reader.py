@@ -80,7 +80,12 @@ class ReadableLog:
     ) -> list[BatchView]:
         """Return what :meth:`read` would, batch by batch, each with bytes of its own; an empty list at the bound."""
         segment = self._active
-        if segment.base_offset <= offset < self._next_offset and self._log_start_offset <= offset:
+        if (
+            segment.base_offset <= offset < self._next_offset
+            and self._log_start_offset <= offset
+            # The bound may be inside of a batch, which begins below it: where records of an open transaction were deleted.
+            and (upper_bound_offset is None or offset < upper_bound_offset)
+        ):
             # Where consumers read most: without the detour. Whatever goes wrong here is named below.
             try:
                 # The bound is also that of what is appended from now on: it may belong to an open transaction.

@@ -34,6 +34,13 @@ def during_read(
     monkeypatch.setattr(Segment, "read", read)
 
 
+def test_nothing_is_read_behind_a_bound_that_is_inside_of_a_batch(store: Store) -> None:
+    store.append(b"0", b"1", b"2")
+    for offset in (1, 2):
+        assert store.log.read_batches(offset, 1000, 1) == []
+        assert store.log.read(offset, 1000, 1) == b""
+
+
 def test_txn_13_what_is_appended_during_a_read_is_behind_its_bound(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
