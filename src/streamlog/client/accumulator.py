@@ -68,6 +68,7 @@ class RecordAccumulator:
         self.refusal: BaseException | None = None
         """Why no more records are taken, while that is so."""
         self._bar: BaseException | None = None
+        self._are_queues_barred = False
         self._discarded: StreamlogError | None = None
 
     def queue(self, partition: Partition) -> PartitionQueue:
@@ -367,17 +368,16 @@ class RecordAccumulator:
     def bar(self, error: BaseException) -> None:
         """`refuse` with *error* until `admit`; without effect once records are refused for good."""
         if self.refusal is self._bar:
-            is_barred = self._bar is not None
-            self._bar = error
-            if is_barred:
-                self.refusal = error  # the queues know
-            else:
+            self._bar = self.refusal = error  # one step, lest Ctrl-C part them
+            if not self._are_queues_barred:
                 self.refuse(error)
+                self._are_queues_barred = True
 
     def admit(self, identity: TransactionalIdentity) -> None:
         """Take records again, for the transaction of *identity*."""
         if self.refusal is not self._bar:
             return  # closed
+        self._are_queues_barred = False
         self._sender.resume(self._discarded)
         for queue in self.queues():
             queue.admit(identity)

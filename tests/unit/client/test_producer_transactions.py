@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.client.accumulator import RecordAccumulator
 from streamlog.client.consumer import Consumer
 from streamlog.client.producer import Producer
 from streamlog.client.transaction_state import TransactionState
@@ -567,6 +568,29 @@ def test_a_begin_that_ctrl_c_cut_short_can_be_aborted(
     with producer.transaction():
         producer.send("t", b"w")
     assert read(broker) == [b"v", b"w"]
+
+
+def test_an_end_that_ctrl_c_cut_short_still_gives_the_next_one_its_stamps(
+    broker: Broker, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records went on with the epoch of the last transaction, and were refused."""
+    producer = make()
+    producer.begin_transaction()
+    producer.send("t", b"v")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordAccumulator, "refuse", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            producer.commit_transaction()
+    producer.abort_transaction()
+    with pytest.raises(IllegalStateError):
+        producer.send("t", b"no")
+    with producer.transaction():
+        producer.send("t", b"w")
+    assert read(broker) == [b"w"]
 
 
 # ---- the with block
