@@ -120,7 +120,13 @@ class Partition:
         `InvalidTxnStateError` (IDM-8), and for the first batch of a transaction what
         `verify_transaction` raises.
         """
-        if batch.stamp is not None or batch.producer_id >= 0 or batch.attributes:
+        stamp = batch.stamp
+        if (
+            # What a linked stamp sends next was checked with what it sent before.
+            (stamp.remember is None if stamp is not None else batch.producer_id >= 0)
+            or batch.attributes
+            or (stamp is not None and batch.base_sequence >= 0)
+        ):
             self._check_producer(batch)
         gate = self._gate
         if batch.max_timestamp_ms > gate.newest_ms or len(batch.body) > gate.max_body_bytes:
