@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from streamlog.broker.group_store import GroupStore
+from streamlog.broker.partition import Partition
 from streamlog.broker.transactions.ending import TransactionEnding
 from streamlog.broker.transactions.left_open import LeftOpen
 from streamlog.broker.transactions.store import TransactionStore
@@ -73,6 +74,19 @@ def always_aborted() -> Iterator[None]:
         return end(self, None, *where)
 
     with patched(LeftOpen, "_end", abort):
+        yield
+
+
+@mutant("carried out before the decision is safe", CRASHES)
+def carried_out_early() -> Iterator[None]:
+    """The process that decided may have been killed before its last sync: the next one has to make up for it."""
+    end = LeftOpen._end
+
+    def early(self: LeftOpen, *where: Any) -> bool:
+        with patched(Partition, "sync", lambda _: None):
+            return end(self, *where)
+
+    with patched(LeftOpen, "_end", early):
         yield
 
 

@@ -209,3 +209,23 @@ def test_commit_that_was_decided_is_carried_out_although_its_markers_are_missing
     with lab.open_broker() as broker:
         assert broker.recovery_report.clean
         assert read_committed(broker) == [[b"1", b"x", b"y"]] * 2
+
+
+def test_power_cut_while_the_next_process_carries_out_what_a_killed_one_decided() -> None:
+    """The decision was stored, and not yet synced, when the process was killed."""
+    lab = CrashLab(seed=SEED, config=CONFIG)
+    program = Program({})
+    broker = lab.open_broker()
+    program.begin(broker)
+    program.write(PLAN[0])
+
+    def die(*_: object) -> None:
+        raise SystemExit
+
+    broker.transaction_coordinator._ending.sync_decision = die  # type: ignore[method-assign]
+    with pytest.raises(SystemExit):
+        program.end(PLAN[0])
+    program.ended.clear()
+    lab.kill()
+    report = lab.explore(lambda _: None, program.check, states_per_step=max(STATES, 3))
+    assert report.states > report.steps

@@ -87,13 +87,15 @@ class LeftOpen:
         """Write the marker of one partition; return whether it is there."""
         producer_id, epoch = producer
         control_type, coordinator_epoch = ControlType.ABORT, 0
-        if transaction is not None:
-            home = self._store.home_or_create(transaction.transactional_id)
-            coordinator_epoch = home.leader_epoch
-            is_named = partition.topic_partition in transaction.partitions
-            if is_named and transaction.state in COMMITTED:
-                control_type = ControlType.COMMIT
         try:
+            if transaction is not None:
+                home = self._store.home_or_create(transaction.transactional_id)
+                coordinator_epoch = home.leader_epoch
+                is_named = partition.topic_partition in transaction.partitions
+                if is_named and transaction.state in COMMITTED:
+                    control_type = ControlType.COMMIT
+                    # Whoever decided may have been killed before that was on the disk.
+                    home.sync()
             if partition.log.has_open_transaction(producer_id, epoch):
                 self._markers.write(
                     partition.topic_partition,
