@@ -59,6 +59,8 @@ class ProducerSnapshots:
         path = self._path(offset)
         content = {"place": _place(path), "producers": states.pack()}
         data = encode_checkpoint(_KIND, content)
+        # First: whatever is left of it after Ctrl-C or on a full disk has to be found when the log is cut.
+        self.offsets.append(offset)
         file = self._filesystem.open(path, create=True)
         try:
             if file.size():
@@ -66,7 +68,6 @@ class ProducerSnapshots:
             file.write_at(0, data)
         finally:
             file.close()
-        self.offsets.append(offset)
         spared = {*base_offsets, *self.offsets[-_KEPT:]}
         self._delete([offset for offset in self.offsets if offset not in spared])
 

@@ -105,3 +105,23 @@ def test_those_behind_the_end_and_before_the_beginning_are_deleted(disk: Disk) -
     disk.filesystem.unlink(disk.path(name(5)))
     assert snapshots.delete_below(6)
     assert snapshots.offsets == []
+
+
+def test_snapshot_that_was_not_written_whole_goes_with_the_others(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C, or a full disk: what is left under the name must not outlive a cut of the log."""
+    snapshots = snapshots_of(disk)
+    snapshots.write(5, states_of(1), [0])
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(disk.filesystem), "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        snapshots.write(9, states_of(1, 2), [0])
+    monkeypatch.undo()
+    disk.write(disk.path(name(9)), b"torn")
+    assert snapshots.load(states_of()) == 5
+    assert snapshots.delete_above(7)
+    assert disk.filesystem.list_dir(disk.root) == [name(5)]
