@@ -296,7 +296,9 @@ class Fetcher:
                 read_bytes = sum([len(view.body) for view in batches])
             if not self._sees_uncommitted and partition.has_transactions:
                 start, end = batches[0].base_offset, batches[-1].next_offset
-                empty_aborted(batches, partition.aborted_transactions(start, end))
+                aborted = partition.aborted_transactions(start, end)
+                if aborted:
+                    empty_aborted(batches, aborted)
         except OffsetOutOfRangeError as error:
             self._on_out_of_range(assigned, error)
             return 1
