@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from streamlog.broker.transactions.state import COMMITTED
 from streamlog.errors import (
     ClosedError,
-    CorruptLogError,
     StreamlogError,
     UnknownTopicOrPartitionError,
 )
@@ -42,6 +41,7 @@ class LeftOpen:
         self._markers = markers
         self._lock = lock
         self._open: dict[ProducerIdAndEpoch, list[Partition]] = {}
+        self._unreadable: set[int] = set()
 
     def look(self, partitions: Iterable[Partition]) -> None:
         """Note what is open in *partitions*. Called when the broker opens, before anybody can write."""
@@ -61,25 +61,48 @@ class LeftOpen:
     def finish(self) -> bool:
         """Write the markers that are missing and return whether to try again later. What fails is logged.
 
-        Nothing is written when ``__transaction_state`` cannot be read: who knows what it says.
+        A transaction whose id may be in a partition of ``__transaction_state`` that cannot be read stays
+        open: who knows what is said there.
         """
         if not self._open:
             return False
-        try:
-            with self._lock:
-                self._store.load_all()
-                ended = {one.ended: one for one in self._store.transactions.values()}
-        except CorruptLogError:
-            _log.exception("Transactions that were left open stay open, and hide what follows")
-            return False
+        all_are_known = self._load()
+        with self._lock:
+            transactions = list(self._store.transactions.values())
+        ended = {one.ended: one for one in transactions}
+        known_ids = {one.producer.producer_id for one in transactions}
+        try_again = False
         for producer, partitions in list(self._open.items()):
             transaction = ended.get(producer)
+            if not (transaction or all_are_known or producer.producer_id in known_ids):
+                continue
             for partition in list(partitions):
                 if self._end(transaction, producer, partition):
                     partitions.remove(partition)
-            if not partitions:
+            if partitions:
+                try_again = True
+            else:
                 self._open.pop(producer, None)
-        return bool(self._open)
+        return try_again
+
+    def _load(self) -> bool:
+        """Load all ids; return whether that could be done."""
+        for home in self._store.homes():
+            if home.number in self._unreadable:
+                continue  # damaged, or written by a newer version: trying again would not help
+            try:
+                with self._lock:
+                    self._store.load(home)
+            except ClosedError:
+                raise
+            except (StreamlogError, OSError):
+                self._unreadable.add(home.number)
+                _log.exception(
+                    "%s: transactions that were left open stay open, and hide what follows, if their"
+                    " ids are here",
+                    home.topic_partition,
+                )
+        return not self._unreadable
 
     def _end(
         self, transaction: Transaction | None, producer: ProducerIdAndEpoch, partition: Partition

@@ -15,7 +15,7 @@ from streamlog.broker.group_coordinator import GroupCoordinator
 from streamlog.broker.topic_name import TRANSACTION_STATE_TOPIC
 from streamlog.broker.transactions.coordinator import TransactionCoordinator
 from streamlog.broker.transactions.state import TransactionState
-from streamlog.errors import ConcurrentTransactionsError, DiskFullError
+from streamlog.errors import ConcurrentTransactionsError, DiskFullError, StorageError
 from streamlog.record import ControlType, build_batch
 from streamlog.runtime import VirtualClock
 from streamlog.structs import OffsetAndMetadata, TopicPartition
@@ -155,18 +155,31 @@ def test_fenced_transaction_whose_abort_was_not_carried_out_is_aborted(
     assert new_writer(broker).producer.producer_epoch == 2
 
 
-def test_nothing_is_written_while_the_decisions_cannot_be_read(
+def test_nothing_is_written_while_the_decision_may_be_where_nobody_can_read_it(
     broker: Broker, writer: Writer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broker.partition(TRANSACTION_STATE_TOPIC, 7).append(build_batch([b"junk"], 0, [b"junk"]))
+    home = broker.transaction_coordinator._store.home_or_create("t")
+    home.append(build_batch([b"junk"], 0, [b"junk"]))
     with caplog.at_level(logging.ERROR, "streamlog"):
         restart(broker)
-    assert "Transactions that were left open stay open" in caplog.text
+    assert f"{home.topic_partition}: transactions that were left open stay open" in caplog.text
     assert markers(broker, "a", 0) == []
     assert broker.partition("a", 0).last_stable_offset == 0
     # Somebody who knows better ends them by hand.
     broker.transaction_coordinator.abort_hanging(A0, *writer.producer)
     assert broker.partition("a", 0).last_stable_offset == 2
+
+
+def test_partition_that_cannot_be_read_keeps_open_what_may_be_in_it_alone(
+    broker: Broker, writer: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer.end(commit=True)
+    writer.write("a")  # known, by its producer id, not to be in the partition that is damaged
+    broker.partition(TRANSACTION_STATE_TOPIC, 7).refuse(StorageError("its log could not be opened"))
+    with caplog.at_level(logging.ERROR, "streamlog"):
+        restart(broker)
+    assert "__transaction_state-7: transactions that were left open stay open" in caplog.text
+    assert [kind for kind, _, _ in markers(broker, "a", 0)] == [COMMIT, ABORT]
 
 
 def test_id_is_taken_only_when_all_that_was_left_open_is_finished(
