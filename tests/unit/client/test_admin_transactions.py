@@ -12,6 +12,7 @@ from streamlog.broker.transactions.state import TransactionState
 from streamlog.client.admin import Admin
 from streamlog.client.producer import Producer
 from streamlog.errors import (
+    ConcurrentTransactionsError,
     InvalidConfigurationError,
     InvalidTxnStateError,
     ProducerFencedError,
@@ -157,3 +158,35 @@ def test_a_transaction_that_the_coordinator_knows_does_not_hang(
     producer.commit_transaction()
     with pytest.raises(InvalidTxnStateError, match="expected an open transaction"):
         admin.abort_transaction(T0, found.producer_id, found.producer_epoch)
+
+
+def test_a_transaction_that_hangs_is_aborted_where_it_does(admin: Admin, broker: Broker) -> None:
+    """TXN-13: it keeps readers from all that came later."""
+    begun(broker, "tx").close(0)
+    with Producer(broker) as other:
+        other.send("t", b"later").result()
+    # As if __transaction_state had been lost.
+    store = broker.transaction_coordinator._store
+    store.transactions.clear()
+    store._by_producer_id.clear()
+    assert broker.partition(*T0).last_stable_offset == 0
+    (found,) = (
+        one
+        for one in admin.describe_producers([T0])[T0]
+        if one.current_transaction_start_offset is not None
+    )
+    admin.abort_transaction(T0, found.producer_id, found.producer_epoch)
+    assert broker.partition(*T0).last_stable_offset == 3
+
+
+def test_what_is_never_completed_is_not_waited_for_for_ever(
+    admin: Admin, broker: Broker, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> None:
+        raise ConcurrentTransactionsError("being completed")
+
+    monkeypatch.setattr(type(broker.transaction_coordinator), "init_producer_id", busy)
+    start_ms = clock.monotonic_ms()
+    with pytest.raises(ConcurrentTransactionsError):
+        admin.fence_producers(["tx"])
+    assert clock.monotonic_ms() - start_ms == 60_000

@@ -468,6 +468,21 @@ def test_an_abort_of_an_expired_id_asks_for_another_instead(bench: Bench) -> Non
     bench.begin()
 
 
+@pytest.mark.parametrize(
+    "error", [InvalidProducerIdMappingError("expired"), TransactionAbortableError("abort it")]
+)
+def test_an_abort_that_the_coordinator_cannot_do_takes_another_identity(
+    bench: Bench, error: Exception
+) -> None:
+    """TXN-10: there is nothing of it any more, or nothing that a new epoch does not end."""
+    bench.initialize()
+    bench.begin()
+    bench.coordinators.errors.append(error)
+    bench.end(False)
+    assert [call[0] for call in bench.coordinators.calls] == ["init", "end", "init"]
+    assert bench.manager.state is S.READY
+
+
 def test_an_old_epoch_that_a_partition_reports_is_abortable(bench: Bench) -> None:
     """TXN-10: on the produce path; the coordinator says then whether the producer is fenced."""
     bench.initialize()
