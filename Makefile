@@ -100,6 +100,10 @@ programs: $(DEV_STAMP) ## crash every program of up to CALLS=3 calls of the publ
 kills: $(DEV_STAMP) ## let N working processes die, at any moment and each in its way (N=50, KILL_ARGS="--mode groups --seed 7"); nothing promised is lost
 	$(BIN)/python tests/crash/kill_loop.py $(N) $(KILL_ARGS)
 
+.PHONY: exactly-once
+exactly-once: $(DEV_STAMP) ## let a loop of transactions die KILLS times (KILLS=50, KILL_ARGS="--seed 7"); its output is its input, once
+	$(BIN)/python tests/crash/exactly_once.py $(or $(KILLS),50) $(KILL_ARGS)
+
 .PHONY: damage
 damage: $(DEV_STAMP) ## damage every byte of a data directory, and much else (DAMAGE_ARGS="--every 10"); what is read was produced, or an error names it
 	$(BIN)/python tests/crash/damage.py $(DAMAGE_ARGS)
@@ -127,6 +131,10 @@ errors: $(DEV_STAMP) ## fail calls to the disk in RUNS runs (RUNS=0: every call,
 .PHONY: model
 model: $(DEV_STAMP) ## hold the whole public surface against lists and dicts in EXAMPLES=2000 programs of 50 calls (SEED=1 repeats a run)
 	MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/property/test_model.py --hypothesis-seed=$(or $(SEED),$(shell date +%s))
+
+.PHONY: transactions
+transactions: $(DEV_STAMP) ## hold transactions and idempotence against lists in EXAMPLES=2000 programs of 40 calls (SEED=1 repeats a run)
+	MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/property/test_transactions.py --hypothesis-seed=$(or $(SEED),$(shell date +%s))
 
 .PHONY: interrupts
 interrupts: $(DEV_STAMP) ## interrupt programs with Ctrl-C at every moment (INTERRUPT_ARGS="100 --seed 1 --workload send")

@@ -144,7 +144,7 @@ def run_and_kill(path: str, plan: Plan, ledger: Ledger) -> bool:
         raise failure
     if hangs:
         raise Broken("wrong", f"the child hangs in phase {ledger.phase!r}")
-    _check_end(plan, code)
+    check_end(plan, code)
     return code != 0
 
 
@@ -167,7 +167,8 @@ def _pause(child: Child, plan: Plan, ledger: Ledger) -> None:
             ledger.note(lines)
 
 
-def _check_end(plan: Plan, code: int) -> None:
+def check_end(plan: Plan, code: int) -> None:
+    """Raise Broken when a child did not end as planned."""
     expected = {
         "kill": {-signal.SIGKILL},
         "pause": {-signal.SIGKILL},
