@@ -54,6 +54,26 @@ async def run_blocking(is_virtual: bool, call: Callable[[], R]) -> R:
     return await asyncio.get_running_loop().run_in_executor(None, call)
 
 
+async def run_to_its_end(is_virtual: bool, call: Callable[[], R]) -> R:
+    """Return what *call* returns, as `run_blocking`; a task that is cancelled meanwhile waits for the end
+    all the same, and CancelledError goes on then, from what *call* raised.
+
+    For calls after which others may follow at once, which must not meet this one still running.
+    """
+    if is_virtual:
+        return call()
+    future = asyncio.get_running_loop().run_in_executor(None, call)
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled from future.exception()
+    return future.result()
+
+
 class OneTask:
     """``with one_task:`` around calls that wait; a second task is refused instead (CON-2)."""
 

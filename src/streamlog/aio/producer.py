@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from streamlog.aio.delegation import at_once, in_thread, run_blocking
+from streamlog.aio.delegation import at_once, in_thread, run_blocking, run_to_its_end
 from streamlog.client.producer import Producer
 from streamlog.errors import UnknownTopicOrPartitionError
 
@@ -188,6 +188,9 @@ class AsyncProducer:
     def transaction(self) -> AsyncTransaction:
         """Return an ``async with`` block that is a transaction: committed at its end, aborted by an
         exception or when its task is cancelled, which goes on then. See `Producer.transaction`.
+
+        A task that is cancelled while its block commits or aborts waits for the end of that before
+        CancelledError goes on: the transaction is over then, and may be committed.
         """
         return AsyncTransaction(self, self._client.transaction(), self._is_virtual)
 
@@ -235,7 +238,7 @@ class AsyncTransaction:
         traceback: TracebackType | None,
     ) -> None:
         call = partial(self._block.__exit__, kind, error, traceback)
-        await run_blocking(self._is_virtual, call)
+        await run_to_its_end(self._is_virtual, call)
 
 
 def _finish(done: asyncio.Future[None]) -> None:

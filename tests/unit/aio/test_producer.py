@@ -15,6 +15,7 @@ from streamlog.errors import (
     IllegalStateError,
     RecordTooLargeError,
     SerializationError,
+    StorageError,
     UnknownTopicOrPartitionError,
 )
 from streamlog.runtime import VirtualClock
@@ -222,3 +223,51 @@ def test_a_transaction_aborts_when_its_block_raises_or_its_task_is_cancelled(rea
     partition = real.partition(*T0)
     assert partition.last_stable_offset == partition.high_watermark == 6
     assert len(partition.log.aborted_transactions(0, 100)) == 3
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_task_cancelled_while_its_block_commits_leaves_no_transaction_under_way(
+    real: Broker, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """The commit went on in its thread, and the next transaction was a ConcurrentModificationError."""
+    goes_on = threading.Event()
+    real_end = real.transaction_coordinator.end_transaction
+
+    async def main() -> None:
+        is_ending, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def slow_end(*arguments: Any) -> Any:
+            loop.call_soon_threadsafe(is_ending.set)
+            assert goes_on.wait(10)
+            if fails and arguments[-1]:
+                raise StorageError("mine")
+            return real_end(*arguments)
+
+        async with AsyncProducer(real, transactional_id="tx") as producer:
+            await producer.init_transactions()
+
+            async def work(value: bytes) -> None:
+                async with producer.transaction():
+                    await producer.send("t", value)
+
+            monkeypatch.setattr(real.transaction_coordinator, "end_transaction", slow_end)
+            task = asyncio.create_task(work(b"a"))
+            await is_ending.wait()
+            for _ in range(2):
+                task.cancel()
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                assert not task.done()
+            goes_on.set()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await task
+            assert (caught.value.__cause__ is not None) is fails
+            if not fails:
+                await work(b"b")
+
+    run(main())
+    partition = real.partition(*T0)
+    assert values(real)[0] == b"a"
+    if not fails:
+        assert partition.last_stable_offset == partition.high_watermark == 4
+        assert partition.log.aborted_transactions(0, 100) == []
