@@ -177,7 +177,8 @@ class RecordPath:
             if isinstance(error, StreamlogError) and not isinstance(error, RAISED_BY_SEND):
                 return self.failed(topic, partition, error, callback)
             if self._interceptors:
-                self.failed(topic, partition, error, self._interceptors.on_acknowledgement)
+                observe = self._interceptors.on_acknowledgement
+                self.failed(topic, partition, error, observe, is_raised=True)
             raise
 
     def send_plain(
@@ -370,10 +371,16 @@ class RecordPath:
         )
 
     def failed(
-        self, topic: str, partition: int | None, error: BaseException, callback: Any
+        self,
+        topic: str,
+        partition: int | None,
+        error: BaseException,
+        callback: Any,
+        *,
+        is_raised: bool = False,
     ) -> FailedRecordFuture:
         """Return the future of a record that never came into a queue; its callback has been called."""
-        self._sender.count_failed(1, error)
+        self._sender.count_failed(1, error, is_raised=is_raised)
         future = FailedRecordFuture()
         future._error = error
         future._topic = topic

@@ -331,10 +331,12 @@ class Sender:
                 if self._unclaimed_error is None:
                     self._unclaimed_error = error
 
-    def count_failed(self, count: int, error: BaseException) -> None:
-        """Count *count* records that are not sent, because of *error*."""
+    def count_failed(self, count: int, error: BaseException, *, is_raised: bool = False) -> None:
+        """Count *count* records that are not sent, because of *error*; if that is raised where they
+        were to be sent, they never were any for a transaction to lose.
+        """
         self._metrics.failed(count)
-        if self.on_failure is not None:
+        if self.on_failure is not None and not is_raised:
             self.on_failure(error)
 
     def resume(self, error: StreamlogError | None) -> None:

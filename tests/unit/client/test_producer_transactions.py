@@ -422,10 +422,12 @@ def test_a_record_lost_before_any_other_leaves_a_producer_that_can_go_on(
     assert read(broker) == [b"w"]
 
 
+@pytest.mark.parametrize("interceptors", [[], [Onlooker()]])
 def test_a_record_that_a_serializer_refused_is_no_part_of_the_transaction(
-    broker: Broker, make: Make
+    broker: Broker, make: Make, interceptors: list[Onlooker]
 ) -> None:
-    producer = make()
+    """Interceptors hear of it, and the transaction does not."""
+    producer = make(interceptors=interceptors)
     producer.begin_transaction()
     with pytest.raises(SerializationError):
         producer.send("t", 5)
