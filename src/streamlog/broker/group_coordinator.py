@@ -283,8 +283,8 @@ class GroupCoordinator:
     ) -> None:
         """Make *offsets* part of the producer's transaction; they count if and when that is committed (TXN-7).
 
-        All or nothing. Raises as `commit_offsets` does; `ProducerFencedError` when the producer's epoch is
-        over, and what else `TransactionCoordinator.add_partition` raises. Source: Kafka
+        All or nothing. Raises as `commit_offsets` does, but not for someone who names the group alone, and not
+        while assignments are made (GRP-8); `ProducerFencedError` when the producer's epoch is over, and what else `TransactionCoordinator.add_partition` raises. Source: Kafka
         ``GroupCoordinatorService.commitTransactionalOffsets``.
         """
         topic_ids, now_ms = self._topics.ids_of(offsets), self._clock.time_ms()
@@ -300,6 +300,7 @@ class GroupCoordinator:
                 now_ms,
                 metadata_max_bytes,
                 instance_id,
+                in_transaction=True,
             )
             if not commits:
                 return

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from streamlog.broker.classic.checks import check_member
-from streamlog.broker.classic.state import COMMIT_REFUSALS
+from streamlog.broker.classic.state import COMMIT_REFUSALS, TRANSACTION_REFUSALS
 from streamlog.broker.group import Group
 from streamlog.broker.group_records import OffsetCommit
 from streamlog.broker.static_membership import stale_epoch
@@ -28,7 +28,11 @@ NO_MEMBER = ""
 
 
 def check_committer(
-    group: Group, member_id: str, member_epoch: int, instance_id: str | None = None
+    group: Group,
+    member_id: str,
+    member_epoch: int,
+    instance_id: str | None = None,
+    in_transaction: bool = False,
 ) -> None:
     """Raise unless this member, in this epoch, may commit for *group*.
 
@@ -36,8 +40,13 @@ def check_committer(
     that left or was evicted, `StaleMemberEpochError` for an epoch that is over (NGP-4); in a classic
     group `IllegalGenerationError`, `FencedInstanceIdError`, and `RebalanceInProgressError` while the
     assignment is being made (GRP-8).
+
+    With *in_transaction* that last one is not raised, and someone who gives nothing but the name of the group
+    may commit at any time. Source: Kafka ``ClassicGroup.validateOffsetCommit``.
     """
     if member_id == NO_MEMBER:
+        if in_transaction and member_epoch < 0 and instance_id is None:
+            return
         if group.member_count:
             raise UnknownMemberIdError(
                 f"group {group.group_id!r}: a commit from outside is accepted only while the group "
@@ -45,7 +54,8 @@ def check_committer(
             )
         return
     if group.classic is not None:
-        check_member(group.classic, member_id, instance_id, member_epoch, COMMIT_REFUSALS)
+        refusals = TRANSACTION_REFUSALS if in_transaction else COMMIT_REFUSALS
+        check_member(group.classic, member_id, instance_id, member_epoch, refusals)
         return
     member = group.members.get(member_id)
     if member is None:
@@ -64,12 +74,13 @@ def handle_commit(
     now_ms: int,
     metadata_max_bytes: int,
     instance_id: str | None = None,
+    in_transaction: bool = False,
 ) -> list[OffsetCommit]:
     """Return one record for each of *offsets*; all are refused when one is.
 
     Raises as `check_committer` does, and `OffsetMetadataTooLargeError` (CON-9).
     """
-    check_committer(group, member_id, member_epoch, instance_id)
+    check_committer(group, member_id, member_epoch, instance_id, in_transaction)
     group_id = group.group_id
     records: list[OffsetCommit] = []
     for topic_partition, position in offsets.items():

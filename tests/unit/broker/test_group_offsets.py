@@ -40,8 +40,9 @@ def commit(
     member_id: str = NO_MEMBER,
     epoch: int = -1,
     limit: int = 4096,
+    **options: Any,
 ) -> list[Any]:
-    return handle_commit(group, member_id, epoch, offsets, IDS, 1000, limit)
+    return handle_commit(group, member_id, epoch, offsets, IDS, 1000, limit, **options)
 
 
 def test_con_9_commit_keeps_offset_epoch_metadata_time_and_topic(group: Group) -> None:
@@ -70,6 +71,18 @@ def test_con_12_stranger_may_commit_only_while_the_group_is_empty(group: Group) 
     add_member(group)
     with pytest.raises(UnknownMemberIdError, match="from outside"):
         commit(group, {T0: OffsetAndMetadata(1)})
+
+
+def test_a_transaction_that_names_the_group_alone_may_commit_while_it_has_members(
+    group: Group,
+) -> None:
+    """Kafka checks what is given: it was refused, and the docstring of the producer said otherwise."""
+    add_member(group)
+    offsets = {T0: OffsetAndMetadata(1)}
+    assert commit(group, offsets, in_transaction=True)
+    for given in ({"epoch": 4}, {"instance_id": "i"}, {"member_id": "other", "epoch": 4}):
+        with pytest.raises(UnknownMemberIdError):
+            commit(group, offsets, in_transaction=True, **given)  # type: ignore[arg-type]
 
 
 def test_con_11_commit_of_a_member_that_is_gone_is_refused(group: Group) -> None:

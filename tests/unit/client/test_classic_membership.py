@@ -13,6 +13,7 @@ from streamlog.broker.broker import Broker
 from streamlog.client.admin import Admin
 from streamlog.client.consumer import Consumer
 from streamlog.client.partition_assignor import Assignment, PartitionAssignor, RangeAssignor
+from streamlog.client.producer import Producer
 from streamlog.errors import (
     CommitFailedError,
     FencedInstanceIdError,
@@ -211,6 +212,11 @@ def test_con_11_commit_while_assignments_are_made_has_to_be_repeated(team: Team)
     membership.member_id, membership.epoch = group.leader_id, group.generation
     with pytest.raises(RebalanceInProgressError, match="completing_rebalance"):
         a.commit({T0: 0})
+    with Producer(team.broker, transactional_id="tx") as producer:
+        producer.init_transactions()
+        with producer.transaction():  # GRP-8: a transaction may commit at any time
+            producer.send_offsets_to_transaction({T0: 1}, a.group_metadata())
+    assert coordinator.fetch_offsets("g", [T0]) == {T0: OffsetAndMetadata(1)}
 
 
 def test_con_11_commit_of_an_evicted_member_fails(

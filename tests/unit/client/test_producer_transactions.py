@@ -804,6 +804,16 @@ def test_offsets_of_a_member_that_was_replaced_are_refused(broker: Broker, make:
     assert committed(broker) == OffsetAndMetadata(1)
 
 
+def test_a_bare_group_id_is_taken_while_the_group_has_members(broker: Broker, make: Make) -> None:
+    """TXN-7: it checks nothing, as in Kafka."""
+    producer = make()
+    with Consumer(broker, "t", group_id="g", enable_auto_commit=False) as consumer:
+        consumer.poll()
+        with producer.transaction():
+            producer.send_offsets_to_transaction({T0: 4}, "g")
+    assert committed(broker) == OffsetAndMetadata(4)
+
+
 def test_offsets_of_a_topic_that_does_not_exist_are_refused(broker: Broker, make: Make) -> None:
     producer = make()
     with pytest.raises(UnknownTopicOrPartitionError), producer.transaction():

@@ -75,6 +75,11 @@ COMMIT_REFUSALS: Mapping[ClassicState, type[StreamlogError]] = {
 }
 """What a member's commit is told (GRP-8). While others are still joining, its generation is current."""
 
+TRANSACTION_REFUSALS: Mapping[ClassicState, type[StreamlogError]] = {
+    _DEAD: CoordinatorNotAvailableError
+}
+"""What it is told in a transaction: those are not kept from committing while assignments are made (GRP-8)."""
+
 
 def following(state: ClassicState, event: ClassicEvent) -> ClassicState:
     """Return the state after *event*. Raises IllegalStateError for a pair that cannot happen."""
