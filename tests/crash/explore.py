@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tests.crash.explorer import QUICK, THOROUGH, CrashStateError, Effort, Explorer
-from tests.crash.programs import FLUSHES, long_programs, program, short_programs
+from tests.crash.programs import FLUSHES, KINDS, long_programs, program, short_programs
 from tests.reliability.results import print_figures
 
 Result = tuple[Counter[str], Counter[str], int, int, int, str]
@@ -25,7 +25,7 @@ Result = tuple[Counter[str], Counter[str], int, int, int, str]
 
 def all_programs(seed: int) -> Iterator[str]:
     """Yield names of programs without end: the short ones first, then those of three calls, and long ones all along."""
-    three = [name for flush in FLUSHES for name in short_programs(3, flush)]
+    three = [name for kind in KINDS for flush in FLUSHES for name in short_programs(3, flush, kind)]
     random.Random(seed).shuffle(three)
     long = long_programs(seed)
     for number, name in enumerate(itertools.chain(exhausted(2), three)):
@@ -38,8 +38,8 @@ def all_programs(seed: int) -> Iterator[str]:
 def exhausted(calls: int) -> Iterator[str]:
     """Yield the names of all programs of up to so many calls."""
     for number in range(calls + 1):
-        for flush in FLUSHES:
-            yield from short_programs(number, flush)
+        for kind, flush in itertools.product(KINDS, FLUSHES):
+            yield from short_programs(number, flush, kind)
 
 
 def explore_share(share: int, shares: int, states: int, seed: int, calls: int | None) -> Result:
@@ -56,8 +56,9 @@ def explore_share(share: int, shares: int, states: int, seed: int, calls: int | 
             continue
         before = explorer.counts.total
         kind = name.split("/")[0]
-        if kind == "calls":
-            kind = f"programs of {len([c for c in name.split('/')[2].split(',') if c])} calls"
+        if kind in KINDS:
+            what = "programs" if kind == "calls" else kind
+            kind = f"{what} of {len([c for c in name.split('/')[2].split(',') if c])} calls"
         try:
             explorer.explore(program(name))
         except CrashStateError as error:
@@ -96,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     by_kind: Counter[str] = sum((result[0] for result in results), Counter())
     programs: Counter[str] = sum((result[1] for result in results), Counter())
     for kind in sorted(by_kind):
-        print(f"{kind:20} {programs[kind]:6} programs {by_kind[kind]:9,} states")
+        print(f"{kind:24} {programs[kind]:6} programs {by_kind[kind]:9,} states")
     states, steps, checks = (sum(result[n] for result in results) for n in (2, 3, 4))
     print(
         f"{states:,} states ({states / seconds:.0f}/s, {seconds:.0f} s), {steps:,} crash points, "

@@ -19,9 +19,7 @@ from streamlog.runtime import VirtualClock
 from streamlog.testing import CrashFileSystem
 from streamlog.testing.crash_images import CrashImage, kill_image, power_images
 from tests.crash.observation import Observation, abandon, observe, open_broker
-from tests.crash.oracle import Model, violations
-from tests.crash.programs import Program
-from tests.crash.session import Session
+from tests.crash.programs import AnyModel, AnySession, Program
 
 _CACHED_IMAGES = 200_000
 
@@ -55,6 +53,8 @@ QUICK = Effort(
     recoveries=2,
     deeper_recoveries=1,
 )
+#: The same where a program makes hundreds of steps.
+LIGHT = attrs.evolve(QUICK, images_per_step=2, one_recovery_in=1_000, recoveries=1)
 #: Crashes of the program alone.
 SHALLOW = Effort(recoveries=0, one_second_life_in=1_000)
 THOROUGH = Effort(
@@ -147,7 +147,7 @@ class _Run:
         self.operation = "open"
         self.failure: CrashStateError | None = None
 
-    def crash(self, session: Session, what: str) -> None:
+    def crash(self, session: AnySession, what: str) -> None:
         """Look at everything that a crash here can leave. A failure is kept: the broker must not catch it."""
         self._step += 1
         if self.failure or (self._only_step is not None and self._step != self._only_step):
@@ -155,7 +155,7 @@ class _Run:
         self._explorer.counts.steps += 1
         session.claims()
         chance = random.Random(f"{self._explorer.seed}/{self._program.name}/{self._step}")
-        owed = _fingerprint(session.model)
+        owed = session.model.fingerprint()
         try:
             for image in self._images(session, chance):
                 checked = (image.key(), owed)
@@ -165,18 +165,20 @@ class _Run:
         except CrashStateError as failure:
             self.failure = failure
 
-    def _images(self, session: Session, chance: random.Random) -> Iterable[CrashImage]:
+    def _images(self, session: AnySession, chance: random.Random) -> Iterable[CrashImage]:
         images = list(power_images(session.disk, chance))
         wanted = self._effort.images_per_step
         if wanted is not None and len(images) > wanted:
             images = [*images[:2], *chance.sample(images[2:], wanted - 2)]
         return [kill_image(session.disk), *images]
 
-    def _check(self, image: CrashImage, session: Session, what: str, chance: random.Random) -> None:
+    def _check(
+        self, image: CrashImage, session: AnySession, what: str, chance: random.Random
+    ) -> None:
         model, power_failed = session.model, image.power_failed or session.power_failed
         states = self._explorer.counts.total
         seen = self._explorer.observe(image, "1")
-        for violation in violations(seen, model, power_failed=power_failed):
+        for violation in model.violations(seen, power_failed=power_failed):
             raise self.error(f"{what}: {_describe(image)}: {violation}")
         if self._explorer.counts.total == states:
             return  # an equal one was here before
@@ -191,13 +193,13 @@ class _Run:
                 power_failed=power_failed,
             )
         if chance.randrange(self._effort.one_second_life_in) == 0:
-            self._live_on(image, seen, f"{what}: {_describe(image)}")
+            self._live_on(image, seen, model, f"{what}: {_describe(image)}")
 
     def _crash_recovery(
         self,
         image: CrashImage,
         wanted: Observation,
-        model: Model,
+        model: AnyModel,
         where: str,
         depth: int,
         chance: random.Random,
@@ -230,7 +232,7 @@ class _Run:
             here = f"{where}; in recovery: {what}: {_describe(inner)}"
             either = power_failed or inner.power_failed
             opened = attrs.evolve(model, is_closed=False)  # by the recovery that was interrupted
-            for violation in violations(seen, opened, power_failed=either):
+            for violation in opened.violations(seen, power_failed=either):
                 raise self.error(f"{here}: {violation}")
             # Only the power can take what the first crash spared, and only if that spared what was not synced.
             if (
@@ -255,8 +257,8 @@ class _Run:
         if failure is not None:
             raise failure
 
-    def _live_on(self, image: CrashImage, first: Observation, where: str) -> None:
-        """Open again and again, send again, append, lose the power, close: nothing may change but what is appended."""
+    def _live_on(self, image: CrashImage, first: Observation, model: AnyModel, where: str) -> None:
+        """Open again and again, send again, append, lose the power, close: nothing may change but what is appended, and all goes on."""
         disk = image.filesystem()
         if disk.journal.capacity_bytes is not None:
             return  # nothing may fit any more
@@ -277,6 +279,12 @@ class _Run:
             raise self.error(
                 f"{where}: I18: closed, and still {closed.scanned_bytes} bytes scanned"
             )
+        broker = open_broker(after)
+        try:
+            for violation in model.violations_living_on(broker):
+                raise self.error(f"{where}: lived on: {violation}")
+        finally:
+            abandon(broker)
 
     def _append_everywhere(self, disk: CrashFileSystem, where: str) -> dict[tuple[str, int], int]:
         broker = open_broker(disk)
@@ -323,7 +331,11 @@ def _send_again(partition: Partition) -> None:
     offset, end = partition.log_start_offset, partition.log_end_offset
     last: dict[int, BatchView] = {}
     while batches := partition.read_batches(offset, 1 << 30, end):  # a segment
-        last.update((batch.producer_id, batch) for batch in batches if batch.base_sequence >= 0)
+        for batch in batches:
+            if batch.is_control:
+                last.pop(batch.producer_id, None)  # with its transaction its epoch is over (TXN-11)
+            elif batch.base_sequence >= 0:
+                last[batch.producer_id] = batch
         offset = batches[-1].next_offset
     for batch in last.values():
         again = build_batch([b"again"] * batch.record_count, batch.max_timestamp_ms)
@@ -342,38 +354,3 @@ def _worth(seen: Observation, one_in: int) -> int:
 
 def _describe(image: CrashImage) -> str:
     return f"{'power cut' if image.power_failed else 'killed'}, left: {image.description}"
-
-
-def _fingerprint(model: Model) -> object:
-    """Return what decides which disks are right: an equal one need not be asked about twice."""
-    return (
-        model.is_closed,
-        model.may_expire,
-        model.generation,
-        model.generation_on_disk,
-        tuple(
-            (
-                name,
-                state.partitions,
-                tuple(sorted(state.overrides.items())),
-                tuple(
-                    (tuple(commits.committed), commits.committing, commits.on_disk)
-                    for commits in state.model.commits.values()
-                ),
-                tuple(
-                    (
-                        len(log.records),
-                        log.process_end,
-                        log.disk_end,
-                        log.read_end,
-                        log.start_min,
-                        log.start_max,
-                        log.truncating_to,
-                    )
-                    for log in state.model.logs
-                ),
-            )
-            for topics in model.possible_topics()
-            for name, state in topics.items()
-        ),
-    )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from streamlog import Broker
 from tests.crash.observation import COMMITTERS, LogSeen, Observation, Record
 
 BAD_OUTCOMES = ("damaged", "data_loss")
@@ -71,6 +72,18 @@ class LogModel:
         self.disk_end = min(self.disk_end, seen.end)
         self.start_min = self.start_max = seen.start
         self.truncating_to = None
+
+    def fingerprint(self) -> object:
+        """Return what decides which logs are right."""
+        return (
+            len(self.records),
+            self.process_end,
+            self.disk_end,
+            self.read_end,
+            self.start_min,
+            self.start_max,
+            self.truncating_to,
+        )
 
 
 @attrs.define(eq=False)
@@ -135,6 +148,37 @@ class Model:
     def possible_topics(self) -> list[Topics]:
         """Return what the list of topics may be."""
         return [self.topics] if self.next_topics is None else [self.topics, self.next_topics]
+
+    def violations(self, seen: Observation, *, power_failed: bool) -> Iterator[str]:
+        """Yield what `violations` does."""
+        return violations(seen, self, power_failed=power_failed)
+
+    def violations_living_on(self, broker: Broker) -> Iterator[str]:
+        """Yield what goes wrong when *broker*, opened after a crash, is used: that it can be appended to is known."""
+        yield from ()
+
+    def fingerprint(self) -> object:
+        """Return what decides which disks are right: an equal one need not be asked about twice."""
+        return (
+            self.is_closed,
+            self.may_expire,
+            self.generation,
+            self.generation_on_disk,
+            tuple(
+                (
+                    name,
+                    state.partitions,
+                    tuple(sorted(state.overrides.items())),
+                    tuple(
+                        (tuple(commits.committed), commits.committing, commits.on_disk)
+                        for commits in state.model.commits.values()
+                    ),
+                    tuple(log.fingerprint() for log in state.model.logs),
+                )
+                for topics in self.possible_topics()
+                for name, state in topics.items()
+            ),
+        )
 
 
 def violations(seen: Observation, model: Model, *, power_failed: bool) -> Iterator[str]:

@@ -7,7 +7,12 @@ import random
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tests.crash.oracle import Model
 from tests.crash.session import Session
+from tests.crash.transaction_session import CrashedTransactions, TransactionSession
+
+AnySession = Session | TransactionSession
+AnyModel = Model | CrashedTransactions
 
 SMALL: dict[str, Any] = {"segment_bytes": 6_000}
 
@@ -27,6 +32,7 @@ class Workload(NamedTuple):
     configs: dict[str, Any] = {}
     capacity_bytes: int | None = None
     length: int = 14
+    session: type[AnySession] = Session
 
 
 WORKLOADS = {
@@ -63,6 +69,46 @@ WORKLOADS = {
             "sync": 1,
         },
         configs={"segment_bytes": 900, "retention_bytes": 900, "file_delete_delay_ms": 400},
+    ),
+    "W6": Workload(
+        {
+            "write": 8,
+            "rewrite": 5,
+            "write_with_gap": 2,
+            "send_plain": 2,
+            "roll": 2,
+            "sync": 1,
+            "reopen": 1,
+            "kill": 1,
+            "power": 1,
+        },
+        partitions=2,
+        configs={"segment_bytes": 900, "index_interval_bytes": 0},
+        session=TransactionSession,
+    ),
+    "W7": Workload(
+        {
+            "send": 8,
+            "send_offset": 3,
+            "commit": 5,
+            "abort": 2,
+            "join": 1,
+            "leave": 1,
+            "send_plain": 2,
+            "commit_plain": 1,
+            "write": 1,
+            "rewrite": 1,
+            "roll": 1,
+            "sync": 1,
+            "advance": 1,
+            "reopen": 1,
+            "kill": 1,
+            "power": 1,
+        },
+        partitions=2,
+        configs={"segment_bytes": 900, "index_interval_bytes": 0},
+        length=18,
+        session=TransactionSession,
     ),
     "W8": Workload({"commit": 8, "send": 3, "sync": 2, "advance": 1, "reopen": 1, "power": 1}),
     "W9": Workload(
@@ -143,9 +189,37 @@ ALPHABET = (
     "power",
 )
 
+#: The same for programs of transactions.
+TRANSACTION_ALPHABET = (
+    "begin",
+    "send",
+    "send_offset",
+    "commit",
+    "abort",
+    "join",
+    "leave",
+    "send_plain",
+    "commit_plain",
+    "write",
+    "rewrite",
+    "roll",
+    "sync",
+    "advance",
+    "reopen",
+    "kill",
+    "power",
+)
+
 #: What is there before a short program starts. It crashes too, in the program of no calls; and as every program of fewer calls is run as
 #: well, one of three need crash in its last call only.
 _PREFIX = ("create", "send", "sync", "send")
+_TRANSACTION_PREFIX = ("create", "write", "send", "send_offset", "send")
+
+#: Name of a kind of short programs -> calls, what comes before, partitions, and who runs them.
+KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], int, type[AnySession]]] = {
+    "calls": (ALPHABET, _PREFIX, 1, Session),
+    "transactions": (TRANSACTION_ALPHABET, _TRANSACTION_PREFIX, 2, TransactionSession),
+}
 
 
 class Program(NamedTuple):
@@ -158,12 +232,13 @@ class Program(NamedTuple):
     capacity_bytes: int | None = None
     #: How many of the operations come before the first crash.
     quiet: int = 0
+    session: type[AnySession] = Session
     #: What decides the arguments; the same for all short programs, so that equal beginnings are equal.
     seed: str = ""
 
-    def start(self) -> Session:
+    def start(self) -> AnySession:
         """Return a session in which nothing has happened yet."""
-        return Session(
+        return self.session(
             self.seed or self.name,
             self.configs,
             partitions=self.partitions,
@@ -175,14 +250,18 @@ def program(name: str) -> Program:
     """Return the program of this name: ``W3/ack/17`` or ``calls/ack/send,roll,kill``."""
     kind, flush, rest = name.split("/")
     configs = {**SMALL, **FLUSHES[flush]}
-    if kind == "calls":
+    if kind in KINDS:
+        alphabet, prefix, partitions, session = KINDS[kind]
         calls = tuple(call for call in rest.split(",") if call)
-        unknown = set(calls) - set(ALPHABET)
+        unknown = set(calls) - set(alphabet)
         if unknown:
-            raise ValueError(f"{name}: expected calls of {ALPHABET}, found {sorted(unknown)}")
-        operations = (*_PREFIX, *calls)
-        quiet = len(operations) - 1 if calls else 0
-        return Program(name, operations, 1, configs, quiet=quiet, seed=f"{kind}/{flush}")
+            raise ValueError(f"{name}: expected calls of {alphabet}, found {sorted(unknown)}")
+        operations = (*prefix, *calls)
+        # Of a world of transactions the topic is there from the beginning.
+        quiet = len(operations) - 1 if calls else int(session is TransactionSession)
+        return Program(
+            name, operations, partitions, configs, None, quiet, session, f"{kind}/{flush}"
+        )
     workload = WORKLOADS[kind]
     chance = random.Random(name)
     operations = chance.choices(
@@ -194,12 +273,15 @@ def program(name: str) -> Program:
         workload.partitions,
         {**configs, **workload.configs},
         workload.capacity_bytes,
+        quiet=int(workload.session is TransactionSession),
+        session=workload.session,
     )
 
 
-def short_programs(calls: int, flush: str) -> list[str]:
+def short_programs(calls: int, flush: str, kind: str = "calls") -> list[str]:
     """Return the names of all programs of exactly so many calls."""
-    return [f"calls/{flush}/{','.join(c)}" for c in itertools.product(ALPHABET, repeat=calls)]
+    alphabet = KINDS[kind][0]
+    return [f"{kind}/{flush}/{','.join(c)}" for c in itertools.product(alphabet, repeat=calls)]
 
 
 def long_programs(seed: int) -> Iterator[str]:

@@ -12,10 +12,10 @@ import pytest
 
 from streamlog.testing import CrashFileSystem
 from tests.crash.explore import main
-from tests.crash.explorer import QUICK, SHALLOW, CrashStateError, Effort, Explorer
+from tests.crash.explorer import LIGHT, QUICK, SHALLOW, CrashStateError, Effort, Explorer
 from tests.crash.mutants import CAUGHT_BY, IN_RECOVERY, MUTANTS
 from tests.crash.observation import observe
-from tests.crash.programs import ALPHABET, FLUSHES, WORKLOADS, program, short_programs
+from tests.crash.programs import FLUSHES, KINDS, WORKLOADS, program, short_programs
 from tests.crash.session import Session
 
 SEED = 1
@@ -28,12 +28,13 @@ def quiet_recoveries(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.crash
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("flush", FLUSHES)
-def test_every_call_survives_a_crash_at_each_of_its_steps(flush: str) -> None:
-    explorer = Explorer(SEED, QUICK)
-    for name in itertools.chain(short_programs(0, flush), short_programs(1, flush)):
+def test_every_call_survives_a_crash_at_each_of_its_steps(flush: str, kind: str) -> None:
+    explorer = Explorer(SEED, QUICK if kind == "calls" else LIGHT)
+    for name in itertools.chain(short_programs(0, flush, kind), short_programs(1, flush, kind)):
         explorer.explore(program(name))
-    assert explorer.counts.programs == 1 + len(ALPHABET)
+    assert explorer.counts.programs == 1 + len(KINDS[kind][0])
     assert explorer.counts.total > 200
 
 
@@ -115,7 +116,7 @@ def test_the_command_goes_through_all_programs_of_so_many_calls(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["--calls", "0", "--seed", "5", "--processes", "1"]) == 0
-    assert f"programs of 0 calls       {len(FLUSHES)} programs" in capsys.readouterr().out
+    assert f"programs of 0 calls           {len(FLUSHES)} programs" in capsys.readouterr().out
 
 
 def test_the_command_says_what_failed_and_how_to_see_it_again(
