@@ -48,6 +48,8 @@ def test_same_seed_gives_the_same_events_and_files_in_every_process() -> None:
         "deleted extra",
         "classic",
         "outside had",
+        "committed",
+        "_ChangeOfMindError",
     ):
         assert any(event in line for line in log), event
     for hash_seed in (0, 4_294_967_295):

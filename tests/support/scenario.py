@@ -1,7 +1,8 @@
 """A day in the life of a broker, told by one seed: what happens is written down, line by line.
 
 ``python -m tests.support.scenario SEED`` prints it. Two producers, two groups whose members come, go, hang and come back, under either
-protocol and some under a name of their own, offsets that expire, retention by time and size, topics that come and go: whatever is left to chance, by us or by the library, follows from the seed.
+protocol and some under a name of their own, offsets that expire, retention by time and size, transactions of a producer whose id is taken from it now and
+then, topics that come and go: whatever is left to chance, by us or by the library, follows from the seed.
 """
 
 from __future__ import annotations
@@ -13,12 +14,21 @@ import sys
 import threading
 from collections.abc import Callable, Collection
 
-from streamlog import Admin, Broker, Consumer, Producer, RecordMetadata, TopicPartition
+from streamlog import (
+    Admin,
+    Broker,
+    Consumer,
+    OffsetAndMetadata,
+    Producer,
+    RecordMetadata,
+    TopicPartition,
+)
 from streamlog.errors import (
     FencedInstanceIdError,
     StreamlogError,
     UnreleasedInstanceIdError,
 )
+from streamlog.structs import ConsumerGroupMetadata
 from streamlog.testing import MemoryFileSystem, VirtualClock
 
 HOUR_MS = 3_600_000
@@ -42,8 +52,10 @@ class Scenario:
             log_retention_check_interval_ms=600_000,
             offsets_topic_num_partitions=3,
             offsets_retention_minutes=30,
+            transaction_state_log_num_partitions=3,
         )
         self.producers: list[Producer] = []
+        self.transactional: Producer | None = None
         self.consumers: dict[str, Consumer] = {}
         self._records = 0
         self._members = 0
@@ -65,6 +77,9 @@ class Scenario:
             self.produce,
             self.produce,
             self.produce,
+            self.transact,
+            self.transact,
+            self.take_over,
             self.consume,
             self.consume,
             self.consume,
@@ -123,6 +138,35 @@ class Scenario:
     def _delivered(self, metadata: RecordMetadata | None, error: BaseException | None) -> None:
         self.note("delivered", metadata, error)
 
+    def take_over(self) -> None:
+        """A new producer takes the transactional id; the old one is left to itself."""
+        self.transactional = Producer(
+            self.broker, transactional_id="payments", transaction_timeout_ms=60_000, linger_ms=20
+        )
+        self.transactional.init_transactions()
+        self.note("takes over")
+
+    def transact(self) -> None:
+        """Send some records in a transaction and commit it, or abort it, or leave it open for somebody else to end."""
+        producer = self.transactional
+        if producer is None:
+            self.take_over()
+            return
+        with producer.transaction():
+            for _ in range(self.random.randrange(1, 20)):
+                self._records += 1
+                topic = self.random.choice(list(TOPICS))
+                producer.send(topic, b"%d" % self._records, on_delivery=self._delivered)
+                self.clock.advance(self.random.expovariate(0.1))
+            offsets = {TopicPartition("orders", 0): OffsetAndMetadata(self._records)}
+            producer.send_offsets_to_transaction(offsets, ConsumerGroupMetadata("payers"))
+            chance = self.random.random()
+            if chance < 0.2:
+                self.hang()
+            elif chance < 0.4:
+                raise _ChangeOfMindError
+        self.note("committed", self._records)
+
     def join(self) -> None:
         """Another member joins one of the groups."""
         if len(self.consumers) < 5:
@@ -139,6 +183,7 @@ class Scenario:
                 auto_commit_interval_ms=self.random.randrange(100, 5_000),
                 max_poll_records=self.random.randrange(1, 40),
                 max_poll_interval_ms=60_000,
+                isolation_level=self.random.choice(["read_committed", "read_uncommitted"]),
             )
             consumer.subscribe(pattern="clicks|orders|extra", listener=_Listener(self, name))
             self.consumers[name] = consumer
@@ -208,6 +253,10 @@ class Scenario:
             else:
                 digest.update(self.filesystem.read_file(inner, 1 << 30))
         return digest.hexdigest()
+
+
+class _ChangeOfMindError(StreamlogError):
+    """Why a transaction is aborted."""
 
 
 class _Listener:
