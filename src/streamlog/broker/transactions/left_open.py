@@ -32,8 +32,9 @@ class LeftOpen:
     in which one is open: where the last record of the transactional id says that this transaction was
     committed, and names the partition, a COMMIT marker is missing; anything else counts for nothing.
 
-    Threads: one at a time. Source: Kafka ``TransactionCoordinator.onElection``, which sends the
-    markers of prepared transactions and lets open ones time out.
+    Threads: any. One at a time finishes, for a marker that comes a second time, and late, would end what
+    a new producer of the id has begun meanwhile. Source: Kafka ``TransactionCoordinator.onElection``,
+    which sends the markers of prepared transactions and lets open ones time out.
     """
 
     def __init__(self, store: TransactionStore, markers: MarkerWriter, lock: Lock) -> None:
@@ -42,6 +43,7 @@ class LeftOpen:
         self._lock = lock
         self._open: dict[ProducerIdAndEpoch, list[Partition]] = {}
         self._unreadable: set[int] = set()
+        self._claim: object | None = None
 
     def look(self, partitions: Iterable[Partition]) -> None:
         """Note what is open in *partitions*. Called when the broker opens, before anybody can write."""
@@ -66,6 +68,18 @@ class LeftOpen:
         """
         if not self._open:
             return False
+        claim = object()
+        try:
+            with self._lock:
+                if self._claim is not None:
+                    return True
+                self._claim = claim
+            return self._finish()
+        finally:
+            if self._claim is claim:
+                self._claim = None
+
+    def _finish(self) -> bool:
         all_are_known = self._load()
         with self._lock:
             transactions = list(self._store.transactions.values())

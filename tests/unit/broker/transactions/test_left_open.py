@@ -225,3 +225,24 @@ def test_broker_without_transactions_makes_no_coordinator_to_open(data_dir: str)
             if not broker.topics():
                 broker.create_topic("a")
             assert broker._transaction_coordinator is None
+
+
+def test_what_somebody_is_finishing_is_not_finished_by_another_thread_as_well(
+    broker: Broker, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes second had found the same partitions, and stumbled over those that were done meanwhile."""
+    coordinator = broker.transaction_coordinator
+    coordinator._left_open.look(broker._topics.partitions())
+    write, refused = coordinator._markers.write, []
+
+    def write_while_another_asks(*arguments: Any) -> None:
+        with pytest.raises(ConcurrentTransactionsError):
+            coordinator.init_producer_id("t", TIMEOUT_MS)
+        refused.append(arguments)
+        write(*arguments)
+
+    monkeypatch.setattr(coordinator._markers, "write", write_while_another_asks)
+    assert not coordinator._left_open.finish()
+    assert len(refused) == 3
+    assert markers(broker, "a", 0) == markers(broker, "a", 1) == [(ABORT, 1, 1)]
+    assert broker.partition("a", 0).last_stable_offset == 2
