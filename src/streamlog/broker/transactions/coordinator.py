@@ -262,20 +262,19 @@ class TransactionCoordinator:
         Kafka ``Admin.abortTransaction`` (KIP-664).
         """
         partition = self._broker.partition(*topic_partition)
-        with self._lock:
-            transaction = self._store.find_by_producer_id(producer_id)
-            known = transaction is not None and (
-                transaction.state in PREPARED or transaction.state in OPEN
-            )
-        if known and transaction is not None and topic_partition in transaction.partitions:
-            raise InvalidTxnStateError(
-                f"{topic_partition}: the transaction of producer {producer_id} is that of transactional "
-                f"id {transaction.transactional_id!r}: end it there"
-            )
         if not partition.log.has_open_transaction(producer_id, producer_epoch):
             raise InvalidTxnStateError(
                 f"{topic_partition}: expected an open transaction of producer {producer_id} epoch "
                 f"{producer_epoch}, found none"
+            )
+        with self._lock:
+            transaction = self._store.find_transaction(
+                ProducerIdAndEpoch(producer_id, producer_epoch), topic_partition
+            )
+        if transaction is not None:
+            raise InvalidTxnStateError(
+                f"{topic_partition}: the transaction of producer {producer_id} is that of transactional "
+                f"id {transaction.transactional_id!r}: end it there"
             )
         self._markers.write(topic_partition, ControlType.ABORT, producer_id, producer_epoch, 0)
 

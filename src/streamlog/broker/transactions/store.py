@@ -13,9 +13,11 @@ from streamlog.broker.transactions.records import (
     encode_transaction,
     read_transactions,
 )
+from streamlog.broker.transactions.state import COMMITTED, OPEN, PREPARED
 from streamlog.broker.transactions.transaction import Transaction
 from streamlog.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
 from streamlog.record import build_batch
+from streamlog.structs import ProducerIdAndEpoch, TopicPartition
 
 if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
@@ -63,6 +65,21 @@ class TransactionStore:
     def find_by_producer_id(self, producer_id: int) -> Transaction | None:
         """Return the transaction of a producer that took its id in this process, or of a loaded one."""
         return self._by_producer_id.get(producer_id)
+
+    def find_transaction(
+        self, producer: ProducerIdAndEpoch, topic_partition: TopicPartition
+    ) -> Transaction | None:
+        """Return the id whose present transaction is that of *producer* and has *topic_partition*, or whose
+        last one is and was committed; None when no id that is loaded has. Looks at all of them.
+        """
+        for transaction in self.transactions.values():
+            if topic_partition in transaction.partitions and (
+                transaction.marked_producer_id == producer.producer_id
+                if transaction.state in OPEN | PREPARED
+                else transaction.ended == producer and transaction.state in COMMITTED
+            ):
+                return transaction
+        return None
 
     def load_all(self) -> None:
         """Load every id there is. Raises `CorruptLogError`, having loaded the partitions before."""

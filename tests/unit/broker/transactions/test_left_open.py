@@ -15,7 +15,12 @@ from streamlog.broker.group_coordinator import GroupCoordinator
 from streamlog.broker.topic_name import TRANSACTION_STATE_TOPIC
 from streamlog.broker.transactions.coordinator import TransactionCoordinator
 from streamlog.broker.transactions.state import TransactionState
-from streamlog.errors import ConcurrentTransactionsError, DiskFullError, StorageError
+from streamlog.errors import (
+    ConcurrentTransactionsError,
+    DiskFullError,
+    InvalidTxnStateError,
+    StorageError,
+)
 from streamlog.record import ControlType, build_batch
 from streamlog.runtime import VirtualClock
 from streamlog.structs import OffsetAndMetadata, TopicPartition
@@ -246,3 +251,17 @@ def test_what_somebody_is_finishing_is_not_finished_by_another_thread_as_well(
     assert len(refused) == 3
     assert markers(broker, "a", 0) == markers(broker, "a", 1) == [(ABORT, 1, 1)]
     assert broker.partition("a", 0).last_stable_offset == 2
+
+
+def test_partition_of_a_committed_transaction_is_not_aborted_by_hand_while_its_marker_is_missing(
+    broker: Broker, clock: VirtualClock, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_up_to(writer, monkeypatch, 1, commit=True)
+    log = broker.partition("a", 1).log
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "append", lambda _: (_ for _ in ()).throw(DiskFullError("no room")))
+        restart(broker)
+    with pytest.raises(InvalidTxnStateError, match="that of transactional id 't'"):
+        broker.transaction_coordinator.abort_hanging(TopicPartition("a", 1), *writer.producer)
+    clock.advance(5_000)
+    assert markers(broker, "a", 0) == markers(broker, "a", 1) == [(COMMIT, 1, 1)]
