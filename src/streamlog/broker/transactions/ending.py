@@ -61,7 +61,7 @@ class TransactionEnding:
     def claimed(self, transaction: Transaction, work: Callable[[Transaction], _T]) -> _T:
         """Return what *work* does with the transaction while nobody else may.
 
-        Raises `ConcurrentTransactionsError` when somebody else has it. The caller holds no lock.
+        Raises `ConcurrentTransactionsError` when somebody else has it, or had it until it expired. The caller holds no lock.
         """
         claim = object()
         try:
@@ -72,6 +72,10 @@ class TransactionEnding:
                         "completed; try again"
                     )
                 transaction.claim = claim
+                if not self._store.has(transaction):
+                    raise ConcurrentTransactionsError(
+                        f"transactional id {transaction.transactional_id!r} expired at this moment; try again"
+                    )
             return work(transaction)
         finally:
             if transaction.claim is claim:

@@ -62,6 +62,10 @@ class TransactionStore:
             found = self.transactions[transactional_id] = Transaction(transactional_id)
         return found
 
+    def has(self, transaction: Transaction) -> bool:
+        """Whether *transaction* was not forgotten since it was found."""
+        return self.transactions.get(transaction.transactional_id) is transaction
+
     def find_by_producer_id(self, producer_id: int) -> Transaction | None:
         """Return the transaction of a producer that took its id in this process, or of a loaded one."""
         return self._by_producer_id.get(producer_id)

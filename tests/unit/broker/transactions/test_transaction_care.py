@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.broker.topic_name import TRANSACTION_STATE_TOPIC
 from streamlog.broker.transactions.state import TransactionState
+from streamlog.broker.transactions.transaction import Transaction
 from streamlog.errors import (
+    ConcurrentTransactionsError,
     CorruptLogError,
     InvalidProducerEpochError,
     InvalidProducerIdMappingError,
@@ -168,3 +171,26 @@ def test_id_whose_last_commit_is_in_a_damaged_partition_can_still_be_taken(broke
     writer.end(commit=True)
     broker.partition("a", 1).refuse(CorruptLogError("damaged"))
     assert new_writer(broker).producer == (writer.producer.producer_id, 2)
+
+
+def test_id_that_expires_while_it_is_being_taken_is_taken_anew(
+    broker: Broker, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever found it before it was forgotten must not go on with what nobody else finds."""
+    before = new_writer(broker).producer
+    coordinator = broker.transaction_coordinator
+    claimed = coordinator._ending.claimed
+
+    def lose_and_claim(transaction: Transaction, work: Any) -> Any:
+        coordinator._ending.forget(transaction)
+        return claimed(transaction, work)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(coordinator._ending, "claimed", lose_and_claim)
+        with pytest.raises(ConcurrentTransactionsError, match="expired at this moment"):
+            new_writer(broker)
+    writer = new_writer(broker)
+    assert writer.producer.producer_id > before.producer_id
+    writer.write("a")
+    writer.end(commit=True)
+    coordinator._check()
