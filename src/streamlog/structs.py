@@ -183,9 +183,28 @@ class ProducerRecord:
 
 
 def _text_or_empty(text: str | None) -> str:
-    if text is not None and not isinstance(text, str):
+    if text is None:
+        return ""
+    if not isinstance(text, str):
         raise TypeError(f"metadata must be a str, found {text!r:.80}")
-    return "" if text is None else text
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"metadata must be text, found {text!r:.80}: {error}") from None
+    return text
+
+
+def _committed(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Let nothing be committed that could not be read again."""
+    _not_negative(instance, attribute, value)
+    if value is not None and value > _MAX_COMMITTED[attribute.name]:
+        raise ValueError(
+            f"{attribute.name} must be at most {_MAX_COMMITTED[attribute.name]}, found {value}"
+        )
+
+
+_MAX_COMMITTED = {"offset": 2**63 - 1, "leader_epoch": 2**31 - 1}
 
 
 @attrs.frozen
@@ -193,12 +212,13 @@ class OffsetAndMetadata:
     """A committed position: the *next* offset to read, not the last one read (CON-9).
 
     ``metadata`` is the committer's own note; ``leader_epoch`` that of the last record read, None
-    when unknown. A negative offset raises ValueError. Source: Kafka ``OffsetAndMetadata``.
+    when unknown. Both are 0 or greater, of 64 and 32 bits. Raises ValueError, and TypeError for other
+    types. Source: Kafka ``OffsetAndMetadata``.
     """
 
-    offset: int = attrs.field(validator=_not_negative)
+    offset: int = attrs.field(validator=_committed)
     metadata: str = attrs.field(default="", converter=_text_or_empty)
-    leader_epoch: int | None = None
+    leader_epoch: int | None = attrs.field(default=None, validator=_committed)
 
 
 @attrs.frozen
@@ -213,19 +233,31 @@ class OffsetAndTimestamp:
     leader_epoch: int | None = None
 
 
+def _text(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is None and attribute.default is None:
+        return
+    if not isinstance(value, str):
+        raise TypeError(f"{attribute.name} must be a str, found {value!r:.80}")
+
+
+def _number(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{attribute.name} must be an int, found {value!r:.80}")
+
+
 @attrs.frozen
 class ConsumerGroupMetadata:
     """A consumer's identity in its group, to commit its offsets in a producer's transaction
     (TXN-7).
 
-    ``generation_id`` is -1 and ``member_id`` empty while it is no member. Source: Kafka class of
-    this name.
+    ``generation_id`` is -1 and ``member_id`` empty while it is no member. Raises TypeError. Source: Kafka
+    class of this name.
     """
 
-    group_id: str
-    generation_id: int = -1
-    member_id: str = ""
-    group_instance_id: str | None = None
+    group_id: str = attrs.field(validator=_text)
+    generation_id: int = attrs.field(default=-1, validator=_number)
+    member_id: str = attrs.field(default="", validator=_text)
+    group_instance_id: str | None = attrs.field(default=None, validator=_text)
 
 
 def _broker_ids(ids: Iterable[int]) -> tuple[int, ...]:

@@ -116,6 +116,44 @@ def test_committed_positions_refuse_negative_offsets_and_know_no_null_metadata()
     assert OffsetAndMetadata(0, None) == OffsetAndMetadata(0, "") == OffsetAndMetadata(0)
 
 
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"offset": 2**63}, ValueError, "offset must be at most 9223372036854775807, found 9"),
+        ({"leader_epoch": "x"}, TypeError, "leader_epoch must be an int, found 'x'"),
+        ({"leader_epoch": 1.5}, TypeError, "leader_epoch must be an int, found 1.5"),
+        ({"leader_epoch": -1}, ValueError, "leader_epoch must be 0 or greater, found -1"),
+        ({"leader_epoch": 2**31}, ValueError, "leader_epoch must be at most 2147483647, found"),
+        ({"metadata": "\ud800"}, ValueError, r"metadata must be text, found '\\ud800'"),
+    ],
+)
+def test_committed_positions_that_could_not_be_read_again_are_refused(
+    fields: Any, error: type[Exception], message: str
+) -> None:
+    """A leader epoch that was no int was stored, and made the partition of the offsets topic unreadable."""
+    with pytest.raises(error, match=message):
+        OffsetAndMetadata(**{"offset": 0, **fields})
+    assert OffsetAndMetadata(2**63 - 1, "é", 2**31 - 1).leader_epoch == 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"group_id": 5},
+        {"group_id": None},
+        {"generation_id": "x"},
+        {"generation_id": True},
+        {"member_id": None},
+        {"group_instance_id": 5},
+    ],
+)
+def test_group_metadata_of_other_types_is_refused(fields: Any) -> None:
+    """It was an AttributeError, or a TypeError without a name, where the metadata was used."""
+    (name,) = fields
+    with pytest.raises(TypeError, match=f"{name} must be an? (str|int), found"):
+        ConsumerGroupMetadata(**{"group_id": "g", **fields})
+
+
 @pytest.mark.parametrize(("offset", "timestamp_ms"), [(-1, 0), (0, -1)])
 def test_an_offset_and_timestamp_refuses_negative_numbers(offset: int, timestamp_ms: int) -> None:
     """TIM-1."""
