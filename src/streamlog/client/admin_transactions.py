@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamlog.broker.transactions.state import TransactionState
 from streamlog.client.admin_arguments import several
+from streamlog.client.argument_checks import check_timeout
 from streamlog.client.for_each import for_each
 from streamlog.client.partition_arguments import to_partition, to_partitions
 from streamlog.errors import (
@@ -44,11 +45,13 @@ class TransactionAdministration:
         """Return every transactional id, sorted; only those in one of *states*, which may be their values
         such as ``"ongoing"``, those with one of *producer_ids*, those with a transaction that has been open
         for longer than *longer_than_ms*, when given. Reads all of ``__transaction_state`` at the first
-        call. Raises ValueError for what is no state. Source: KIP-664.
+        call. Raises ValueError for what is no state and a negative time, TypeError. Source: KIP-664.
         """
         broker = self._use()
         wanted = None if states is None else _states(states)
-        numbers = None if producer_ids is None else set(several(producer_ids))
+        numbers = None if producer_ids is None else _producer_ids(producer_ids)
+        if longer_than_ms is not None:
+            check_timeout("list_transactions", longer_than_ms, "longer_than_ms")
         now_ms = broker.runtime.clock.time_ms()
 
         def is_wanted(listed: TransactionListing) -> bool:
@@ -141,6 +144,16 @@ def _ids(transactional_ids: Iterable[str]) -> list[str]:
         if not name:
             raise InvalidConfigurationError("expected a transactional id, found an empty one")
     return names
+
+
+def _producer_ids(producer_ids: Any) -> set[int]:
+    if not isinstance(producer_ids, Iterable) or isinstance(producer_ids, (str, bytes)):
+        raise TypeError(f"producer_ids: expected a list of ints, found {producer_ids!r:.80}")
+    wanted = set(producer_ids)
+    for one in wanted:
+        if isinstance(one, bool) or not isinstance(one, int):
+            raise TypeError(f"producer_ids: expected ints, found {one!r:.80}")
+    return wanted
 
 
 def _states(states: Iterable[TransactionState | str]) -> set[TransactionState]:

@@ -18,17 +18,17 @@ def check_broker(client: str, broker: object) -> None:
     broker.check_open()
 
 
-def check_timeout(call: str, timeout_ms: Any) -> None:
+def check_timeout(call: str, timeout_ms: Any, name: str = "timeout_ms") -> None:
     """Raise TypeError unless *timeout_ms* is a number, ValueError when it is negative or not a number.
 
     None, for calls that take it, is looked at by the caller.
     """
     if isinstance(timeout_ms, bool) or not isinstance(timeout_ms, (int, float)):
         raise TypeError(
-            f"{call}: timeout_ms: expected a number of milliseconds, found {timeout_ms!r:.80}"
+            f"{call}: {name}: expected a number of milliseconds, found {timeout_ms!r:.80}"
         )
     if not timeout_ms >= 0:
-        raise ValueError(f"{call}: timeout_ms: expected 0 or more, found {timeout_ms}")
+        raise ValueError(f"{call}: {name}: expected 0 or more, found {timeout_ms}")
 
 
 def check_callback(call: str, name: str, callback: Any) -> None:

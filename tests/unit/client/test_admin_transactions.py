@@ -67,13 +67,24 @@ def test_transactions_are_listed_by_state_producer_and_age(
 
 
 @pytest.mark.parametrize(
-    ("states", "error"), [(["nonsense"], ValueError), ([5], TypeError), ("ongoing", TypeError)]
+    ("filters", "error", "message"),
+    [
+        ({"states": ["nonsense"]}, ValueError, "states: expected some of 'empty'"),
+        ({"states": [5]}, TypeError, "states: expected a TransactionState or its value, found 5"),
+        ({"states": "ongoing"}, TypeError, "found the str 'ongoing'"),
+        ({"producer_ids": 5}, TypeError, "producer_ids: expected a list of ints, found 5"),
+        ({"producer_ids": ["5"]}, TypeError, "producer_ids: expected ints, found '5'"),
+        ({"longer_than_ms": "5"}, TypeError, "longer_than_ms: expected a number .* found '5'"),
+        ({"longer_than_ms": -1}, ValueError, "longer_than_ms: expected 0 or more, found -1"),
+        ({"longer_than_ms": float("nan")}, ValueError, "longer_than_ms: .* found nan"),
+    ],
 )
-def test_a_list_of_states_that_are_none_is_refused(
-    admin: Admin, states: Any, error: type[Exception]
+def test_a_list_by_what_cannot_be_is_refused(
+    admin: Admin, broker: Broker, filters: Any, error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error):
-        admin.list_transactions(states=states)
+    begun(broker, "tx")
+    with pytest.raises(error, match=message):
+        admin.list_transactions(**filters)
 
 
 def test_a_transaction_is_described_with_its_partitions(
