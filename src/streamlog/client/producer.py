@@ -151,9 +151,12 @@ class Producer(TransactionCalls):
 
     def __repr__(self) -> str:
         state = "" if self._refusal is None else ", closed"
-        client_id = self._config.client_id
-        name = f" {client_id!r}" if client_id else ""
+        name = f" {self._name!r}" if self._name else ""
         return f"<Producer{name} of {self._broker!r}{state}>"
+
+    @property
+    def _name(self) -> str:
+        return self._config.client_id or self._config.transactional_id or ""
 
     # ---- records
 
@@ -376,7 +379,7 @@ class Producer(TransactionCalls):
             with self._close_lock:
                 if self._refusal is not None and (self._is_closing or self._is_closed):
                     return
-                closed = ClosedError(f"producer {self._config.client_id!r} is closed")
+                closed = ClosedError(f"producer {self._name!r} is closed")
                 has_turn = self._is_closing = True
                 self._refusal = closed
             if self._sender.is_calling_back():

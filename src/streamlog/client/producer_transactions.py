@@ -13,7 +13,7 @@ from streamlog.client.commits import to_offsets
 from streamlog.client.transaction_manager import TransactionManager
 from streamlog.client.transaction_requests import TransactionRequests
 from streamlog.client.transaction_state import TransactionState
-from streamlog.errors import IllegalStateError, TransactionAbortedError
+from streamlog.errors import IllegalStateError, ProducerFencedError, TransactionAbortedError
 from streamlog.structs import ConsumerGroupMetadata
 
 if TYPE_CHECKING:
@@ -276,6 +276,11 @@ class Transaction:
             return
         try:
             self._producer.abort_transaction()
+        except ProducerFencedError as fenced:
+            # Whoever has the id now aborted it, or the clock did: nothing is left open.
+            _logger.warning(
+                "%r: its transaction was over after %r: %s", self._producer, reason, fenced
+            )
         except Exception:
             _logger.exception(
                 "%r: its transaction could not be aborted after %r", self._producer, reason

@@ -761,6 +761,24 @@ def test_a_timeout_above_the_brokers_is_refused(clock: VirtualClock) -> None:
         producer.init_transactions()
 
 
+def test_a_block_that_a_newer_producer_ended_says_so_without_a_traceback(
+    broker: Broker, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """TXN-16: it was logged as an abort that failed, though the transaction is aborted."""
+    producer = make()
+    with pytest.raises(TransactionAbortableError), producer.transaction():
+        producer.send("t", b"old")
+        make()
+        producer.send("t", b"refused")
+    (logged,) = (one for one in caplog.records if "transaction was over" in one.message)
+    assert logged.exc_info is None
+    assert "a newer producer has the id" in logged.message
+    assert f"<Producer {producer._config.transactional_id!r} of" in logged.message
+    producer.close()
+    with pytest.raises(ClosedError, match=f"producer {producer._config.transactional_id!r} is"):
+        producer.begin_transaction()
+
+
 # ---- offsets
 
 
