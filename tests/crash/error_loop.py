@@ -48,6 +48,7 @@ from tests.crash.error_session import BROKER_CONFIG, Broken, Session  # noqa: E4
 from tests.crash.error_workloads import WORKLOADS, Workload, go_on  # noqa: E402
 from tests.reliability.results import print_figures  # noqa: E402
 from tests.support.system_faults import NUMBERS, SYSTEM_CALLS, faulty_system  # noqa: E402
+from tests.support.transaction_view import read_topic  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,8 +262,9 @@ def _settle_doubts(session: Session, broker: Broker) -> None:
 
 
 def _check_all(session: Session, broker: Broker) -> None:
+    _check_transactions(session, broker)
     for name, count in session.topics.items():
-        for number in range(count):
+        for number in range(count if name not in session.transactional else 0):
             tp = TopicPartition(name, number)
             with Consumer(broker, auto_offset_reset="earliest") as consumer:
                 consumer.assign([tp])
@@ -276,6 +278,40 @@ def _check_all(session: Session, broker: Broker) -> None:
             if start > session.deleted_below[tp]:
                 raise Broken(f"{tp}: the log starts at {start} although nobody asked for that")
             session.check_found(tp, found, is_all=True)
+
+
+def _check_transactions(session: Session, broker: Broker) -> None:
+    """Each transaction is visible over all its partitions and in the group's offset, or nowhere; what was acknowledged without one is there."""
+    committed = 0
+    for name in sorted(session.transactional & session.topics.keys()):
+        visible = read_topic(broker, name, "read_committed")
+        found = {value for log in visible for _, value in log}
+        plain = set()
+        for number, log in enumerate(visible):
+            values = [value for _, value in log]
+            if values != sorted(set(values)):
+                raise Broken(f"{name}-{number}: values doubled or out of order: {values}")
+            tp = TopicPartition(name, number)
+            plain |= session.sent[tp].keys()
+            if missing := set(session.acknowledged[tp].values()) - set(values):
+                raise Broken(f"{tp}: acknowledged, and not there: {missing}")
+        for one in session.transactions:
+            values_of_one = {value for values in one.values.values() for value in values}
+            plain |= values_of_one
+            if one.is_committed is None:
+                one.is_committed = bool(values_of_one & found)
+            if values_of_one & found != (values_of_one if one.is_committed else set()):
+                raise Broken(
+                    f"torn, lost or aborted and visible: {one}, found {values_of_one & found}"
+                )
+            if one.is_committed:
+                committed = one.offset
+        if strange := found - plain:
+            raise Broken(f"{name}: nobody sent {strange}, or not for good")
+        place = TopicPartition(name, 0)
+        offset = broker.group_coordinator.fetch_offsets("t", [place])[place]
+        if (offset.offset if offset else 0) != committed and session.transactions:
+            raise Broken(f"{place}: expected the group at {committed}, found {offset}")
 
 
 def _check_commits(session: Session, broker: Broker) -> None:

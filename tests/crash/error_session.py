@@ -6,12 +6,15 @@ import errno
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import attrs
+
 from streamlog import (
     Broker,
     Consumer,
     DiskFullError,
     Durability,
     DurabilityError,
+    OffsetAndMetadata,
     Producer,
     RetriableCommitFailedError,
     StorageError,
@@ -19,6 +22,15 @@ from streamlog import (
     TopicPartition,
     UnknownTopicOrPartitionError,
 )
+from streamlog.errors import (
+    ConcurrentTransactionsError,
+    InvalidProducerEpochError,
+    InvalidTxnStateError,
+    ProducerFencedError,
+    TransactionAbortableError,
+    TransactionAbortedError,
+)
+from streamlog.structs import ConsumerGroupMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +40,21 @@ if TYPE_CHECKING:
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SYNC_CALLS = {"sync", "sync_data", "fsync", "fdatasync"}
-BROKER_CONFIG: dict[str, object] = {"offsets_topic_num_partitions": 1, "min_free_bytes": 0}
+BROKER_CONFIG: dict[str, object] = {
+    "offsets_topic_num_partitions": 1,
+    "transaction_state_log_num_partitions": 1,
+    "min_free_bytes": 0,
+}
+
+#: What becomes of a transaction after something else went wrong in it.
+CONSEQUENCES = (
+    ConcurrentTransactionsError,
+    InvalidProducerEpochError,
+    InvalidTxnStateError,
+    ProducerFencedError,
+    TransactionAbortableError,
+    TransactionAbortedError,
+)
 
 #: Short, so that whatever is tried again and again ends soon.
 PATIENCE: dict[str, Any] = {
@@ -48,6 +74,15 @@ class Pending(NamedTuple):
     tp: TopicPartition
     values: list[bytes]
     future: Any
+
+
+@attrs.define
+class Attempted:
+    """One transaction: its values by partition, the group's offset, and whether its commit returned (None: it may have happened)."""
+
+    values: dict[TopicPartition, list[bytes]]
+    offset: int
+    is_committed: bool | None = False
 
 
 class Session:
@@ -81,6 +116,9 @@ class Session:
         self.deleted_below: dict[TopicPartition, int] = defaultdict(int)
         self.committed: dict[TopicPartition, int] = {}
         self.commits_tried: dict[TopicPartition, set[int]] = defaultdict(set)
+        #: Topics in which there are transactions, and these, in order.
+        self.transactional: set[str] = set()
+        self.transactions: list[Attempted] = []
         #: Partitions that said that they cannot be used until the broker is opened again.
         self.refused: set[TopicPartition] = set()
         # Earlier injections belong to an earlier life of the broker.
@@ -119,6 +157,8 @@ class Session:
             right = self.number in numbers
         elif isinstance(error, UnknownTopicOrPartitionError):
             right = bool(self.in_doubt)
+        elif isinstance(error, CONSEQUENCES):
+            right = len(self.errors) > 1 or bool(numbers & {self.number})
         else:
             right = type(error).__module__ == "builtins" and numbers == {self.number}
         if not right:
@@ -357,6 +397,38 @@ class Session:
             # The first one found may have lost its beginning to delete_records.
             if 0 < count < len(batch) and not (values[0] in batch and self.deleted_below[tp]):
                 raise Broken(f"{tp}: {count} of the {len(batch)} records of a batch are there")
+
+    # ---- transactions
+
+    def transact(self, producer: Producer, *partitions: TopicPartition, commit: bool) -> bool:
+        """Send a record to each of *partitions* and an offset of the first in one transaction; return whether that went well."""
+        one = Attempted({}, len(self.transactions) + 1)
+        self.transactions.append(one)
+        is_well = self.attempt("begin", producer.begin_transaction) is not None
+        for tp in partitions:
+            one.values[tp] = [self.new_value()]
+            send = producer.send
+            if is_well:
+                future = self.attempt(
+                    "send", send, tp.topic, one.values[tp][0], partition=tp.partition
+                )
+                is_well = future is not None and self._arrived(future)
+        offsets = {partitions[0]: OffsetAndMetadata(one.offset)}
+        group = ConsumerGroupMetadata("t")
+        is_well = is_well and (
+            self.attempt("offsets", producer.send_offsets_to_transaction, offsets, group)
+            is not None
+        )
+        if not is_well or not commit:
+            return self.attempt("abort", producer.abort_transaction) is not None and is_well
+        one.is_committed = None
+        if self.attempt("commit", producer.commit_transaction) is None:
+            return False
+        one.is_committed = True
+        return True
+
+    def _arrived(self, future: Any) -> bool:
+        return self.attempt("result of a send", future.result, timeout=60) is not None
 
     # ---- committing
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.crash.error_session import Session
 
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
+X0, X1 = TopicPartition("x", 0), TopicPartition("x", 1)
 SMALL = {"segment_bytes": 512}
 DEEP = {"segment_bytes": 1 << 20}
 
@@ -276,6 +277,44 @@ def close(session: Session) -> None:
     session.close()
 
 
+def transactions(session: Session) -> None:
+    """Commit and abort transactions over two partitions and a group's offset; after a failure a new producer takes over."""
+    if session.open() is None or not session.create("x", 2, **SMALL):
+        return
+    session.transactional.add("x")
+    done = 0
+    for _ in range(4):
+        producer = session.producer(transactional_id="x", max_block_ms=400)
+        if session.attempt("init", producer.init_transactions) is None:
+            continue
+        while done < 6:
+            done += 1
+            if not session.transact(producer, X0, X1, commit=done != 3):
+                break
+
+
+def reopen_transactions(session: Session) -> None:
+    """As `transactions`, in a directory where some were before and one is open."""
+    transactions(session)
+    if session.broker is None or "x" not in session.topics:
+        return
+    producer = session.producer(transactional_id="left open", max_block_ms=400)
+    if session.attempt("init", producer.init_transactions) is not None:
+        session.attempt("begin", producer.begin_transaction)
+        session.attempt("send", producer.send, "x", session.new_value(), partition=0)
+    session.producers.remove(producer)
+    session.close()
+    transactions_again(session)
+
+
+def transactions_again(session: Session) -> None:
+    if session.open() is None:
+        return
+    producer = session.producer(transactional_id="x", max_block_ms=400)
+    if session.attempt("init", producer.init_transactions) is not None:
+        session.transact(producer, X0, X1, commit=True)
+
+
 WORKLOADS = [
     Workload("produce", nothing, produce),
     Workload("produce-with-linger", nothing, produce_with_linger),
@@ -289,6 +328,8 @@ WORKLOADS = [
     Workload("delete-topic", filled, delete_topic),
     Workload("commit", filled, commit),
     Workload("consume", filled, consume),
+    Workload("transactions", nothing, transactions),
+    Workload("reopen-transactions", nothing, reopen_transactions),
     Workload("reopen", filled, reopen),
     Workload("recover", killed, recover),
     Workload("close", opened, close),
