@@ -15,10 +15,13 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.crash import damage_mutants, mutants, process_mutants
+from tests.crash import damage_mutants, mutants, process_mutants, transaction_mutants
 from tests.crash.explorer import SHALLOW, CrashStateError, Effort, Explorer
 from tests.crash.programs import program
 from tests.reliability.results import print_figures
+
+CAUGHT_BY = {**mutants.CAUGHT_BY, **transaction_mutants.CAUGHT_BY}
+"""The program that each of those for crash states is explored in."""
 
 
 class Row(NamedTuple):
@@ -35,9 +38,9 @@ def try_crash_states(name: str) -> str:
     effort = Effort() if name in mutants.IN_RECOVERY else SHALLOW
     try:
         with mutants.MUTANTS[name]():
-            Explorer(1, effort).explore(program(mutants.CAUGHT_BY[name]))
+            Explorer(1, effort).explore(program(CAUGHT_BY[name]))
     except CrashStateError as error:
-        return f"crash states, program `{mutants.CAUGHT_BY[name]}`: {first_line(str(error))}"
+        return f"crash states, program `{CAUGHT_BY[name]}`: {first_line(str(error))}"
     return ""
 
 

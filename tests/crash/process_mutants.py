@@ -26,6 +26,7 @@ if str(ROOT) not in sys.path:  # run as a script
 from streamlog.broker import group_store  # noqa: E402
 from streamlog.broker.group_records import GroupEpoch  # noqa: E402
 from streamlog.broker.partition import Partition  # noqa: E402
+from streamlog.broker.transactions.coordinator import TransactionCoordinator  # noqa: E402
 from streamlog.client import positions  # noqa: E402
 from streamlog.client.fetcher import Fetcher  # noqa: E402
 from streamlog.runtime import Lock, RandomSource, os_directory_lock, system_calls  # noqa: E402
@@ -35,9 +36,10 @@ from streamlog.runtime.timer_queue import TimerQueue  # noqa: E402
 from streamlog.storage import recovery  # noqa: E402
 from streamlog.storage.group_commit import GroupCommit  # noqa: E402
 from streamlog.storage.leader_epochs import LeaderEpochs  # noqa: E402
+from streamlog.storage.log_producers import ProducerLog  # noqa: E402
 from streamlog.storage.recovery import LogRecovery  # noqa: E402
 from streamlog.storage.segment_file import SegmentFile  # noqa: E402
-from streamlog.structs import OffsetAndMetadata  # noqa: E402
+from streamlog.structs import OffsetAndMetadata, ProducerIdAndEpoch  # noqa: E402
 from tests.support.patching import patched  # noqa: E402
 
 
@@ -361,6 +363,33 @@ def generations_start_again() -> Iterator[None]:
         return (record for record in read_records(home) if not isinstance(record, GroupEpoch))
 
     with patched(group_store, "read_records", forgetful):
+        yield
+
+
+# ---- transactions
+
+
+@mutant("last stable offset ignored", "-m pytest tests/integration/test_rival_producers.py")
+def last_stable_offset_ignored() -> Iterator[None]:
+    """Whoever reads committed records is given those of an open transaction, part by part."""
+    with patched(ProducerLog, "last_stable_offset", property(lambda self: self._next_offset)):
+        yield
+
+
+@mutant(
+    "late commit of a fenced producer accepted",
+    "-m pytest tests/integration/test_rival_producers.py",
+)
+def late_commit() -> Iterator[None]:
+    """A zombie ends the transaction of the producer that has its id by now."""
+    end = TransactionCoordinator._end
+
+    def lenient(
+        self: TransactionCoordinator, transaction: Any, caller: Any, commit: bool
+    ) -> ProducerIdAndEpoch:
+        return end(self, transaction, transaction.producer, commit)
+
+    with patched(TransactionCoordinator, "_end", lenient):
         yield
 
 

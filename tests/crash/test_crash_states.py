@@ -11,14 +11,16 @@ import logging
 import pytest
 
 from streamlog.testing import CrashFileSystem
+from tests.crash import mutants, transaction_mutants
 from tests.crash.explore import main
 from tests.crash.explorer import LIGHT, QUICK, SHALLOW, CrashStateError, Effort, Explorer
-from tests.crash.mutants import CAUGHT_BY, IN_RECOVERY, MUTANTS
+from tests.crash.mutants import IN_RECOVERY, MUTANTS
 from tests.crash.observation import observe
 from tests.crash.programs import FLUSHES, KINDS, WORKLOADS, program, short_programs
 from tests.crash.session import Session
 
 SEED = 1
+CAUGHT_BY = {**mutants.CAUGHT_BY, **transaction_mutants.CAUGHT_BY}
 
 
 @pytest.fixture(autouse=True)
