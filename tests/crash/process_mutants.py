@@ -88,8 +88,10 @@ def ack_before_append() -> Iterator[None]:
             return append(self, batch)
         return lag(self, lambda: append(self, batch), batch.record_count)
 
-    def late_append_value(self: Partition, value: bytes, timestamp_ms: int) -> int:
-        return lag(self, lambda: append_value(self, value, timestamp_ms), 1)
+    def late_append_value(
+        self: Partition, value: bytes, timestamp_ms: int, stamp: Any = None
+    ) -> int:
+        return lag(self, lambda: append_value(self, value, timestamp_ms, stamp), 1)
 
     with patched(Partition, "append", late_append):
         with patched(Partition, "append_value", late_append_value):

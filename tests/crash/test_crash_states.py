@@ -11,7 +11,7 @@ import logging
 import pytest
 
 from streamlog.testing import CrashFileSystem
-from tests.crash import mutants, transaction_mutants
+from tests.crash import mutants, transaction_state_mutants
 from tests.crash.explore import main
 from tests.crash.explorer import LIGHT, QUICK, SHALLOW, CrashStateError, Effort, Explorer
 from tests.crash.mutants import IN_RECOVERY, MUTANTS
@@ -20,7 +20,7 @@ from tests.crash.programs import FLUSHES, KINDS, WORKLOADS, program, short_progr
 from tests.crash.session import Session
 
 SEED = 1
-CAUGHT_BY = {**mutants.CAUGHT_BY, **transaction_mutants.CAUGHT_BY}
+CAUGHT_BY = {**mutants.CAUGHT_BY, **transaction_state_mutants.CAUGHT_BY}
 
 
 @pytest.fixture(autouse=True)

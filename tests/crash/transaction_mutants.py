@@ -1,124 +1,98 @@
-"""Broken builds of idempotence and transactions, caught by crash states as those of `mutants` are."""
+"""Broken transactions, by name: what a commit has to do, and in which order. Registered with the others in `process_mutants`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from streamlog.broker.group_store import GroupStore
 from streamlog.broker.transactions.ending import TransactionEnding
 from streamlog.broker.transactions.left_open import LeftOpen
-from streamlog.broker.transactions.state import TransactionEvent
-from streamlog.client import fetcher
-from streamlog.record import ControlType
-from streamlog.storage.log_producers import ProducerLog
-from streamlog.storage.producer_state import ProducerStates
-from tests.crash.mutants import mutant
+from streamlog.broker.transactions.store import TransactionStore
+from streamlog.broker.transactions.transaction import Transaction
+from tests.crash.process_mutants import mutant
 from tests.support.patching import patched
 
+CRASHES = "-m pytest tests/integration/test_transaction_crashes.py"
 
-@mutant("producers forgotten with the process")
-def producers_forgotten() -> Iterator[None]:
-    """A batch that is sent again after a restart is stored a second time."""
 
-    def find_producers(self: ProducerLog) -> ProducerStates:
-        states = ProducerStates(self.topic_partition)
-        states.on_aborted = self._note_aborted
-        return states
+@mutant("transaction decided before its data is safe", CRASHES)
+def decided_before_data() -> Iterator[None]:
+    """A decision that is found after a power failure could not be carried out: half of the records are gone."""
+    commit = TransactionEnding.commit
 
-    with patched(ProducerLog, "_find_producers", find_producers):
+    def early(self: TransactionEnding, transaction: Transaction) -> None:
+        with patched(TransactionEnding, "_sync", lambda *_: None):
+            commit(self, transaction)
+
+    with patched(TransactionEnding, "commit", early):
         yield
 
 
-@mutant("only the last batch known after a restart")
-def one_batch_known() -> Iterator[None]:
-    """What a producer knows to have sent before that is out of order, and not a duplicate."""
-    find_producers = ProducerLog._find_producers
-
-    def forgetful(self: ProducerLog) -> ProducerStates:
-        states = find_producers(self)
-        for entry in states.entries.values():
-            while len(entry.recent) > 1:
-                entry.recent.popleft()
-        return states
-
-    with patched(ProducerLog, "_find_producers", forgetful):
+@mutant("markers before the decision is safe", CRASHES)
+def markers_before_decision() -> Iterator[None]:
+    """One partition would keep its marker over a power failure, and the other would be aborted."""
+    with patched(TransactionEnding, "sync_decision", lambda *_: None):
         yield
 
 
-@mutant("markers written before the decision")
-def markers_first() -> Iterator[None]:
-    """A crash between two markers leaves half a transaction."""
+@mutant("decision replaced before its markers are safe", CRASHES)
+def replaced_before_markers() -> Iterator[None]:
+    """Nothing would say any more how a transaction ended whose markers a power failure took."""
+    commit = TransactionEnding.commit
 
-    def commit(self: TransactionEnding, transaction: Any) -> None:
-        self._sync([*transaction.partitions, *transaction.unsynced])
+    def forgetful(self: TransactionEnding, transaction: Transaction) -> None:
         transaction.unsynced.clear()
-        producer_id, epoch = transaction.producer
-        for partition in transaction.partitions:
-            self._markers.write(partition, ControlType.COMMIT, producer_id, epoch + 1, 0)
-        self._prepare(transaction, TransactionEvent.COMMIT)
-        self.sync_decision(transaction)
+        commit(self, transaction)
 
-    with patched(TransactionEnding, "commit", commit):
+    with patched(TransactionEnding, "commit", forgetful):
+        with patched(TransactionEnding, "_settle", lambda *_: None):
+            yield
+
+
+@mutant("epochs used twice after a power failure", CRASHES)
+def epochs_twice() -> Iterator[None]:
+    """Records of aborted transactions are not synced: their epochs may be in the partitions alone."""
+    load = TransactionStore.load
+
+    def trusting(self: TransactionStore, home: Any) -> None:
+        load(self, home)
+        for transaction in self.transactions.values():
+            transaction.epochs_may_be_lost = False
+
+    with patched(TransactionStore, "load", trusting):
         yield
 
 
-@mutant("decision not synced")
-def decision_not_synced() -> Iterator[None]:
-    """A commit that returned is gone after a power cut."""
-    with patched(TransactionEnding, "sync_decision", lambda self, transaction: None):
-        yield
-
-
-@mutant("partitions not synced before the decision")
-def partitions_not_synced() -> Iterator[None]:
-    """A power cut leaves the decision without all that it is about."""
-    with patched(TransactionEnding, "_sync", lambda self, partitions: None):
-        yield
-
-
-@mutant("prepared commit not completed at reopen")
-def prepared_forgotten() -> Iterator[None]:
-    """What was decided is aborted where the marker was missing."""
+@mutant("whatever is left open is aborted", CRASHES)
+def always_aborted() -> Iterator[None]:
+    """A commit that returned may have markers in some of its partitions only."""
     end = LeftOpen._end
 
-    def abort(self: LeftOpen, transaction: Any, producer: Any, partition: Any) -> bool:
-        return end(self, None, producer, partition)
+    def abort(self: LeftOpen, transaction: Any, *where: Any) -> bool:
+        return end(self, None, *where)
 
     with patched(LeftOpen, "_end", abort):
         yield
 
 
-@mutant("offsets count before their marker")
-def offsets_too_early() -> Iterator[None]:
-    """The group has moved on, and what was made of what it read is aborted."""
+@mutant("offsets of a transaction count at once", CRASHES)
+def offsets_at_once() -> Iterator[None]:
+    """A group that goes on behind records whose outcome was aborted loses them."""
 
-    def apply_pending(self: GroupStore, group: Any, producer: Any, records: list[Any]) -> None:
+    def plain(self: GroupStore, group: Any, producer: Any, records: Any) -> None:
         self.apply(group, records)
 
-    with patched(GroupStore, "apply_pending", apply_pending):
+    with patched(GroupStore, "apply_pending", plain):
         yield
 
 
-@mutant("aborted records delivered")
-def aborted_delivered() -> Iterator[None]:
-    """Behind the last stable offset everything is taken for committed."""
-
-    def keep_all(batches: Iterable[Any], aborted: Iterable[Any]) -> None:
-        return
-
-    with patched(fetcher, "empty_aborted", keep_all):
+@mutant(
+    "markers with the epoch of their transaction",
+    "-m pytest tests/unit/broker/transactions/test_transaction_coordinator.py",
+)
+def same_marker_epoch() -> Iterator[None]:
+    """A batch that comes late would begin another transaction (TXN-11)."""
+    epoch = property(lambda self: (self.ended or self.producer).producer_epoch)
+    with patched(Transaction, "marker_epoch", epoch):
         yield
-
-
-#: For each of them a program in which the explorer meets it soon.
-CAUGHT_BY = {
-    "producers forgotten with the process": "transactions/ack/kill",
-    "only the last batch known after a restart": "transactions/asked/write,write,write,reopen,rewrite",
-    "markers written before the decision": "transactions/asked/commit",
-    "decision not synced": "transactions/asked/commit",
-    "partitions not synced before the decision": "transactions/asked/commit",
-    "prepared commit not completed at reopen": "transactions/asked/commit",
-    "offsets count before their marker": "transactions/ack/kill",
-    "aborted records delivered": "transactions/ack/abort",
-}
