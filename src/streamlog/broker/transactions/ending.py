@@ -108,8 +108,9 @@ class TransactionEnding:
         partition; if it was the decision itself, the next process finds out.
         """
         self._sync([*transaction.partitions, *transaction.unsynced])
-        # Nothing can have written more there: a transaction that is claimed gets no new partitions, and
-        # its producer is in this call.
+        # A transaction that is claimed gets no new partitions. A record that another thread of the producer
+        # has under way may still come before its marker; nobody was told that this commit keeps it, and it
+        # is kept as any record is, by ``flush_ms``.
         transaction.unsynced.clear()
         self._prepare(transaction, TransactionEvent.COMMIT)
         self.sync_decision(transaction)
