@@ -118,7 +118,7 @@ def test_a_reopened_directory_gives_out_other_ids(data_dir: str) -> None:
 
 def test_after_kill_9_other_ids_are_given_out(data_dir: str) -> None:
     """IDM-1: STATE named the generation before the first id was given out."""
-    killed = Broker(data_dir)
+    killed = Broker(data_dir, clock=VirtualClock())  # no thread that would outlive it
     before = killed.new_producer_id()
     killed.abandon(ClosedError("killed"))
     with Broker(data_dir) as broker:
