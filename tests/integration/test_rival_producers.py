@@ -17,6 +17,7 @@ from streamlog.errors import (
     StreamlogError,
     TransactionAbortableError,
 )
+from tests.support.transaction_view import read_topic
 
 SEED = int(os.environ.get("STREAMLOG_TRANSACTION_SEED", "1"))
 TRANSACTIONS = int(os.environ.get("STREAMLOG_TRANSACTIONS", "150"))
@@ -36,6 +37,7 @@ class Rivals:
         self.seen: list[list[bytes]] = [[] for _ in PARTITIONS]
         self.failures: list[BaseException] = []
         self.is_done = threading.Event()
+        self.id_was_taken = threading.Event()
 
     def run(self, producers: int) -> None:
         reader = threading.Thread(target=self.guarded, args=(self.read, 0))
@@ -67,6 +69,7 @@ class Rivals:
             ) as producer:
                 try:
                     producer.init_transactions()
+                    self.id_was_taken.set()
                     for _ in range(chance.randrange(1, 8)):
                         done += 1
                         self.transact(producer, b"%d.%d" % (number, done), chance)
@@ -82,6 +85,10 @@ class Rivals:
             for partition in PARTITIONS:
                 for _ in range(count):
                     producer.send("t", name, partition=partition.partition)
+            if chance.random() < 0.1:
+                # Long enough for the other one to come in between, most of the time.
+                self.id_was_taken.clear()
+                self.id_was_taken.wait(0.02)
             if chance.random() < 0.2:
                 producer.abort_transaction()
                 with self.lock:
@@ -111,6 +118,25 @@ class Rivals:
                     ends = consumer.end_offsets(PARTITIONS)
                     if all(consumer.position(one) == ends[one] for one in PARTITIONS):
                         return
+
+
+def test_txn_16_a_fenced_producer_cannot_end_the_transaction_of_its_successor() -> None:
+    """I10: what the older one began is aborted, and its late commit changes nothing for the newer one."""
+    with Broker() as broker:
+        broker.create_topic("t", partitions=len(PARTITIONS))
+        older = Producer(broker, transactional_id="rivals")
+        older.init_transactions()
+        older.begin_transaction()
+        older.send("t", b"older", partition=0).result()
+        with Producer(broker, transactional_id="rivals") as newer:
+            newer.init_transactions()
+            newer.begin_transaction()
+            newer.send("t", b"newer", partition=0).result()
+            with pytest.raises(ProducerFencedError):
+                older.commit_transaction()
+            assert read_topic(broker, "t", "read_committed")[0] == []
+            newer.commit_transaction()
+        assert [value for _, value in read_topic(broker, "t", "read_committed")[0]] == [b"newer"]
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import attrs
-import pytest
 
 from streamlog import Broker, Durability, OffsetAndMetadata, Producer, TopicPartition
 from streamlog.errors import (
@@ -39,6 +38,16 @@ EXPIRY_MS = TIMEOUT_MS + 10_000
 
 KEPT_BATCHES = 5
 """Of each producer, which a resent one is compared with (IDM-2)."""
+
+
+@contextmanager
+def refused(error: type[Exception]) -> Iterator[None]:
+    """Assert that what is inside raises *error*. (An AssertionError when not, which the crash explorer understands.)"""
+    try:
+        yield
+    except error:
+        return
+    raise AssertionError(f"expected {error.__name__}, and nothing was raised")
 
 
 @attrs.define(eq=False)
@@ -153,7 +162,7 @@ class World:
         values = self.values(count)
         transaction = self._takes_part(actor)
         if actor.is_over:
-            with pytest.raises(StreamlogError):
+            with refused(StreamlogError):
                 self._store(actor.producer, partition, values)
             return
         self._stored(actor.producer, partition, values, transaction)
@@ -167,7 +176,7 @@ class World:
         call = actor.producer.send_offsets_to_transaction
         arguments = {READ: OffsetAndMetadata(offset)}, ConsumerGroupMetadata(GROUP)
         if actor.is_over:
-            with pytest.raises(StreamlogError):
+            with refused(StreamlogError):
                 call(*arguments)
             return
         self.model.commits.append(OffsetCommit(offset, transaction))
@@ -191,7 +200,7 @@ class World:
             actor.producer.commit_transaction()
             self.model.committed(transaction)
         elif actor.has_sent:
-            with pytest.raises(StreamlogError):
+            with refused(StreamlogError):
                 actor.producer.commit_transaction()
         else:
             with suppress(StreamlogError):
@@ -219,7 +228,7 @@ class World:
         futures = [producer.send(TOPIC, value, partition=partition) for value in values]
         self.abort(name)
         for future in futures:
-            with pytest.raises(TransactionAbortedError):
+            with refused(TransactionAbortedError):
                 future.result(timeout=0)
         self.leave(name)
 
@@ -304,7 +313,7 @@ class World:
             batch = build_batch(self.values(1), self.clock.time_ms())
             batch.producer_id, batch.producer_epoch = self.writer_id, 0
             batch.base_sequence = self.next_sequence(partition) + 1
-            with pytest.raises(OutOfOrderSequenceError):
+            with refused(OutOfOrderSequenceError):
                 self.broker.partition(TOPIC, partition).append(batch)
 
     # ---- the rest
