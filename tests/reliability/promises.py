@@ -53,7 +53,10 @@ PROMISES = (
     ),
     Promise(
         "P8",
-        "Committed transactions are all or nothing in every mode. (There are no transactions yet: asking for them raises.)",
+        "A transaction is all or nothing over its partitions and offsets, in every flush mode; once its commit returned it survives"
+        " the death of the process and loss of power.",
+        ("crash", "exactly-once", "transactions", "errors"),
+        ("tests/integration/test_rival_producers.py",),
     ),
     Promise(
         "P9",
