@@ -140,7 +140,7 @@ def test_manual_commits_send_each_letter_once_although_one_got_stuck(tmp_path: P
 
 def test_exactly_once_makes_each_invoice_once_however_often_it_fails(tmp_path: Path) -> None:
     """TXN-6, TXN-7."""
-    printed = run_program(EXAMPLES / "07_exactly_once.py", "--records", "300", cwd=tmp_path)
+    printed = run_program(EXAMPLES / "08_exactly_once.py", "--records", "300", cwd=tmp_path)
     assert printed.splitlines() == [
         "failed in transaction 2: 50 invoices count",
         "failed in transaction 3: 150 invoices count",
@@ -152,7 +152,7 @@ def test_exactly_once_goes_on_in_its_directory(tmp_path: Path) -> None:
     """What was aborted stays so, and nothing is done twice, in the next process as well."""
     arguments = ("--records", "300", "--data", str(tmp_path / "data"))
     for _ in range(2):
-        printed = run_program(EXAMPLES / "07_exactly_once.py", *arguments, cwd=tmp_path)
+        printed = run_program(EXAMPLES / "08_exactly_once.py", *arguments, cwd=tmp_path)
         assert printed.splitlines()[-1] == "300 orders, 300 invoices, each of them once"
 
 

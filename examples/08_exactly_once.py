@@ -1,6 +1,6 @@
 """Exactly once: read, transform, write and commit in one transaction, however often the program fails.
 
-    python examples/07_exactly_once.py [--data DIRECTORY] [--records COUNT]
+    python examples/08_exactly_once.py [--data DIRECTORY] [--records COUNT]
 
 A relay turns orders into invoices, a few dozen in each transaction; the offsets that it has read are part of it. Where it
 fails, neither its invoices count nor its offsets, and the next relay takes the same orders again. With a directory it goes on
