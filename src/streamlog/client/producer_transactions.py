@@ -13,7 +13,12 @@ from streamlog.client.commits import to_offsets
 from streamlog.client.transaction_manager import TransactionManager
 from streamlog.client.transaction_requests import TransactionRequests
 from streamlog.client.transaction_state import TransactionState
-from streamlog.errors import IllegalStateError, ProducerFencedError, TransactionAbortedError
+from streamlog.errors import (
+    IllegalStateError,
+    ProducerFencedError,
+    TransactionAbortableError,
+    TransactionAbortedError,
+)
 from streamlog.structs import ConsumerGroupMetadata
 
 if TYPE_CHECKING:
@@ -117,7 +122,8 @@ class TransactionCalls:
 
     def transaction(self) -> Transaction:
         """Return a ``with`` block that is a transaction: committed at its end, aborted by an exception,
-        any exception, which goes on then.
+        any exception, which goes on then. A `TransactionAbortableError` that leaves it says so: there is
+        nothing to abort any more. IllegalStateError at its end when it was ended inside.
 
         A commit that timed out is left as it is: call `commit_transaction` again, or close.
         """
@@ -263,6 +269,12 @@ class Transaction:
         if error is not None:
             self._abort(error)
             return
+        manager = self._producer._transactions
+        if manager is not None and manager.state is TransactionState.READY:
+            raise IllegalStateError(
+                f"the transaction of {manager.transactional_id!r}: expected one that the `with` block ends,"
+                " found none open: commit_transaction or abort_transaction was called inside the block"
+            )
         try:
             self._producer.commit_transaction()
         except BaseException as failure:
@@ -274,8 +286,14 @@ class Transaction:
         manager = self._producer._transactions
         if manager is None or manager.state not in _OPEN:
             return
+        failure = manager.error
         try:
             self._producer.abort_transaction()
+            if isinstance(reason, TransactionAbortableError) and reason.__cause__ is failure:
+                # It said what to do, and that is done.
+                reason.args = (
+                    f"the transaction of {manager.transactional_id!r} was aborted: {failure}",
+                )
         except ProducerFencedError as fenced:
             # Whoever has the id now aborted it, or the clock did: nothing is left open.
             _logger.warning(

@@ -625,11 +625,55 @@ def test_the_with_block_aborts_on_any_exception_and_lets_it_go_on(
 
 def test_the_with_block_whose_commit_fails_aborts(broker: Broker, make: Make) -> None:
     producer = make(max_request_size=1000)
-    with pytest.raises(TransactionAbortableError), producer.transaction():
+    with pytest.raises(TransactionAbortableError) as caught, producer.transaction():
         producer.send("t", b"v")
         producer.send("t", b"x" * 2000)
     assert state(producer) is TransactionState.READY
     assert read(broker) == []
+    cause = caught.value.__cause__
+    assert isinstance(cause, RecordTooLargeError)
+    assert str(caught.value) == f"the transaction of 'tx' was aborted: {cause}"
+
+
+def test_an_abortable_error_inside_the_with_block_does_not_ask_for_an_abort(
+    make: Make,
+) -> None:
+    """It said `call abort_transaction`, which the block had done: that call was an IllegalStateError."""
+    producer = make(max_request_size=1000)
+    with (
+        pytest.raises(TransactionAbortableError, match="'tx' was aborted: ") as caught,
+        producer.transaction(),
+    ):
+        producer.send("t", b"x" * 2000)
+        producer.commit_transaction()
+    assert "abort_transaction" not in str(caught.value)
+    other = make("other", max_request_size=1000)
+    with pytest.raises(TransactionAbortableError, match="call abort_transaction"):
+        with producer.transaction():
+            other.begin_transaction()
+            other.send("t", b"x" * 2000)
+            other.commit_transaction()
+    assert state(other) is TransactionState.ABORTABLE_ERROR, "that block was another producer's"
+
+
+@pytest.mark.parametrize("commit", [True, False])
+def test_the_with_block_whose_transaction_was_ended_inside_says_so(
+    broker: Broker, make: Make, commit: bool
+) -> None:
+    producer = make()
+    with (
+        pytest.raises(IllegalStateError, match="'tx': .* was called inside the block"),
+        producer.transaction(),
+    ):
+        producer.send("t", b"v")
+        if commit:
+            producer.commit_transaction()
+        else:
+            producer.abort_transaction()
+    assert read(broker) == ([b"v"] if commit else [])
+    with producer.transaction():
+        producer.send("t", b"w")
+    assert read(broker)[-1] == b"w"
 
 
 def test_the_with_block_whose_commit_times_out_can_still_be_committed(
