@@ -123,13 +123,15 @@ class TransactionAdministration:
 
         It keeps readers with ``read_committed`` from all that came later (TXN-13); `describe_producers` names
         it. Raises `InvalidTxnStateError` when no such transaction is open there, or when the coordinator
-        knows it, which can be ended by `force_terminate_transaction`; `UnknownTopicOrPartitionError`
-        (KIP-664).
+        knows it, which can be ended by `force_terminate_transaction`; `UnknownTopicOrPartitionError`;
+        TypeError (KIP-664).
         """
         broker = self._use()
-        broker.transaction_coordinator.abort_hanging(
-            to_partition(topic_partition), producer_id, producer_epoch
-        )
+        partition = to_partition(topic_partition)
+        for name, number in ("producer_id", producer_id), ("producer_epoch", producer_epoch):
+            if isinstance(number, bool) or not isinstance(number, int):
+                raise TypeError(f"abort_transaction: {name}: expected an int, found {number!r:.80}")
+        broker.transaction_coordinator.abort_hanging(partition, producer_id, producer_epoch)
 
     def _use(self) -> Broker:
         raise NotImplementedError

@@ -164,11 +164,20 @@ def test_a_transaction_that_the_coordinator_knows_does_not_hang(
 ) -> None:
     producer = begun(broker, "tx")
     (found,) = admin.describe_producers([T0])[T0]
-    with pytest.raises(InvalidTxnStateError, match="'tx'"):
+    with pytest.raises(InvalidTxnStateError, match=r"by force_terminate_transaction\('tx'\)"):
         admin.abort_transaction(T0, found.producer_id, found.producer_epoch)
     producer.commit_transaction()
     with pytest.raises(InvalidTxnStateError, match="expected an open transaction"):
         admin.abort_transaction(T0, found.producer_id, found.producer_epoch)
+
+
+@pytest.mark.parametrize("wrong", ["1", None, 1.0, True])
+def test_a_producer_that_is_no_number_is_refused_by_name(admin: Admin, wrong: Any) -> None:
+    """It was `expected an open transaction of producer 1 epoch 0, found none`."""
+    with pytest.raises(TypeError, match="abort_transaction: producer_id: expected an int, found"):
+        admin.abort_transaction(T0, wrong, 0)
+    with pytest.raises(TypeError, match="abort_transaction: producer_epoch: expected an int"):
+        admin.abort_transaction(T0, 1, wrong)
 
 
 def test_a_transaction_that_hangs_is_aborted_where_it_does(admin: Admin, broker: Broker) -> None:

@@ -274,7 +274,8 @@ class TransactionCoordinator:
         if transaction is not None:
             raise InvalidTxnStateError(
                 f"{topic_partition}: the transaction of producer {producer_id} is that of transactional "
-                f"id {transaction.transactional_id!r}: end it there"
+                f"id {transaction.transactional_id!r}: end it there, by "
+                f"force_terminate_transaction({transaction.transactional_id!r})"
             )
         self._markers.write(topic_partition, ControlType.ABORT, producer_id, producer_epoch, 0)
 
