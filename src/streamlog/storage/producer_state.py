@@ -113,8 +113,10 @@ class ProducerStates:
             )
 
     def _old_epoch(self, batch: PendingBatch, entry: ProducerEntry) -> InvalidProducerEpochError:
+        hint = ": a newer producer has the id, or the transaction timed out"
         return InvalidProducerEpochError(
             f"{self._name(batch)}: expected epoch {entry.producer_epoch} or greater, found {batch.producer_epoch}"
+            + hint * (batch.is_transactional and not batch.is_control)
         )
 
     def _name(self, batch: PendingBatch) -> str:

@@ -805,6 +805,17 @@ def test_a_timeout_above_the_brokers_is_refused(clock: VirtualClock) -> None:
         producer.init_transactions()
 
 
+@pytest.mark.parametrize("topic", ["t", "t3"])
+def test_a_record_of_a_fenced_producer_says_why_it_was_refused(make: Make, topic: str) -> None:
+    """TXN-10: refused by the partition that knows the producer, or by the coordinator for another."""
+    producer = make()
+    producer.begin_transaction()
+    producer.send("t", b"v").result()
+    make()
+    error = producer.send(topic, b"w").exception()
+    assert "a newer producer has the id, or the transaction timed out" in str(error)
+
+
 def test_a_block_that_a_newer_producer_ended_says_so_without_a_traceback(
     broker: Broker, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

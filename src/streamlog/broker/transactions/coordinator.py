@@ -49,6 +49,8 @@ _log = logging.getLogger("streamlog")
 RETRY_MS = 5_000.0
 """So much later the markers that could not be written are tried again."""
 
+_FENCED_HINT = "a newer producer has the id, or the transaction timed out"
+
 
 class TransactionCoordinator:
     """All transactional ids of one broker. Made by the broker; used by producers and the admin client.
@@ -206,7 +208,7 @@ class TransactionCoordinator:
                 raise InvalidProducerEpochError(
                     f"{topic_partition}: transactional id {transaction.transactional_id!r}, producer "
                     f"{producer_id}: expected epoch {transaction.producer.producer_epoch}, found "
-                    f"{producer_epoch}"
+                    f"{producer_epoch}: {_FENCED_HINT}"
                 )
             if transaction.claim is not None or transaction.state in PREPARED:
                 raise self._concurrent(transaction)
@@ -439,8 +441,7 @@ class TransactionCoordinator:
             )
         return ProducerFencedError(
             f"transactional id {transaction.transactional_id!r}, producer {found.producer_id}: expected "
-            f"epoch {expected.producer_epoch}, found {found.producer_epoch}: a newer producer has the "
-            "id, or the transaction timed out"
+            f"epoch {expected.producer_epoch}, found {found.producer_epoch}: {_FENCED_HINT}"
         )
 
     def _check(self) -> None:
