@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from streamlog.client.admin_arguments import (
     config_changes,
     config_resource,
-    group,
     group_states,
     groups,
     isolation,
@@ -18,7 +17,7 @@ from streamlog.client.admin_arguments import (
     topic_names,
 )
 from streamlog.client.admin_transactions import TransactionAdministration
-from streamlog.client.argument_checks import check_broker
+from streamlog.client.argument_checks import check_broker, check_group_id
 from streamlog.client.config_entry import ConfigResource, ConfigResourceType
 from streamlog.client.config_operations import altered_topic_configs, broker_entries, topic_entries
 from streamlog.client.for_each import for_each
@@ -268,7 +267,7 @@ class Admin(TransactionAdministration):
         An unknown group has committed nothing, as in Kafka.
         """
         coordinator = self._use().group_coordinator
-        group(group_id)
+        check_group_id(group_id)
         if partitions is None:
             return dict(coordinator.fetch_all_offsets(group_id))
         return coordinator.fetch_offsets(group_id, to_partitions(partitions))
@@ -281,7 +280,7 @@ class Admin(TransactionAdministration):
         Raises `UnknownMemberIdError` while it has members (CON-12), `UnknownTopicOrPartitionError`,
         `OffsetMetadataTooLargeError`.
         """
-        alter_offsets(self._use(), group(group_id), offsets)
+        alter_offsets(self._use(), check_group_id(group_id), offsets)
 
     def reset_consumer_group_offsets(
         self,
@@ -299,7 +298,7 @@ class Admin(TransactionAdministration):
         `UnknownTopicOrPartitionError`, and what *to* says. Source: ``kafka-consumer-groups
         --reset-offsets``; CLI-3.
         """
-        return reset_offsets(self._use(), group(group_id), to, partitions, dry_run=dry_run)
+        return reset_offsets(self._use(), check_group_id(group_id), to, partitions, dry_run=dry_run)
 
     def delete_consumer_group_offsets(
         self, group_id: str, partitions: Iterable[TopicPartition]
@@ -310,7 +309,7 @@ class Admin(TransactionAdministration):
         `GroupIdNotFoundError`.
         """
         coordinator = self._use().group_coordinator
-        coordinator.delete_offsets(group(group_id), to_partitions(partitions))
+        coordinator.delete_offsets(check_group_id(group_id), to_partitions(partitions))
 
     # ---- end
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from streamlog.broker.group import GroupState
+from streamlog.client.argument_checks import check_group_id
 from streamlog.client.config_entry import AlterConfigOp, ConfigResource, ConfigResourceType, OpType
 from streamlog.client.new_topic import NewTopic
 from streamlog.client.partition_arguments import to_partition
-from streamlog.errors import InvalidGroupIdError, InvalidRequestError
+from streamlog.errors import InvalidRequestError
 from streamlog.structs import Isolation, TopicPartition
 
 K = TypeVar("K")
@@ -64,18 +65,9 @@ def isolation(level: object) -> Isolation:
         raise ValueError(f"isolation_level: expected {known}, found {level!r:.80}") from None
 
 
-def group(group_id: object) -> str:
-    """Return *group_id*; raise TypeError when it is no text, `InvalidGroupIdError` when it is empty."""
-    if not isinstance(group_id, str):
-        raise TypeError(f"expected a group id (a str), found {group_id!r:.80}")
-    if not group_id:
-        raise InvalidGroupIdError("expected a group id, found an empty one")
-    return group_id
-
-
 def groups(group_ids: Iterable[str]) -> list[str]:
-    """Return the ids of several groups, each checked as by `group`."""
-    return [group(group_id) for group_id in several(group_ids)]
+    """Return the ids of several groups, each checked as by `check_group_id`."""
+    return [check_group_id(group_id) for group_id in several(group_ids)]
 
 
 def group_states(states: Iterable[GroupState | str]) -> set[GroupState]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from streamlog.broker.broker import Broker
+from streamlog.config.id_text import id_fault
+from streamlog.errors import InvalidGroupIdError
 
 
 def check_broker(client: str, broker: object) -> None:
@@ -29,6 +31,18 @@ def check_timeout(call: str, timeout_ms: Any, name: str = "timeout_ms") -> None:
         )
     if not timeout_ms >= 0:
         raise ValueError(f"{call}: {name}: expected 0 or more, found {timeout_ms}")
+
+
+def check_group_id(group_id: object) -> str:
+    """Return *group_id*, text of 1 to 32,767 bytes as UTF-8. Raises TypeError, `InvalidGroupIdError`."""
+    if not isinstance(group_id, str):
+        raise TypeError(f"expected a group id (a str), found {group_id!r:.80}")
+    if not group_id:
+        raise InvalidGroupIdError("expected a group id, found an empty one")
+    fault = id_fault(group_id)
+    if fault is not None:
+        raise InvalidGroupIdError(f"group id: {fault}")
+    return group_id
 
 
 def check_callback(call: str, name: str, callback: Any) -> None:

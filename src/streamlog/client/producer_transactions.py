@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakMethod
 
-from streamlog.client.argument_checks import check_timeout
+from streamlog.client.argument_checks import check_group_id, check_timeout
 from streamlog.client.commits import to_offsets
 from streamlog.client.transaction_manager import TransactionManager
 from streamlog.client.transaction_requests import TransactionRequests
@@ -94,7 +94,8 @@ class TransactionCalls:
         reader that has lost its partitions; a bare ``group_id`` checks nothing. No offsets, no effect.
 
         Raises `CommitFailedError` when the group has gone on without this member, `FencedInstanceIdError`,
-        StreamlogTimeoutError: the transaction is to be aborted then. IllegalStateError outside of one.
+        StreamlogTimeoutError: the transaction is to be aborted then. `InvalidGroupIdError` for what can be
+        no group's id, IllegalStateError outside of a transaction.
         """
         call = "send_offsets_to_transaction"
         manager = self._start(call)
@@ -306,14 +307,17 @@ class Transaction:
 
 
 def _group_metadata(group: ConsumerGroupMetadata | str) -> ConsumerGroupMetadata:
-    """Return *group* as metadata. Raises TypeError, ValueError for a generation without a member."""
+    """Return *group* as metadata. Raises TypeError, `InvalidGroupIdError`, ValueError for a generation
+    without a member.
+    """
     if isinstance(group, str):
-        return ConsumerGroupMetadata(group)
+        return ConsumerGroupMetadata(check_group_id(group))
     if not isinstance(group, ConsumerGroupMetadata):
         raise TypeError(
             "send_offsets_to_transaction: group: expected a ConsumerGroupMetadata or a group_id, found"
             f" {type(group).__name__}"
         )
+    check_group_id(group.group_id)
     if group.generation_id > 0 and not group.member_id:
         raise ValueError(
             f"send_offsets_to_transaction: group {group.group_id!r}: expected a member_id with"

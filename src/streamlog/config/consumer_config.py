@@ -14,6 +14,7 @@ from streamlog.config.kinds import (
     boolean,
     checked_text,
     choice,
+    id_text,
     integer,
     nullable,
     objects,
@@ -52,12 +53,12 @@ class ConsumerConfig(Config):
         text(), "", "The beginning of the member id; empty means `consumer-` and the group."
     )
     group_id: str | None = option(
-        nullable(text(may_be_blank=False), "no group"),
+        nullable(id_text(), "no group"),
         None,
         "The consumer group; needed for `subscribe` and for commits.",
     )
     group_instance_id: str | None = option(
-        nullable(text(may_be_blank=False), "a dynamic member"),
+        nullable(id_text(), "a dynamic member"),
         None,
         "The name of a static member, which keeps its place in the group while it is away for less"
         " than `session_timeout_ms`, or the broker's `group_consumer_session_timeout_ms` without"

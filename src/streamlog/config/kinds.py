@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence, Set
 
 import attrs
 
+from streamlog.config.id_text import id_fault
+
 INT_MAX = 2**31 - 1
 """Greatest value of a Kafka INT key."""
 LONG_MAX = 2**63 - 1
@@ -103,6 +105,20 @@ def text(*, may_be_blank: bool = True) -> Kind:
         return value
 
     return Kind("str", "a str" if may_be_blank else "a str that is not blank", parse)
+
+
+def id_text() -> Kind:
+    """Return the kind of ids of groups, of their static members and of transactional producers."""
+
+    def parse(value: object, is_text: bool) -> object:
+        if not isinstance(value, str) or not value.strip():
+            raise RejectedValueError
+        fault = id_fault(value)
+        if fault is not None:
+            raise RejectedValueError(fault)
+        return value
+
+    return Kind("str", "a str that is not blank", parse)
 
 
 def checked_text(expected: str, check: Callable[[str], object]) -> Kind:

@@ -15,6 +15,7 @@ from streamlog.config.kinds import (
     INT_MAX,
     boolean,
     choice,
+    id_text,
     integer,
     nullable,
     number,
@@ -126,7 +127,7 @@ class ProducerConfig(Config):
         " their way; left to its default it is off where `acks` or `retries` say otherwise.",
     )
     transactional_id: str | None = option(
-        nullable(text(may_be_blank=False), "no transactions"),
+        nullable(id_text(), "no transactions"),
         None,
         "The name of a transactional producer, the same after each restart; needs idempotence. Of two with"
         " the same name the newer wins.",

@@ -355,6 +355,9 @@ def test_group_id_that_can_be_no_groups_is_refused_and_nothing_is_changed(
             call(admin, no_text)
     with pytest.raises(InvalidGroupIdError, match="found an empty one"):
         call(admin, "")
+    for no_id in ("\ud800", "x" * 32_768):
+        with pytest.raises(InvalidGroupIdError, match="group id: expected"):
+            call(admin, no_id)
     assert [listed.group_id for listed in admin.list_consumer_groups()] == ["g"]
 
 

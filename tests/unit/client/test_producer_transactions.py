@@ -20,6 +20,7 @@ from streamlog.errors import (
     CommitFailedError,
     DiskFullError,
     IllegalStateError,
+    InvalidGroupIdError,
     InvalidProducerIdMappingError,
     InvalidTxnTimeoutError,
     ProducerFencedError,
@@ -896,7 +897,15 @@ def test_offsets_of_a_topic_that_does_not_exist_are_refused(broker: Broker, make
 
 @pytest.mark.parametrize(
     ("group", "error"),
-    [(None, TypeError), (5, TypeError), (ConsumerGroupMetadata("g", 3), ValueError)],
+    [
+        (None, TypeError),
+        (5, TypeError),
+        (ConsumerGroupMetadata("g", 3), ValueError),
+        ("", InvalidGroupIdError),
+        ("\ud800", InvalidGroupIdError),
+        ("x" * 32_768, InvalidGroupIdError),
+        (ConsumerGroupMetadata(""), InvalidGroupIdError),
+    ],
 )
 def test_group_metadata_that_cannot_be_right_is_refused(
     broker: Broker, make: Make, group: Any, error: type[Exception]

@@ -29,7 +29,9 @@ RESETS = ("earliest", "latest", "none", "by_duration:PT1H", "by_duration:P1DT0.5
 CASES = {
     "client_id": text(""),
     "group_id": Case(
-        None, ((None, None), ("billing", "billing"), (" g", " g")), ("", "  ", 5, b"g", True, [])
+        None,
+        ((None, None), ("billing", "billing"), (" g", " g")),
+        ("", "  ", 5, b"g", True, [], "\ud800", "x" * 32_768),
     ),
     "group_instance_id": Case(None, ((None, None), ("host-1", "host-1")), ("", "  ", 5, b"g", [])),
     "session_timeout_ms": integer(45_000, 1, INT_MAX),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+from streamlog.config.id_text import id_fault
 from streamlog.errors import InvalidConfigurationError, InvalidTxnTimeoutError
-
-MAX_ID_BYTES = 32_767
-"""As UTF-8: what Kafka's requests have room for."""
 
 
 def check_transactional_id(transactional_id: object) -> str:
@@ -15,16 +13,9 @@ def check_transactional_id(transactional_id: object) -> str:
     """
     if not isinstance(transactional_id, str):
         raise TypeError(f"transactional_id: expected a str, found {transactional_id!r:.80}")
-    try:
-        size = len(transactional_id.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidConfigurationError(
-            f"transactional_id: expected text, found {transactional_id!r:.80}: {error}"
-        ) from None
-    if not 0 < size <= MAX_ID_BYTES:
-        raise InvalidConfigurationError(
-            f"transactional_id: expected 1 to {MAX_ID_BYTES} bytes as UTF-8, found {size}"
-        )
+    fault = id_fault(transactional_id)
+    if fault is not None:
+        raise InvalidConfigurationError(f"transactional_id: {fault}")
     return transactional_id
 
 

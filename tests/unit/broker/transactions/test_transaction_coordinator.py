@@ -6,9 +6,9 @@ import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.broker.topic_name import TRANSACTION_STATE_TOPIC
-from streamlog.broker.transactions.checks import MAX_ID_BYTES
 from streamlog.broker.transactions.records import read_transactions
 from streamlog.broker.transactions.state import TransactionState
+from streamlog.config.id_text import MAX_ID_BYTES
 from streamlog.errors import (
     ConcurrentTransactionsError,
     InvalidConfigurationError,
