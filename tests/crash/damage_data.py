@@ -22,6 +22,15 @@ from streamlog.runtime.memory_file import MemoryContent
 from streamlog.runtime.memory_names import Directory
 from streamlog.storage.checkpoint_file import decode_checkpoint, encode_checkpoint
 from streamlog.structs import OffsetAndMetadata
+from tests.crash.damage_transactions import (
+    LEDGERS,
+    OFFSETS_HOME,
+    PARTITIONS,
+    TOPIC,
+    TransactionalWork,
+    Transactions,
+    without_last_batch,
+)
 from tests.support.producing import stored
 
 ROOT = "/data"
@@ -80,6 +89,8 @@ class Dataset:
     log_starts: dict[TopicPartition, int]
     #: Everything the group committed, in order.
     committed: dict[TopicPartition, list[int]]
+    #: What producers with an id wrote, in partitions that are not among those of `records`.
+    transactions: Transactions
 
     @cached_property
     def batches(self) -> dict[str, list[Batch]]:
@@ -87,7 +98,8 @@ class Dataset:
         return {
             path: batches_of(path, data)
             for path, data in self.files.items()
-            if is_log(path) and partition_of(path) in self.records
+            if is_log(path)
+            and (partition_of(path) in self.records or partition_of(path) in PARTITIONS)
         }
 
     @cached_property
@@ -159,6 +171,9 @@ def make_dataset(state: str) -> Dataset:
         _append(broker, TopicPartition("orders", number), 410, rng)
     _append(broker, TopicPartition("trimmed", 0), 290, rng)
     _append_values(broker, 60)
+    broker.create_topic(TOPIC, partitions=len(LEDGERS), configs=_CONFIGS | {"segment_bytes": 4096})
+    work = TransactionalWork(broker, random.Random(21))
+    work.rounds(10)
     committed: dict[TopicPartition, list[int]] = {}
     with Consumer(broker, group_id=GROUP, enable_auto_commit=False) as consumer:
         for step in range(1, 6):
@@ -167,6 +182,7 @@ def make_dataset(state: str) -> Dataset:
                 consumer.commit({tp: OffsetAndMetadata(step * 40, f"step {step}")})
                 committed.setdefault(tp, []).append(step * 40)
         broker.sync()
+        durable = {tp: broker.partition(*tp).log.durable_end_offset for tp in PARTITIONS}
         trimmed = _records(broker, TopicPartition("trimmed", 0))
         broker.partition("trimmed", 0).delete_records(205)
         if state != CLEAN:
@@ -176,19 +192,26 @@ def make_dataset(state: str) -> Dataset:
             _append_values(broker, 30)
             consumer.commit({TopicPartition("orders", 0): OffsetAndMetadata(240)})
             committed[TopicPartition("orders", 0)].append(240)
+            work.rounds(3)
+        work.leave_open()
     partitions = [TopicPartition(t, n) for t, count in TOPICS.items() for n in range(count)]
-    partitions += [TopicPartition(OFFSETS_TOPIC, n) for n in range(2)]
+    partitions += [
+        TopicPartition(OFFSETS_TOPIC, n) for n in range(2) if n != OFFSETS_HOME.partition
+    ]
     records = {tp: _records(broker, tp) for tp in partitions}
     records[TopicPartition("trimmed", 0)] = trimmed
-    log_starts = {tp: broker.partition(*tp).log_start_offset for tp in partitions}
-    durable = {tp: broker.partition(*tp).log.durable_end_offset for tp in partitions}
+    log_starts = {tp: broker.partition(*tp).log_start_offset for tp in (*partitions, *PARTITIONS)}
+    durable |= {tp: broker.partition(*tp).log.durable_end_offset for tp in partitions}
     if state == CLEAN:
         broker.close()
-        durable = {tp: max(records[tp], default=-1) + 1 for tp in partitions}
+        durable |= {tp: max(records[tp], default=-1) + 1 for tp in partitions}
         files = read_files(filesystem)
+        work.truth.decided.clear()
     else:
         files = read_files(filesystem)
         kill(broker)
+        last = max(path for path in files if is_log(path) and partition_of(path) == LEDGERS[1])
+        files[last] = without_last_batch(files[last])
     if state == POWER_FAILED:
         files[f"{ROOT}/STATE"] = _of_another_boot(files[f"{ROOT}/STATE"])
     directories = directories_of(filesystem)
@@ -197,7 +220,7 @@ def make_dataset(state: str) -> Dataset:
         path = f"topics/{{}}-0/{0:020d}{name}"
         files[f"{ROOT}/{path.format(STRAY)}"] = files[f"{ROOT}/{path.format('rescued')}"]
     files[f"{ROOT}/LOCK"] = b"pid=123456\nsince=2024-01-01T00:00:00.000+00:00\nboot=unknown\n"
-    return Dataset(state, files, directories, records, durable, log_starts, committed)
+    return Dataset(state, files, directories, records, durable, log_starts, committed, work.truth)
 
 
 def open_broker(filesystem: MemoryFileSystem, clock: VirtualClock) -> Broker:
@@ -207,6 +230,7 @@ def open_broker(filesystem: MemoryFileSystem, clock: VirtualClock) -> Broker:
         clock=clock,
         seed=1,
         offsets_topic_num_partitions=2,
+        transaction_state_log_num_partitions=1,
         min_free_bytes=0,
     )
 

@@ -20,7 +20,7 @@ class Evidence:
         self._tp = tp
         self._recovery_offset = 0 if no_state else dataset.recovery_offsets[tp]
         self._power_failed = no_state or dataset.state == POWER_FAILED
-        self.end = max(dataset.records[tp], default=-1) + 1
+        self.end = max(dataset.records.get(tp, ()), default=-1) + 1
 
     @cached_property
     def batches(self) -> list[Batch]:

@@ -11,6 +11,7 @@ from streamlog.errors import CorruptLogError, CorruptRecordError, StreamlogError
 from streamlog.record import BatchView
 from streamlog.runtime import VirtualClock
 from streamlog.storage import PartitionRecovery, RecoveryOutcome
+from tests.crash.damage_committed import CommittedVerdict
 from tests.crash.damage_data import (
     GROUP,
     OFFSETS_TOPIC,
@@ -77,16 +78,23 @@ class Oracle:
             return self._judge_refusal(damage, error)
         try:
             verdict = _Verdict(self.dataset, damage, broker)
+            committed = CommittedVerdict(self.dataset, damage)
             outcome = verdict.judge(thoroughly=thoroughly)
+            if thoroughly or committed.is_concerned:
+                of_transactions = committed.judge(broker)
+                outcome = of_transactions if outcome == "whole" else outcome
             if thoroughly:
                 verdict.judge_consumer()
                 verdict.judge_appends()
+                committed.judge_use(broker)
                 kill(broker)
                 broker = open_broker(filesystem, VirtualClock())
                 verdict.judge_again(broker)
+                committed.judge(broker)
                 broker.close()
                 broker = open_broker(filesystem, VirtualClock())
                 verdict.judge_again(broker)
+                committed.judge(broker)
         finally:
             kill(broker)
             if thoroughly:

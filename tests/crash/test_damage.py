@@ -15,6 +15,7 @@ from streamlog.runtime import VirtualClock
 from tests.crash.damage import damages_to, describe, sweep
 from tests.crash.damage_cases import Case, single_damages
 from tests.crash.damage_data import CLEAN, OFFSETS_TOPIC, ROOT, STATES, make_dataset
+from tests.crash.damage_transactions import STATE_HOME
 
 DAMAGES = int(os.environ.get("STREAMLOG_DAMAGES", "1200"))
 
@@ -25,9 +26,10 @@ def test_the_data_set_has_every_kind_of_file(state: str) -> None:
     assert dataset.size_bytes >= 64 * 1024
     names = {path.rpartition("/")[2] for path in dataset.files}
     assert {"FORMAT", "LOCK", "META", "STATE", "reason.json"} <= names
-    assert {name.rpartition(".")[2] for name in names} >= {"log", "idx", "tix"}
+    assert {name.rpartition(".")[2] for name in names} >= {"log", "idx", "tix", "snap", "txn"}
     assert max(Counter(path.rpartition("/")[0] for path in dataset.files).values()) > 6
     assert any(OFFSETS_TOPIC in path for path in dataset.files)
+    assert any(STATE_HOME.topic in path for path in dataset.files)
 
 
 @pytest.mark.crash

@@ -249,16 +249,13 @@ class Fetcher:
         while pending:
             view = pending.pop()
             if view.attributes & CONTROL_BIT or view.record_count == 0:
+                if view.attributes & CONTROL_BIT and not self._sees_uncommitted:
+                    # Whoever takes its word for what is committed has to know that it is damaged.
+                    self._check_crc(assigned, view)
                 assigned.taken = max(assigned.taken, view.next_offset)
                 continue
             if self._check_crcs:
-                try:
-                    view.check()
-                except CorruptRecordError as error:
-                    partition = assigned.partition
-                    assert partition is not None, "whose batches these are"
-                    # As what it is here: damage on the disk, which reading again does not cure.
-                    raise partition.damage_at(view.base_offset, str(error)) from error
+                self._check_crc(assigned, view)
             if view.attributes & COMPRESSION_MASK:
                 _decompress(assigned.topic_partition, view)
             if view.base_offset >= assigned.taken:
@@ -269,6 +266,17 @@ class Fetcher:
                 return RecordSlice(view, start, view.record_count, view.next_offset)
             assigned.taken = max(assigned.taken, view.next_offset)
         return None
+
+    def _check_crc(self, assigned: AssignedPartition, view: BatchView) -> None:
+        if not self._check_crcs:
+            return
+        try:
+            view.check()
+        except CorruptRecordError as error:
+            partition = assigned.partition
+            assert partition is not None, "whose batches these are"
+            # As what it is here: damage on the disk, which reading again does not cure.
+            raise partition.damage_at(view.base_offset, str(error)) from error
 
     def _read(self, assigned: AssignedPartition, budget_bytes: int) -> int:
         """Fill the empty buffer of *assigned*; return how many bytes that took, 0 for nothing."""

@@ -87,7 +87,7 @@ class ProducerLog(SyncableLog):
     @locked
     def open_transactions(self) -> dict[int, tuple[int, int]]:
         """Return epoch and first offset of each transaction that is open here, by producer id, the oldest first."""
-        return self._known_producers().open_transactions() if self.has_transactions else {}
+        return self._open_transactions()
 
     def aborted_transactions(self, start_offset: int, end_offset: int) -> list[AbortedTransaction]:
         """Return the aborted transactions with an offset from *start_offset* up to, not including, *end_offset*, by marker.
@@ -103,16 +103,15 @@ class ProducerLog(SyncableLog):
     def _note_aborted(self, aborted: AbortedTransaction) -> None:
         self._active.transactions.add(aborted)
 
-    def _first_open_offsets(self) -> dict[int, int]:
-        """Return the first offsets of the transactions that are open, by producer id."""
-        opened = self._known_producers().open_transactions() if self.has_transactions else {}
-        return {producer_id: first_offset for producer_id, (_, first_offset) in opened.items()}
+    def _open_transactions(self) -> dict[int, tuple[int, int]]:
+        """Return epochs and first offsets of the transactions that are open, by producer id."""
+        return self._known_producers().open_transactions() if self.has_transactions else {}
 
     def _flush_transactions(self, segment: Segment) -> None:
         """Write out which transactions were aborted in *segment*, the last one, and which are open at its end."""
         if self.has_transactions:
             try:
-                segment.flush_transactions(self._first_open_offsets())
+                segment.flush_transactions(self._open_transactions())
             except OSError as error:  # derived data
                 _logger.warning(
                     "%s: %s not written, it is made again at the next open: %s",

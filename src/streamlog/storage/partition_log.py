@@ -365,7 +365,7 @@ class PartitionLog(ProducerLog):
         return new
 
     def _take_over(self, old: Segment, new: Segment) -> None:
-        old.transactions.end(self._first_open_offsets())
+        old.transactions.end(self._open_transactions())
         new.transactions.begin(0)
         self._segments.add(new)
         self._activate(new, self._next_offset)

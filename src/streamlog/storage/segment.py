@@ -252,7 +252,7 @@ class Segment(IndexedSegmentFile):
         """Return what the file of aborted transactions tells of this segment as it was opened."""
         return self.transactions.read_file(self.base_offset, self.next_offset, self.position)
 
-    def flush_transactions(self, open_transactions: dict[int, int]) -> None:
+    def flush_transactions(self, open_transactions: dict[int, tuple[int, int]]) -> None:
         """Write to their file the aborted transactions that are not in it, and those that are open now. Raises OSError.
 
         Not if that took a walk through the log: then the first reader who asks does it, and the next flush.

@@ -19,8 +19,10 @@ _logger = logging.getLogger("streamlog")
 #: producer_id, first_offset, last_offset, last_stable_offset.
 _ENTRY = struct.Struct("<qqqq")
 
-#: In place of a last offset: the transaction was open where the block ends, at the byte named in place of the last stable offset.
+#: In place of a last offset, less the producer's epoch: the transaction was open where the block ends, at the byte named in place of
+#: the last stable offset.
 _STILL_OPEN = -1
+_MAX_EPOCH = 2**15 - 1
 
 _last_offset = attrgetter("last_offset")
 
@@ -30,8 +32,8 @@ class KnownTransactions(NamedTuple):
 
     #: In the order of their markers.
     aborted: list[AbortedTransaction]
-    #: First offsets, in this segment or an earlier one, of those that are open at ``position``, by producer id.
-    open_transactions: dict[int, int]
+    #: Epochs and first offsets, in this segment or an earlier one, of those that are open at ``position``, by producer id.
+    open_transactions: dict[int, tuple[int, int]]
     position: int
     #: Whether the index file says just that, so that another block may follow.
     is_in_file: bool
@@ -73,7 +75,7 @@ class TransactionIndex:
         # Where that ends; None for a segment that is sealed since before.
         self._end_position: int | None = None
         self._added: list[AbortedTransaction] = []
-        self._open_at_end: dict[int, int] | None = None
+        self._open_at_end: dict[int, tuple[int, int]] | None = None
         # How many entries are in the file, and up to where it tells everything; -1 when its content does not count.
         self._flushed_count = 0
         self._flushed_position = -1
@@ -101,8 +103,8 @@ class TransactionIndex:
         end = size if self._end_position is None else self._end_position
         self._found = KnownTransactions([], {}, end, False)
 
-    def end(self, open_transactions: dict[int, int]) -> None:
-        """The segment was sealed with *open_transactions* (first offsets by producer id) going on behind it."""
+    def end(self, open_transactions: dict[int, tuple[int, int]]) -> None:
+        """The segment was sealed with *open_transactions* (epochs and first offsets by producer id) going on behind it."""
         self._open_at_end = open_transactions
 
     def forget(self) -> None:
@@ -111,7 +113,7 @@ class TransactionIndex:
         if self._filesystem.exists(self.path) and not self._filesystem.is_dir(self.path):
             self._filesystem.unlink(self.path)
 
-    def flush(self, position: int, open_transactions: dict[int, int]) -> None:
+    def flush(self, position: int, open_transactions: dict[int, tuple[int, int]]) -> None:
         """Write what is not in the file yet, which then tells everything up to *position*, the end of the segment.
 
         Nothing is written while what was found in the segment is not known: that may take a walk, for which readers may wait and
@@ -146,8 +148,8 @@ class TransactionIndex:
         return self._found is not None
 
     @property
-    def open_at_end(self) -> dict[int, int] | None:
-        """First offsets, by producer id, of the transactions that go on behind this segment; None when that is not known yet."""
+    def open_at_end(self) -> dict[int, tuple[int, int]] | None:
+        """Epochs and first offsets, by producer id, of the transactions that go on behind this segment; None when that is not known yet."""
         if self._open_at_end is None and self._end_position is None and self._found is not None:
             return self._found.open_transactions
         return self._open_at_end
@@ -166,12 +168,13 @@ class TransactionIndex:
         if content.covers > end or len(content.entries) % _ENTRY.size:
             return _UNKNOWN
         aborted: list[AbortedTransaction] = []
-        open_transactions: dict[int, int] = {}
+        open_transactions: dict[int, tuple[int, int]] = {}
         behind = base_offset
         for entry in map(AbortedTransaction._make, _ENTRY.iter_unpack(content.entries)):
-            if entry.last_offset == _STILL_OPEN:
+            if _STILL_OPEN - _MAX_EPOCH <= entry.last_offset <= _STILL_OPEN:
                 if entry.last_stable_offset == content.covers:
-                    open_transactions[entry.producer_id] = entry.first_offset
+                    epoch = _STILL_OPEN - entry.last_offset
+                    open_transactions[entry.producer_id] = epoch, entry.first_offset
             elif (
                 entry.first_offset <= entry.last_offset
                 and behind <= entry.last_offset < next_offset
@@ -190,10 +193,11 @@ class TransactionIndex:
     def find(
         self,
         in_file: KnownTransactions,
-        open_before: dict[int, int],
+        open_before: dict[int, tuple[int, int]],
         mapping: Mapping | None,
         size: int,
         base_offset: int,
+        next_offset: int,
     ) -> None:
         """Take what is *in_file* and, from there on, what walking the log finds; *open_before* are open where the segment begins.
 
@@ -207,9 +211,16 @@ class TransactionIndex:
             return
         open_transactions = dict(in_file.open_transactions if in_file.position else open_before)
         aborted = list(in_file.aborted)
-        if mapping is not None:
-            walk = walk_transactions(mapping, in_file.position, end, base_offset, open_transactions)
-            aborted.extend(walk)
+        aborted.extend(
+            walk_transactions(
+                mapping,
+                in_file.position,
+                end,
+                base_offset,
+                open_transactions,
+                next_offset if is_sealed else None,
+            )
+        )
         self._found = KnownTransactions(aborted, open_transactions, end, is_sealed)
         if is_sealed and end:
             self._try_to_replace(self._found)
@@ -230,11 +241,13 @@ class TransactionIndex:
 
 
 def _pack(
-    aborted: Iterable[AbortedTransaction], open_transactions: dict[int, int], position: int
+    aborted: Iterable[AbortedTransaction],
+    open_transactions: dict[int, tuple[int, int]],
+    position: int,
 ) -> bytes:
     packed = [_ENTRY.pack(*entry) for entry in aborted]
     packed += [
-        _ENTRY.pack(producer_id, first_offset, _STILL_OPEN, position)
-        for producer_id, first_offset in open_transactions.items()
+        _ENTRY.pack(producer_id, first_offset, _STILL_OPEN - epoch, position)
+        for producer_id, (epoch, first_offset) in open_transactions.items()
     ]
     return b"".join(packed)

@@ -44,10 +44,9 @@ def aborted_between(
 def _find(segments: LogSegments, segment: Segment) -> None:
     """Find what was in *segment* when it was opened, and in those before it as far back as it takes to know what was open."""
     waiting: list[tuple[Segment, KnownTransactions]] = []
-    open_before: dict[int, int] | None = None
+    open_before: dict[int, tuple[int, int]] | None = None
     current: Segment | None = segment
     while current is not None and open_before is None:
-        current.ensure_indexes()
         in_file = current.read_transactions()
         waiting.append((current, in_file))
         if in_file.position:
@@ -56,8 +55,17 @@ def _find(segments: LogSegments, segment: Segment) -> None:
         if current is not None:
             open_before = current.transactions.open_at_end
     for current, in_file in reversed(waiting):
-        mapping = current.mapping_for_read() if current.position else None
+        try:
+            current.ensure_indexes()
+            mapping = current.mapping_for_read() if current.position else None
+        except ValueError:
+            mapping = None  # the file is shorter than it was: who reads there gets an error
         current.transactions.find(
-            in_file, open_before or {}, mapping, current.position, current.base_offset
+            in_file,
+            open_before or {},
+            mapping,
+            current.position,
+            current.base_offset,
+            current.next_offset,
         )
         open_before = current.transactions.open_at_end

@@ -55,11 +55,16 @@ def entries(segment: Segment, offset: int = 0) -> list[AbortedTransaction]:
     return list(segment.transactions.ended_from(offset))
 
 
-def find(segment: Segment, open_before: dict[int, int] | None = None) -> None:
+def find(segment: Segment, open_before: dict[int, tuple[int, int]] | None = None) -> None:
     in_file = segment.read_transactions()
     mapping = segment.mapping_for_read() if segment.position else None
     segment.transactions.find(
-        in_file, open_before or {}, mapping, segment.position, segment.base_offset
+        in_file,
+        open_before or {},
+        mapping,
+        segment.position,
+        segment.base_offset,
+        segment.next_offset,
     )
 
 
@@ -115,7 +120,7 @@ def test_each_flush_appends_what_is_new(disk: Disk) -> None:
 
 def test_nothing_is_written_for_an_empty_segment(memory_disk: Disk) -> None:
     segment = segment_of(memory_disk)
-    segment.flush_transactions({7: 3})
+    segment.flush_transactions({7: (0, 3)})
     assert not memory_disk.filesystem.exists(segment.transactions.path)
 
 
@@ -123,10 +128,10 @@ def test_the_next_process_reads_what_was_flushed_and_goes_on_behind_it(disk: Dis
     segment = segment_of(disk)
     expected = [abort(segment)]
     began = append_transactional(segment, 8)
-    segment.flush_transactions({8: began})
+    segment.flush_transactions({8: (0, began)})
     other = opened(segment, disk)
     assert not other.transactions.is_known
-    other.flush_transactions({8: began})
+    other.flush_transactions({8: (0, began)})
     assert other.transactions.is_known, "the file told everything"
     expected.append(end(other, 8, began))
     assert entries(other) == expected
@@ -153,7 +158,7 @@ def test_a_flush_does_not_walk_the_log(memory_disk: Disk) -> None:
 def test_a_file_that_says_too_often_what_is_open_is_written_afresh(memory_disk: Disk) -> None:
     # The size of the log bounds how much is read of the file: 40 open transactions at each checkpoint are soon more than that.
     segment = segment_of(memory_disk)
-    began = {pid: append_transactional(segment, pid) for pid in range(40)}
+    began = {pid: (0, append_transactional(segment, pid)) for pid in range(40)}
     for _ in range(20):
         abort(segment, 99)
         segment.flush_transactions(began)
@@ -168,7 +173,7 @@ def test_more_open_transactions_than_the_segment_has_room_for_are_not_written(
 ) -> None:
     segment = segment_of(memory_disk)
     append(segment, b"plain")
-    segment.flush_transactions(dict.fromkeys(range(100), 0))
+    segment.flush_transactions(dict.fromkeys(range(100), (0, 0)))
     assert not memory_disk.filesystem.exists(segment.transactions.path)
 
 
@@ -211,7 +216,7 @@ def test_a_missing_file_is_made_again_from_the_log(disk: Disk, sealed: bool) -> 
     find(other)
     assert entries(other) == expected
     if sealed:
-        assert other.transactions.open_at_end == {8: began}
+        assert other.transactions.open_at_end == {8: (0, began)}
         assert covers(disk, other) == other.position
     else:
         assert other.transactions.open_at_end is None
@@ -222,10 +227,10 @@ def test_a_short_file_is_gone_on_from(disk: Disk) -> None:
     """The transaction that was open where the file ends began before: the file says where."""
     segment = segment_of(disk)
     began = append_transactional(segment, 8)
-    segment.flush_transactions({8: began})
+    segment.flush_transactions({8: (0, began)})
     expected = end(segment, 8, began)
     other = reopened(segment, disk, sealed=True)
-    find(other, {8: 1})
+    find(other, {8: (0, 1)})
     assert entries(other) == [expected]
     assert covers(disk, other) == other.position
 
@@ -233,7 +238,7 @@ def test_a_short_file_is_gone_on_from(disk: Disk) -> None:
 def test_the_open_ones_of_an_earlier_flush_do_not_count(disk: Disk) -> None:
     segment = segment_of(disk)
     began = append_transactional(segment, 8)
-    segment.flush_transactions({8: began})
+    segment.flush_transactions({8: (0, began)})
     append_marker(segment, 8, COMMIT)
     segment.flush_transactions({})
     other = reopened(segment, disk, sealed=True)
@@ -266,7 +271,7 @@ def test_a_file_ahead_of_the_log_is_not_believed(disk: Disk) -> None:
         AbortedTransaction(7, 12, 11, 13),
         AbortedTransaction(7, 3, 9, 10),
         AbortedTransaction(7, 10, 99, 100),
-        AbortedTransaction(7, 10, -2, 100),
+        AbortedTransaction(7, 10, -40_000, 100),
     ],
 )
 def test_impossible_entries_with_good_checksums_are_not_believed(
@@ -319,9 +324,9 @@ def test_an_empty_segment_has_nothing_to_find(memory_disk: Disk) -> None:
     segment = new_segment(memory_disk)
     segment.create()
     other = reopened(segment, memory_disk, sealed=True)
-    find(other, {7: 3})
+    find(other, {7: (0, 3)})
     assert entries(other) == []
-    assert other.transactions.open_at_end == {7: 3}
+    assert other.transactions.open_at_end == {7: (0, 3)}
 
 
 @given(st.binary(max_size=300), st.booleans())

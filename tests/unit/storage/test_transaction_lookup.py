@@ -40,7 +40,7 @@ class Log:
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
-        self.open: dict[int, int] = {}
+        self.open: dict[int, tuple[int, int]] = {}
         self.aborted: list[AbortedTransaction] = []
         self.active = new_segment(disk, 3)
         self.active.ensure_indexes()
@@ -53,17 +53,17 @@ class Log:
 
     @property
     def last_stable_offset(self) -> int:
-        return min(self.open.values(), default=self.end_offset)
+        return min((first for _, first in self.open.values()), default=self.end_offset)
 
     def produce(self, producer_id: int) -> None:
         offset = append_transactional(self.active, producer_id)
-        self.open.setdefault(producer_id, offset)
+        self.open.setdefault(producer_id, (0, offset))
 
     def end(self, producer_id: int, control_type: ControlType) -> None:
         offset = append_marker(self.active, producer_id, control_type)
-        first = self.open.pop(producer_id, None)
+        _, first = self.open.pop(producer_id, (0, None))
         if first is not None and control_type is ABORT:
-            stable = min(self.open.values(), default=offset + 1)
+            stable = min((began for _, began in self.open.values()), default=offset + 1)
             self.aborted.append(AbortedTransaction(producer_id, first, offset, stable))
             self.active.transactions.add(self.aborted[-1])
 

@@ -29,7 +29,10 @@ ABORT, COMMIT = ControlType.ABORT, ControlType.COMMIT
 
 
 def walk(
-    segment: Segment, opened: dict[int, int] | None = None, position: int = 0, end: int = -1
+    segment: Segment,
+    opened: dict[int, tuple[int, int]] | None = None,
+    position: int = 0,
+    end: int = -1,
 ) -> list[AbortedTransaction]:
     return list(
         walk_transactions(
@@ -53,7 +56,7 @@ def test_an_abort_marker_makes_an_entry_and_a_commit_marker_none(memory_disk: Di
     append_marker(segment, 8, COMMIT)
     append_transactional(segment, 7, b"e")  # 107
     append_marker(segment, 7, ABORT)
-    opened: dict[int, int] = {}
+    opened: dict[int, tuple[int, int]] = {}
     assert walk(segment, opened) == [
         AbortedTransaction(7, 101, 105, 103),
         AbortedTransaction(7, 107, 108, 109),
@@ -66,16 +69,16 @@ def test_what_stays_open_is_told(memory_disk: Disk) -> None:
     append_transactional(segment, 7)
     append_transactional(segment, 8)
     append_transactional(segment, 7)
-    opened: dict[int, int] = {}
+    opened: dict[int, tuple[int, int]] = {}
     assert walk(segment, opened) == []
-    assert opened == {7: 0, 8: 1}
+    assert opened == {7: (0, 0), 8: (0, 1)}
 
 
 def test_a_transaction_that_began_before_keeps_its_first_offset(memory_disk: Disk) -> None:
     segment = new_segment(memory_disk, 50)
     append_marker(segment, 7, ABORT)
     append_marker(segment, 9, ABORT)  # nothing of it is here: no entry
-    assert walk(segment, {7: 3, 8: 5}) == [AbortedTransaction(7, 3, 50, 5)]
+    assert walk(segment, {7: (0, 3), 8: (0, 5)}) == [AbortedTransaction(7, 3, 50, 5)]
 
 
 def test_only_what_lies_between_the_positions_counts(memory_disk: Disk) -> None:
@@ -111,9 +114,9 @@ def test_damage_at_the_end_ends_the_walk(memory_disk: Disk) -> None:
     segment.release_files()
     memory_disk.flip(segment.path, damaged)
     segment = reopened(segment, memory_disk, sealed=False)
-    opened: dict[int, int] = {}
+    opened: dict[int, tuple[int, int]] = {}
     assert walk(segment, opened) == []
-    assert opened == {7: 0}
+    assert opened == {7: (0, 0)}
 
 
 def test_a_batch_that_comes_again_counts_once(memory_disk: Disk) -> None:
@@ -126,7 +129,7 @@ def test_a_batch_that_comes_again_counts_once(memory_disk: Disk) -> None:
     again.producer_id, again.producer_epoch, again.base_sequence = 7, 0, 0
     segment.next_offset = 0
     append_batch(segment, again)
-    opened: dict[int, int] = {}
+    opened: dict[int, tuple[int, int]] = {}
     assert walk(segment, opened) == [AbortedTransaction(7, 0, 1, 2)]
     assert opened == {}
 
@@ -140,6 +143,45 @@ def test_a_marker_that_nobody_can_read_aborts_nothing(memory_disk: Disk, key: by
     marker.producer_id, marker.producer_epoch = 7, 0
     append_batch(segment, marker)
     append_batch(segment, build_marker(ABORT, 7, 0, 0, T0))
-    opened: dict[int, int] = {}
+    opened: dict[int, tuple[int, int]] = {}
     assert walk(segment, opened) == []
+    assert opened == {}
+
+
+def append_of_epoch(segment: Segment, epoch: int) -> None:
+    batch = build_batch([b"in a transaction"], T0)
+    batch.attributes |= TRANSACTIONAL_BIT
+    batch.producer_id, batch.producer_epoch, batch.base_sequence = 7, epoch, 0
+    append_batch(segment, batch)
+
+
+@pytest.mark.parametrize("next_batch_is_there", [True, False])
+@pytest.mark.parametrize("in_body", [True, False])
+def test_a_transaction_whose_marker_is_damaged_is_not_committed_with_the_next_one(
+    memory_disk: Disk, next_batch_is_there: bool, in_body: bool
+) -> None:
+    segment = new_segment(memory_disk)
+    append_of_epoch(segment, 0)
+    damaged = segment.position + (81 if in_body else 0)
+    append_batch(segment, build_marker(ABORT, 7, 1, 0, T0))
+    if next_batch_is_there:
+        append_of_epoch(segment, 1)
+    append_batch(segment, build_marker(COMMIT, 7, 2, 0, T0))
+    segment.release_files()
+    memory_disk.flip(segment.path, damaged)
+    segment = reopened(segment, memory_disk, sealed=False)
+    opened: dict[int, tuple[int, int]] = {}
+    stable = 2 if next_batch_is_there else 3
+    assert walk(segment, opened) == [AbortedTransaction(7, 0, 2, stable)]
+    assert opened == {}
+
+
+def test_what_a_sealed_segment_lost_the_end_of_is_aborted_there(memory_disk: Disk) -> None:
+    """The files of later segments say nothing of it, and a commit marker there is of a later transaction."""
+    segment = new_segment(memory_disk)
+    append_of_epoch(segment, 0)
+    opened: dict[int, tuple[int, int]] = {}
+    mapping, end = segment.mapping_for_read(), segment.position
+    found = list(walk_transactions(mapping, 0, end, 0, opened, next_offset=5))
+    assert found == [AbortedTransaction(7, 0, 4, 0)]
     assert opened == {}
