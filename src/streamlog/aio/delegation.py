@@ -44,6 +44,23 @@ def in_thread(
     return cast("Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]", call)
 
 
+def to_its_end(
+    method: Callable[Concatenate[Any, P], R],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """Return a coroutine method like that of `in_thread`, which a cancelled task waits for all the same;
+    see `run_to_its_end`.
+    """
+
+    @functools.wraps(method)
+    async def call(self: Any, *args: P.args, **kwargs: P.kwargs) -> R:
+        client = self._client
+        return await run_to_its_end(
+            self._is_virtual, functools.partial(method, client, *args, **kwargs)
+        )
+
+    return cast("Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]", call)
+
+
 async def run_blocking(is_virtual: bool, call: Callable[[], R]) -> R:
     """Return what *call* returns, which may wait: in a worker thread, so that the loop goes on.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from streamlog.aio.delegation import at_once, in_thread, run_blocking, run_to_its_end
+from streamlog.aio.delegation import at_once, in_thread, run_blocking, run_to_its_end, to_its_end
 from streamlog.client.producer import Producer
 from streamlog.errors import UnknownTopicOrPartitionError
 
@@ -52,6 +52,10 @@ class AsyncProducer:
     What can wait, for room in ``buffer_memory`` or for the disk (``flush_messages``), does so in a
     worker thread; an ordinary append happens in the loop and takes microseconds. Callbacks and
     interceptors run where the append happens.
+
+    A task that is cancelled in ``commit_transaction``, ``abort_transaction`` or
+    ``send_offsets_to_transaction`` waits for the end of the call before CancelledError goes on, whose
+    cause is what the call raised, if anything: the transaction may be committed then.
     """
 
     def __init__(
@@ -177,9 +181,10 @@ class AsyncProducer:
     # ---- transactions
 
     init_transactions = in_thread(Producer.init_transactions)
-    send_offsets_to_transaction = in_thread(Producer.send_offsets_to_transaction)
-    commit_transaction = in_thread(Producer.commit_transaction)
-    abort_transaction = in_thread(Producer.abort_transaction)
+    # To the end, for the next call would meet them still running.
+    send_offsets_to_transaction = to_its_end(Producer.send_offsets_to_transaction)
+    commit_transaction = to_its_end(Producer.commit_transaction)
+    abort_transaction = to_its_end(Producer.abort_transaction)
 
     async def begin_transaction(self) -> None:
         """Open a transaction; see `Producer.begin_transaction`. Waits for nobody."""

@@ -271,3 +271,41 @@ def test_a_task_cancelled_while_its_block_commits_leaves_no_transaction_under_wa
     if not fails:
         assert partition.last_stable_offset == partition.high_watermark == 4
         assert partition.log.aborted_transactions(0, 100) == []
+
+
+@pytest.mark.parametrize("commit", [True, False])
+def test_a_task_cancelled_in_a_commit_or_an_abort_waits_for_its_end(
+    real: Broker, monkeypatch: pytest.MonkeyPatch, commit: bool
+) -> None:
+    """The call went on in its thread, and the next one was a ConcurrentModificationError."""
+    goes_on = threading.Event()
+    real_end = real.transaction_coordinator.end_transaction
+
+    async def main() -> None:
+        is_ending, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def slow_end(*arguments: Any) -> Any:
+            loop.call_soon_threadsafe(is_ending.set)
+            assert goes_on.wait(10)
+            return real_end(*arguments)
+
+        async with AsyncProducer(real, transactional_id="tx") as producer:
+            await producer.init_transactions()
+            await producer.begin_transaction()
+            await producer.send("t", b"a")
+            monkeypatch.setattr(real.transaction_coordinator, "end_transaction", slow_end)
+            end = producer.commit_transaction if commit else producer.abort_transaction
+            task = asyncio.ensure_future(end())
+            await is_ending.wait()
+            task.cancel()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert not task.done()
+            goes_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            async with producer.transaction():
+                await producer.send("t", b"b")
+
+    run(main())
+    assert len(real.partition(*T0).log.aborted_transactions(0, 100)) == (not commit)
