@@ -7,7 +7,10 @@ from pathlib import Path
 
 import msgpack
 
+from streamlog.broker.transactions.records import TransactionRecord, encode_transaction
+from streamlog.broker.transactions.state import TransactionState
 from streamlog.record import Codec, Compressor, PendingBatch, build_batch
+from streamlog.structs import ProducerIdAndEpoch, TopicPartition
 from tests.crash.damage_data import KILLED, OFFSETS_TOPIC, ROOT, Dataset, batches_of, make_dataset
 from tests.support.segments import new_segment
 from tests.unit.storage.conftest import memory_disk_of
@@ -64,6 +67,7 @@ def corpus() -> dict[str, list[bytes]]:
             bomb[:300],
         ],
         "offsets": _offset_records(dataset),
+        "transactions": _transaction_records(),
         "config": [
             b"\x01\x05by_duration:P1DT2H3M4.5S",
             b"\x03\x00compact,delete",
@@ -102,6 +106,21 @@ def _offset_records(dataset: Dataset) -> list[bytes]:
                 assert record.key is not None
                 found.append(bytes((len(record.key),)) + record.key + (record.value or b""))
     return found[:1] + found[-1:]
+
+
+def _transaction_records() -> list[bytes]:
+    """Return key and value of two records as `_offset_records` does."""
+    ended = ProducerIdAndEpoch(7, 3)
+    places = (TopicPartition("orders", 0), TopicPartition("orders", 1), TopicPartition("events", 0))
+    found: list[bytes] = []
+    for state, old, partitions in (
+        (TransactionState.EMPTY, None, ()),
+        (TransactionState.PREPARE_COMMIT, ended, places),
+    ):
+        record = TransactionRecord("id", state, ProducerIdAndEpoch(7, 4), old, 60, 99, partitions)
+        key, value = encode_transaction(record)
+        found.append(bytes((len(key),)) + key + (value or b""))
+    return found
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from streamlog.broker.manifest import Manifest
 from streamlog.broker.offsets_topic import decode_record, encode_record
 from streamlog.broker.topic_name import collision_key, validate_topic_name
+from streamlog.broker.transactions.records import decode_transaction, encode_transaction
 from streamlog.config import BrokerConfig, ConsumerConfig, ProducerConfig, TopicConfig
 from streamlog.config.iso_duration import parse_duration_ms
 from streamlog.errors import (
@@ -304,6 +305,22 @@ def fuzz_offsets(data: bytes) -> None:
         assert decode_record(*stored) == record
 
 
+def fuzz_transactions(data: bytes) -> None:
+    """Records of ``__transaction_state``."""
+    size = data[0] if data else 0
+    key, value = data[1 : 1 + size], data[1 + size :] or None
+    try:
+        record = decode_transaction(key, value)
+    except (ValueError, UnsupportedFormatError):
+        return
+    if record is not None:
+        try:
+            stored = encode_transaction(record)
+        except (UnicodeEncodeError, OverflowError):
+            return
+        assert decode_transaction(*stored) == record
+
+
 _CONFIGS: tuple[Any, ...] = (BrokerConfig, ConsumerConfig, ProducerConfig, TopicConfig)
 _KEYS = [[description.key for description in config.describe()] for config in _CONFIGS]
 
@@ -340,6 +357,7 @@ TARGETS: dict[str, Target] = {
     "offsets": fuzz_offsets,
     "recovery": fuzz_recovery,
     "serdes": fuzz_serdes,
+    "transactions": fuzz_transactions,
 }
 
 #: These open a broker for each input, which takes a thousand times as long.
