@@ -406,6 +406,8 @@ class LogRecovery:
             segments[number:], position, size, lost_pages=lost_pages, ambiguous=self._power_failed
         )
         segment.position, segment.next_offset = position, end_offset
+        if position > size:
+            self._trim(segment, size)
         _logger.warning("recovery of %s: %s", recovery.topic_partition, recovery.message)
         return segments[: number + 1]
 

@@ -952,6 +952,27 @@ def test_a_file_cut_in_the_zeros_behind_its_last_batch_opens_and_is_whole(
     assert store.values() == [*values, b"after"]
 
 
+def test_a_log_that_is_cut_in_the_zeros_behind_a_batch_opens_and_goes_on(
+    store: Store, reboot: Reboot
+) -> None:
+    # The same where the rest of the file is lost, and with it all later files.
+    values = [b"%05d" % number for number in range(4)]
+    for value in values:
+        store.append(value)
+    store.log.roll()
+    store.append(b"in the next file")
+    store.kill()
+    store.disk.cut(store.segment_path(), 3 * aligned(HEADER_SIZE + 12 + 1 + 2 + 5) - 1)
+    reboot()
+    store.open()
+    assert store.recovery.outcome is LOST_PAGES
+    assert store.values() == values[:3]
+    store.append(b"after")
+    store.kill()
+    store.open()
+    assert store.values() == [*values[:3], b"after"]
+
+
 def test_a_directory_in_place_of_an_index_keeps_no_old_segment_from_going(store: Store) -> None:
     values = store.fill(30)
     store.log.advance_log_start(20)
