@@ -219,8 +219,7 @@ def recovery_point_too_early() -> Iterator[None]:
 @mutant("log start moved in memory only")
 def log_start_in_memory() -> Iterator[None]:
     def advance(self: TrimmableLog, offset: int) -> None:
-        with self.lock:
-            self._log_start_offset = max(self._log_start_offset, offset)
+        self._log_start_offset = max(self._log_start_offset, offset)
 
     with patched(TrimmableLog, "advance_log_start", advance):
         yield

@@ -58,8 +58,11 @@ def test_every_broken_build_has_a_program() -> None:
 def test_a_broken_build_is_caught(name: str) -> None:
     effort = Effort() if name in IN_RECOVERY else SHALLOW
     with MUTANTS[name]():
-        with pytest.raises(CrashStateError, match="again: python -m tests.crash.explore"):
+        with pytest.raises(CrashStateError, match="again: python -m tests.crash.explore") as caught:
             Explorer(SEED, effort).explore(program(CAUGHT_BY[name]))
+    # A breakage that cannot even be called proves nothing about the net.
+    for kind in ("TypeError", "AttributeError", "NameError"):
+        assert f"the program itself: {kind}" not in str(caught.value)
 
 
 def test_a_failure_is_found_again_at_its_step_alone() -> None:
