@@ -70,7 +70,7 @@ def walk_transactions(
             doubtful.update(open_transactions)
         # Below what any of these begins with, so that whoever looks for one does not stop at another.
         stable = min((first_offset for _, first_offset in open_transactions.values()), default=0)
-        for producer_id in doubtful & open_transactions.keys():
+        for producer_id in sorted(doubtful & open_transactions.keys()):
             _, first_offset = open_transactions.pop(producer_id)
             yield AbortedTransaction(producer_id, first_offset, next_offset - 1, stable)
 
