@@ -205,6 +205,18 @@ def test_a_segment_that_retention_took_has_nothing_to_say(memory_disk: Disk) -> 
     assert aborted_between(shrinking, 3, 7) == log.aborted[1:]
 
 
+def test_a_file_that_became_shorter_has_nothing_to_say_beyond_its_index(memory_disk: Disk) -> None:
+    log = Log(memory_disk)
+    log.produce(7)
+    log.end(7, ABORT)
+    log.roll()
+    log.reopen()
+    first = log.segments.first()
+    memory_disk.filesystem.unlink(first.transactions.path)
+    memory_disk.cut(first.path, 8)
+    assert aborted_between(log.segments, 3, 5) == []
+
+
 # ---- in a log that is opened again
 
 

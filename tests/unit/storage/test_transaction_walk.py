@@ -185,3 +185,26 @@ def test_what_a_sealed_segment_lost_the_end_of_is_aborted_there(memory_disk: Dis
     found = list(walk_transactions(mapping, 0, end, 0, opened, next_offset=5))
     assert found == [AbortedTransaction(7, 0, 4, 0)]
     assert opened == {}
+
+
+@pytest.mark.parametrize("damaged", [(0,), (1,), (0, 1), (0, 1, 2)])
+def test_a_walk_may_begin_behind_damage(memory_disk: Disk, damaged: tuple[int, ...]) -> None:
+    """What comes again behind there is known by the offsets before it, as far as those can be read."""
+    segment = new_segment(memory_disk)
+    positions = []
+    for _ in range(2):
+        positions.append(segment.position)
+        append(segment, b"plain")
+    positions.append(segment.position)
+    append_transactional(segment, 7)
+    append_marker(segment, 7, ABORT)
+    end = segment.position
+    segment.release_files()
+    for number in damaged:
+        memory_disk.flip(segment.path, positions[number])
+    segment = reopened(segment, memory_disk, sealed=False)
+    expected = [] if 2 in damaged else [AbortedTransaction(7, 2, 3, 4)]
+    assert walk(segment, position=positions[2]) == expected
+    # Nothing good is left up to here.
+    assert walk(segment, position=positions[1], end=positions[1]) == []
+    assert walk(segment, position=end) == []
