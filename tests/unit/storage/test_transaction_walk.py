@@ -208,3 +208,16 @@ def test_a_walk_may_begin_behind_damage(memory_disk: Disk, damaged: tuple[int, .
     # Nothing good is left up to here.
     assert walk(segment, position=positions[1], end=positions[1]) == []
     assert walk(segment, position=end) == []
+
+
+def test_a_walk_that_begins_within_a_batch_goes_on_behind_it(memory_disk: Disk) -> None:
+    """Nothing is missing there, so that what was open is not in doubt."""
+    segment = new_segment(memory_disk)
+    append_transactional(segment, 7)
+    append(segment, b"plain")
+    opened = {7: (0, 0)}
+    found = list(
+        walk_transactions(segment.mapping_for_read(), 8, segment.position, 0, opened, next_offset=2)
+    )
+    assert found == []
+    assert opened == {7: (0, 0)}
