@@ -70,7 +70,7 @@ class Fetcher:
         # Whether there may be records that no signal will announce.
         self._may_have_more = False
         self.taken_from: list[AssignedPartition] = []
-        """The partitions that the last `collect` took records from."""
+        """The partitions that the last `collect` took records from; none once `deliver` gave them all to the user."""
         self._taken_count = 0
         self.delivered_count = 0
         """Records that were returned to the user, in all."""
@@ -149,7 +149,8 @@ class Fetcher:
         `OffsetOutOfRangeError`, an error of the disk) is raised when the records before it were
         returned; the other partitions are returned by the next calls.
         """
-        if not self._may_have_more and not self._signal_is_set():
+        # What was taken and not delivered (an iteration that was left, Ctrl-C) is to be taken again.
+        if not self._may_have_more and not self.taken_from and not self._signal_is_set():
             return []
         # Cleared before looking: an append from here on raises it again.
         self._signal_clear()
@@ -185,6 +186,7 @@ class Fetcher:
         self.delivered_count += self._taken_count
         for assigned in self.taken_from:
             assigned.deliver()
+        self.taken_from = []
 
     def _check(self) -> None:
         """Assert what holds while no call is under way. For tests."""

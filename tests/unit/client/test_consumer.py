@@ -296,6 +296,22 @@ def test_poll_after_leaving_an_iteration_goes_on_where_the_loop_stopped(
     assert consumer.poll().values() == values[4:]
 
 
+def test_poll_after_an_iteration_that_read_to_the_end_returns_what_it_did_not_hand_out(
+    broker: Broker,
+) -> None:
+    broker.create_topic("short")
+    short = TopicPartition("short", 0)
+    for values in ([b"0", b"1"], [b"2", b"3", b"4"]):
+        append(broker, values, short)
+    with Consumer(broker, auto_offset_reset="earliest", max_poll_records=3) as consumer:
+        consumer.assign(short)
+        assert consumer.poll().values() == [b"0", b"1", b"2"]
+        assert next(consumer).value == b"3"
+        # The iteration holds the last record; nothing is announced by an append any more.
+        assert consumer.poll().values() == [b"4"]
+        assert consumer.poll().values() == []
+
+
 def test_seek_inside_an_iteration_takes_effect_at_once(topic: Broker, consumer: Consumer) -> None:
     fill(topic, 5, per_batch=5)
     found = []
