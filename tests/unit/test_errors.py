@@ -114,7 +114,7 @@ BUILT_IN_PARENTS = {
         *("InvalidTxnTimeoutError", "UnsupportedCompressionTypeError"),
     },
     LookupError: {
-        *("UnknownTopicOrPartitionError", "NoOffsetForPartitionError"),
+        *("UnknownTopicOrPartitionError", "NoOffsetForPartitionError", "NoNodeError"),
         *("OffsetOutOfRangeError", "LogTruncationError"),
     },
     IndexError: {"OffsetOutOfRangeError", "LogTruncationError"},

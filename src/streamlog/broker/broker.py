@@ -18,6 +18,7 @@ from streamlog.broker.broker_resources import (
     leave_to_be_closed,
 )
 from streamlog.broker.group_coordinator import GroupCoordinator
+from streamlog.broker.metadata_tree.projection import metadata_tree
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC
 from streamlog.broker.producer_ids import ProducerIds
 from streamlog.broker.topic_name import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from streamlog.broker.metadata_tree import MetadataTree
     from streamlog.broker.partition import Partition
     from streamlog.broker.topic import Topic
     from streamlog.config import TopicConfig
@@ -146,6 +148,7 @@ class Broker:
         self._resources = open_resources(
             self.path or _MEMORY_PATH, self.config, self.runtime, self._promise
         )
+        self._opened_ms = self.runtime.clock.time_ms()
         self._topics = self._resources.topics
         self.producer_ids = ProducerIds(self._resources.directory)
         """Internal: see `new_producer_id`; who finds an id in use says so here."""
@@ -235,6 +238,11 @@ class Broker:
         """Return the names of all topics, sorted; the broker's own only with *include_internal*."""
         self.check_open()
         return self._topics.names(include_internal=include_internal)
+
+    @property
+    def metadata(self) -> MetadataTree:
+        """What there is, as ZooKeeper showed it: ``metadata.ls("/brokers/topics")``. Read-only, and always of this moment."""
+        return metadata_tree(self, self._require_resources().directory, self._opened_ms)
 
     # ---- care
 

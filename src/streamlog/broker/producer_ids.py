@@ -27,6 +27,12 @@ class ProducerIds:
         self._next_id = self._end_id = 0
         self._begin(directory.generation)
 
+    @property
+    def block(self) -> tuple[int, int]:
+        """The first and the last of the ids that are being given out."""
+        with self._lock:
+            return self._end_id - IDS_PER_GENERATION, self._end_id - 1
+
     def take(self) -> int:
         """Return an id that nobody in this directory had before, nor ever will again.
 

@@ -202,6 +202,12 @@ class UnknownTopicOrPartitionError(RetriableError, LookupError):
     code = 3
 
 
+class NoNodeError(StreamlogError, LookupError):
+    """There is no such path in the metadata tree. Not retriable: look with ``ls``. Source: ZooKeeper
+    ``KeeperException.NoNodeException``.
+    """
+
+
 class InvalidPartitionsError(StreamlogError, ValueError):
     """A partition count below 1, or not above the present one (REC-11). Not retriable."""
 
