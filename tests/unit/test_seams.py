@@ -45,8 +45,9 @@ CODE_FROM_DATA |= {"pickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpi
 EVERY_FILE = sorted(SOURCE.rglob("*.py"))
 
 
-MAY_IMPORT = {"aio": {"asyncio"}}
-"""What a package is about: its whole purpose is to run in somebody's event loop."""
+MAY_IMPORT = {"aio": {"asyncio"}, "cli": {"io", "os", "select", "signal"}}
+"""What a package is about: to run in somebody's event loop; to talk to a terminal, pipes and files that a
+person names. The data directory, time and threads reach the command line through `streamlog.runtime` too."""
 
 
 FORBIDDEN = OUTSIDE | OUTSIDE_CALLS | CODE_FROM_DATA
