@@ -26,7 +26,9 @@ def empty_aborted(batches: Iterable[BatchView], aborted: Iterable[Aborted]) -> N
     for view in batches:
         while waiting and waiting[-1][1] <= view.base_offset:
             producer_id, _, last_offset, _ = waiting.pop()
-            last_offsets[producer_id] = last_offset
+            # Where a marker was damaged, one transaction may be named twice, with the offset where it must be over and that where
+            # it was ended.
+            last_offsets[producer_id] = max(last_offset, last_offsets.get(producer_id, -1))
         # By the offset of the marker, which may be damaged, or further on than was read.
         if (
             view.attributes & TRANSACTIONAL_BIT

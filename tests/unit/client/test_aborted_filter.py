@@ -44,6 +44,9 @@ def batches(broker: Broker) -> list[BatchView]:
         # By marker: the one that began later may have ended first.
         ([(8, 2, 6, 5), (7, 1, 4, 2)], [1, 2, 3]),
         ([(7, 1, 4, 2), (7, 5, 9, 10)], [1, 3, 5]),
+        # The marker at 4 is damaged: the index has it over at 5, and the log aborted all of it.
+        ([(7, 1, 5, 2), (7, 1, 9, 10)], [1, 3, 5]),
+        ([(7, 1, 9, 10), (7, 1, 5, 2)], [1, 3, 5]),
         ([(99, 0, 9, 10)], []),
     ],
 )
