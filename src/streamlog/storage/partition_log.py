@@ -96,7 +96,7 @@ class PartitionLog(ProducerLog):
         ).run()
         self._segments = LogSegments(recovered.segments)
         self._active: Segment = recovered.segments[-1]
-        self._active.transactions.begin(self._active.position)
+        self._active.transactions.begin(self._active.position, self._active.next_offset)
         self._next_offset = self._active.next_offset
         self._snapshots = ProducerSnapshots(runtime.filesystem, directory, recovered.snapshots)
         self.has_transactions = recovered.has_transactions or (
@@ -366,7 +366,7 @@ class PartitionLog(ProducerLog):
 
     def _take_over(self, old: Segment, new: Segment) -> None:
         old.transactions.end(self._open_transactions())
-        new.transactions.begin(0)
+        new.transactions.begin(0, new.base_offset)
         self._segments.add(new)
         self._activate(new, self._next_offset)
         old.seal()

@@ -424,7 +424,7 @@ class Segment(IndexedSegmentFile):
             mapping[start:stop] = bytes(stop - start)
         self.synced_position = min(self.synced_position, position)
         self._cut_indexes(mapping)
-        self.transactions.begin(position)
+        self.transactions.begin(position, next_offset)
         self._rewrite_is_due = True
         self._try_to_rewrite()
 

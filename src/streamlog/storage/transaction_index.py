@@ -48,8 +48,8 @@ class TransactionIndex:
 
     What was in the segment when it was opened is found when somebody asks; what is aborted since then comes from whoever appends
     the marker. So the two never meet, and no reader keeps an append waiting. The file is derived data and never synced: one that
-    is missing, short, torn or ahead of the log is made again from the log. Besides entries each block holds the transactions that
-    were open where it ends, so that whoever has to walk on from there needs nothing else.
+    is missing, short, torn or ahead of the log is made again from the log, all of it. Besides entries each block holds the
+    transactions that were open where it ends, so that whoever has to go on in the next segment needs nothing else.
 
     Threads: `begin`, `add`, `end`, `flush` and `forget` by the holder of the log's lock; the others by any. Source: Kafka
     ``TransactionIndex``.
@@ -57,6 +57,7 @@ class TransactionIndex:
 
     __slots__ = (
         "_added",
+        "_end_offset",
         "_end_position",
         "_filesystem",
         "_flushed_count",
@@ -74,6 +75,7 @@ class TransactionIndex:
         self._found: KnownTransactions | None = None
         # Where that ends; None for a segment that is sealed since before.
         self._end_position: int | None = None
+        self._end_offset = -1
         self._added: list[AbortedTransaction] = []
         self._open_at_end: dict[int, tuple[int, int]] | None = None
         # How many entries are in the file, and up to where it tells everything; -1 when its content does not count.
@@ -82,9 +84,9 @@ class TransactionIndex:
 
     # ---- the appending side
 
-    def begin(self, position: int) -> None:
-        """From *position*, the end of the segment, on every aborted transaction is going to be added."""
-        self._end_position = position
+    def begin(self, position: int, next_offset: int) -> None:
+        """From *position*, where *next_offset* goes to, on every aborted transaction is going to be added."""
+        self._end_position, self._end_offset = position, next_offset
         self._added = []
         self._open_at_end = None
         self._flushed_count, self._flushed_position = 0, -1 if position else 0
@@ -157,7 +159,9 @@ class TransactionIndex:
     def read_file(self, base_offset: int, next_offset: int, size: int) -> KnownTransactions:
         """Return what the file tells of the segment from *base_offset* up to *next_offset*, whose log has *size* bytes.
 
-        Nothing, at position 0, when there is no file or it cannot be this segment's. Never raises for what is in it.
+        Nothing, at position 0, when there is no file, it does not tell just what was there when the segment was opened, or it
+        cannot be this segment's. Nobody goes on where a short one ends: a log that lost or got whole batches since has those behind
+        them in other places. Never raises for what is in the file.
         """
         end = size if self._end_position is None else self._end_position
         try:
@@ -165,7 +169,7 @@ class TransactionIndex:
         except OSError as error:
             _logger.warning("%s: made again from the log, it cannot be read: %s", self.path, error)
             return _UNKNOWN
-        if content.covers > end or len(content.entries) % _ENTRY.size:
+        if content.covers != end or len(content.entries) % _ENTRY.size:
             return _UNKNOWN
         aborted: list[AbortedTransaction] = []
         open_transactions: dict[int, tuple[int, int]] = {}
@@ -199,31 +203,24 @@ class TransactionIndex:
         base_offset: int,
         next_offset: int,
     ) -> None:
-        """Take what is *in_file* and, from there on, what walking the log finds; *open_before* are open where the segment begins.
+        """Take what is *in_file*, or else what walking the log finds; *open_before* are open where the segment begins.
 
         *mapping* is that of the log, *size* bytes long (None: it is empty). The file of a sealed segment is written again if it
-        did not tell everything. Threads: any; whoever comes second finds the same.
+        did not tell just that. Threads: any; whoever comes second finds the same.
         """
         is_sealed = self._end_position is None
         end = size if self._end_position is None else self._end_position
-        if 0 < in_file.position == end and (in_file.is_in_file or not is_sealed):
-            self._found = in_file
-            return
-        open_transactions = dict(in_file.open_transactions if in_file.position else open_before)
-        aborted = list(in_file.aborted)
-        aborted.extend(
-            walk_transactions(
-                mapping,
-                in_file.position,
-                end,
-                base_offset,
-                open_transactions,
-                next_offset if is_sealed else None,
-            )
-        )
-        self._found = KnownTransactions(aborted, open_transactions, end, is_sealed)
-        if is_sealed and end:
-            self._try_to_replace(self._found)
+        known = in_file
+        if not in_file.position:
+            open_transactions = dict(open_before)
+            end_offset = next_offset if is_sealed else self._end_offset
+            walk = walk_transactions(mapping, end, base_offset, open_transactions, end_offset)
+            known = KnownTransactions(list(walk), open_transactions, end, False)
+        if is_sealed and not known.is_in_file:
+            known = known._replace(is_in_file=True)
+            if end:
+                self._try_to_replace(known)
+        self._found = known
 
     def ended_from(self, offset: int) -> Iterator[AbortedTransaction]:
         """Yield those whose marker is at *offset* or behind, in that order. Cost: O(log entries) to find the first."""

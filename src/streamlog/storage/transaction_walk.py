@@ -15,21 +15,19 @@ from streamlog.storage.batch_scan import body_is_good, header_at, resync
 
 def walk_transactions(
     mapping: Mapping | None,
-    position: int,
     end: int,
     base_offset: int,
     open_transactions: dict[int, tuple[int, int]],
-    next_offset: int | None = None,
+    next_offset: int,
 ) -> Iterator[AbortedTransaction]:
-    """Yield each transaction that is aborted between *position* and *end* of the segment from *base_offset* on.
+    """Yield each transaction that is aborted in the segment from *base_offset* on, up to the position *end*, where *next_offset* goes to.
 
-    *open_transactions*, epochs and first offsets by producer id, is brought up to date on the way: give those that are open at
-    *position*. Damage is stepped over, and so is a batch that comes again. Where a producer is found in a later transaction, the
-    marker of the one before is gone: nobody knows how that ended, so that it ends there and counts as aborted. So do, in a sealed
-    segment, which ends at *next_offset*, those that are last seen before offsets that are gone: the files of later segments may say
-    nothing of them.
+    *open_transactions*, epochs and first offsets by producer id, is brought up to date on the way: give those that are open where
+    the segment begins. Damage is stepped over, and so is a batch that comes again. Where a producer is found in a later
+    transaction, the marker of the one before is gone: nobody knows how that ended, so that it ends there and counts as aborted. So
+    do those that are last seen before offsets that are gone: what comes behind *next_offset* may say nothing of them.
     """
-    behind = _offset_at(mapping, position, end, base_offset)
+    position, behind = 0, base_offset
     doubtful: set[int] = set()
     while mapping is not None and position < end:
         header = header_at(mapping, position, end)
@@ -38,8 +36,9 @@ def walk_transactions(
             if following is None:
                 break
             position, header = following
-            if header.base_offset > behind:
-                doubtful.update(open_transactions)
+        if header.base_offset > behind:
+            # Also with good batches before and behind: nothing takes whole ones out of a log but damage.
+            doubtful.update(open_transactions)
         if header.base_offset >= behind and header.attributes & TRANSACTIONAL_BIT:
             producer_id, epoch = header.producer_id, header.producer_epoch
             known = open_transactions.get(producer_id)
@@ -65,31 +64,13 @@ def walk_transactions(
                 )
         behind = max(behind, header.next_offset)
         position += header.aligned_size
-    if next_offset is not None:
-        if behind < next_offset:
-            doubtful.update(open_transactions)
-        # Below what any of these begins with, so that whoever looks for one does not stop at another.
-        stable = min((first_offset for _, first_offset in open_transactions.values()), default=0)
-        for producer_id in sorted(doubtful & open_transactions.keys()):
-            _, first_offset = open_transactions.pop(producer_id)
-            yield AbortedTransaction(producer_id, first_offset, next_offset - 1, stable)
-
-
-def _offset_at(mapping: Mapping | None, place: int, end: int, base_offset: int) -> int:
-    """Return the offset behind the last batch that begins below the position *place*."""
-    position, behind = 0, base_offset
-    while mapping is not None and position < place:
-        header = header_at(mapping, position, end)
-        if header is None:
-            following = resync(mapping, position, end, behind)
-            if following is None:
-                break
-            position, header = following
-            if position >= place:
-                break
-        behind = max(behind, header.next_offset)
-        position += header.aligned_size
-    return behind
+    if behind < next_offset:
+        doubtful.update(open_transactions)
+    # Below what any of these begins with, so that whoever looks for one does not stop at another.
+    stable = min((first_offset for _, first_offset in open_transactions.values()), default=0)
+    for producer_id in sorted(doubtful & open_transactions.keys()):
+        _, first_offset = open_transactions.pop(producer_id)
+        yield AbortedTransaction(producer_id, first_offset, next_offset - 1, stable)
 
 
 def _is_abort(mapping: Mapping, position: int, header: BatchHeader) -> bool:

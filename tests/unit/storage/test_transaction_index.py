@@ -34,7 +34,7 @@ def segment_of(disk: Disk) -> Segment:
     """Return a segment as a log appends to it."""
     segment = new_segment(disk, 10)
     segment.ensure_indexes()
-    segment.transactions.begin(0)
+    segment.transactions.begin(0, segment.next_offset)
     return segment
 
 
@@ -74,10 +74,17 @@ def covers(disk: Disk, segment: Segment) -> int:
     return content.covers
 
 
+def sealed(segment: Segment, disk: Disk) -> Segment:
+    """Return the segment of the next process, which goes on in a later one."""
+    other = reopened(segment, disk, sealed=True)
+    other.ensure_indexes()  # which gives preallocated room back, as sealing does
+    return other
+
+
 def opened(segment: Segment, disk: Disk) -> Segment:
     """Return the active segment of the next process."""
     other = reopened(segment, disk, sealed=False)
-    other.transactions.begin(other.position)
+    other.transactions.begin(other.position, other.next_offset)
     return other
 
 
@@ -207,15 +214,15 @@ def test_junk_behind_the_last_block_is_replaced(disk: Disk) -> None:
 # ---- finding
 
 
-@pytest.mark.parametrize("sealed", [True, False])
-def test_a_missing_file_is_made_again_from_the_log(disk: Disk, sealed: bool) -> None:
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_a_missing_file_is_made_again_from_the_log(disk: Disk, is_sealed: bool) -> None:
     segment = segment_of(disk)
     expected = [abort(segment)]
     began = append_transactional(segment, 8)
-    other = reopened(segment, disk, sealed=True) if sealed else opened(segment, disk)
+    other = sealed(segment, disk) if is_sealed else opened(segment, disk)
     find(other)
     assert entries(other) == expected
-    if sealed:
+    if is_sealed:
         assert other.transactions.open_at_end == {8: (0, began)}
         assert covers(disk, other) == other.position
     else:
@@ -223,14 +230,28 @@ def test_a_missing_file_is_made_again_from_the_log(disk: Disk, sealed: bool) -> 
         assert not disk.filesystem.exists(other.transactions.path)
 
 
-def test_a_short_file_is_gone_on_from(disk: Disk) -> None:
-    """The transaction that was open where the file ends began before: the file says where."""
+def test_a_short_file_is_made_again_from_the_log(disk: Disk) -> None:
+    """Where it ends may be in the middle of a batch by now, if the log has lost some that come before."""
     segment = segment_of(disk)
     began = append_transactional(segment, 8)
     segment.flush_transactions({8: (0, began)})
     expected = end(segment, 8, began)
-    other = reopened(segment, disk, sealed=True)
-    find(other, {8: (0, 1)})
+    other = sealed(segment, disk)
+    assert other.read_transactions() == KnownTransactions([], {}, 0, False)
+    find(other)
+    assert entries(other) == [expected]
+    assert covers(disk, other) == other.position
+
+
+def test_a_sealed_file_with_junk_behind_it_is_believed_and_cleaned(disk: Disk) -> None:
+    """The transaction began in an earlier segment, and only the file says where."""
+    segment = segment_of(disk)
+    expected = end(segment, 8, 3)
+    segment.flush_transactions({})
+    path = segment.transactions.path
+    disk.patch(path, disk.filesystem.file_size(path), b"junk")
+    other = sealed(segment, disk)
+    find(other)
     assert entries(other) == [expected]
     assert covers(disk, other) == other.position
 
@@ -241,7 +262,7 @@ def test_the_open_ones_of_an_earlier_flush_do_not_count(disk: Disk) -> None:
     segment.flush_transactions({8: (0, began)})
     append_marker(segment, 8, COMMIT)
     segment.flush_transactions({})
-    other = reopened(segment, disk, sealed=True)
+    other = sealed(segment, disk)
     find(other)
     assert other.transactions.open_at_end == {}
 
@@ -282,7 +303,7 @@ def test_impossible_entries_with_good_checksums_are_not_believed(
     raw = b"".join(number.to_bytes(8, "little", signed=True) for number in payload)
     path = segment.transactions.path
     index_file.replace_entries(memory_disk.filesystem, path, raw, segment.position)
-    other = reopened(segment, memory_disk, sealed=True)
+    other = sealed(segment, memory_disk)
     find(other)
     assert entries(other) == [aborted]
 
@@ -294,7 +315,7 @@ def test_entries_that_come_again_are_not_believed(memory_disk: Disk) -> None:
     raw = memory_disk.read(segment.transactions.path)[16:]
     path = segment.transactions.path
     index_file.replace_entries(memory_disk.filesystem, path, raw * 2, segment.position)
-    other = reopened(segment, memory_disk, sealed=True)
+    other = sealed(segment, memory_disk)
     assert other.read_transactions().position == 0
     index_file.replace_entries(memory_disk.filesystem, path, raw[:-1], segment.position)
     assert other.read_transactions().position == 0
@@ -313,7 +334,7 @@ def test_a_file_that_cannot_be_read_is_made_again(
     aborted = abort(segment)
     segment.flush_transactions({})
     hooked = Disk(HookedFileSystem(memory_disk.filesystem, refuse), memory_disk.root)
-    other = reopened(segment, hooked, sealed=True)
+    other = sealed(segment, hooked)
     find(other)
     assert entries(other) == [aborted]
     assert "cannot be read" in caplog.text
@@ -323,7 +344,7 @@ def test_a_file_that_cannot_be_read_is_made_again(
 def test_an_empty_segment_has_nothing_to_find(memory_disk: Disk) -> None:
     segment = new_segment(memory_disk)
     segment.create()
-    other = reopened(segment, memory_disk, sealed=True)
+    other = sealed(segment, memory_disk)
     find(other, {7: (0, 3)})
     assert entries(other) == []
     assert other.transactions.open_at_end == {7: (0, 3)}
@@ -339,7 +360,7 @@ def test_whatever_is_in_the_file_it_is_read(content: bytes, is_block: bool) -> N
         index_file.replace_entries(disk.filesystem, path, content, segment.position)
     else:
         disk.write(path, content)
-    found = reopened(segment, disk, sealed=True).read_transactions()
+    found = sealed(segment, disk).read_transactions()
     assert found.position in (0, segment.position)
     assert all(
         10 <= one.last_offset < 12 and one.first_offset <= aborted.last_offset
@@ -354,12 +375,12 @@ def test_nobody_walks_what_was_there_before_the_first_transaction(disk: Disk) ->
     segment = segment_of(disk)
     append(segment, b"plain")
     other = opened(segment, disk)
-    sealed = reopened(segment, disk, sealed=True)
-    for one in (other, sealed):
+    earlier = sealed(segment, disk)
+    for one in (other, earlier):
         one.transactions.begin_without(one.position)
         assert one.transactions.is_known
         assert entries(one) == []
-    assert sealed.transactions.open_at_end == {}
+    assert earlier.transactions.open_at_end == {}
     aborted = abort(other)
     other.flush_transactions({})
     assert covers(disk, other) == other.position
@@ -395,7 +416,7 @@ def test_a_directory_that_took_the_name_of_the_file_is_left_alone(disk: Disk) ->
     disk.filesystem.make_dir(segment.transactions.path)
     segment.transactions.forget()
     assert disk.filesystem.is_dir(segment.transactions.path)
-    other = reopened(segment, disk, sealed=True)
+    other = sealed(segment, disk)
     find(other)
     assert entries(other) == entries(segment)
 

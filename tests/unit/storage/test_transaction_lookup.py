@@ -44,7 +44,7 @@ class Log:
         self.aborted: list[AbortedTransaction] = []
         self.active = new_segment(disk, 3)
         self.active.ensure_indexes()
-        self.active.transactions.begin(0)
+        self.active.transactions.begin(0, self.active.next_offset)
         self.segments = LogSegments([self.active])
 
     @property
@@ -74,7 +74,7 @@ class Log:
             self.active.transactions.end(dict(self.open))
             self.active = new_segment(self.disk, self.end_offset)
             self.active.ensure_indexes()
-            self.active.transactions.begin(0)
+            self.active.transactions.begin(0, self.active.next_offset)
             self.segments.add(self.active)
 
     def flush(self) -> None:
@@ -85,7 +85,7 @@ class Log:
         *sealed, active = self.segments.in_order()
         self.active = reopened(active, self.disk, sealed=False)
         self.active.ensure_indexes()
-        self.active.transactions.begin(self.active.position)
+        self.active.transactions.begin(self.active.position, self.active.next_offset)
         self.segments = LogSegments(
             [*(reopened(segment, self.disk, sealed=True) for segment in sealed), self.active]
         )
@@ -270,6 +270,48 @@ def test_an_index_ahead_of_the_log_is_not_believed_once_the_log_has_caught_up(
     expected = [kept, abort_one(log, 3)]
     log = store.kill_and_open()
     assert everything(log) == expected
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_what_was_aborted_is_found_where_a_batch_before_it_is_gone_or_comes_twice(
+    store: Store, is_lost: bool
+) -> None:
+    """Nobody closed the log, and its index ends at a byte where by now another batch begins, or none."""
+    positions = []
+    for _ in range(3):
+        store.log.append(build_batch([b"x"], T0))
+        positions.append(store.log.segments[0].position)
+    expected = [abort_one(store.log, 1)]
+    store.log.sync()
+    store.directory.checkpoint()
+    expected += [abort_one(store.log, producer_id) for producer_id in (2, 3)]
+    store.kill()
+    assert store.disk.filesystem.exists(store.segment_path(0, ".txn"))
+    path, begins, ends = store.segment_path(0), positions[0], positions[1]
+    content = store.disk.read(path)
+    changed = content[:begins] + content[ends:] if is_lost else content[:ends] + content[begins:]
+    store.disk.write(path, changed)
+    assert everything(store.open()) == expected
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_what_was_aborted_stays_so_where_its_marker_at_the_end_is_gone(
+    store: Store, is_closed: bool
+) -> None:
+    """Its producer has nothing open, so that no last stable offset hides it either."""
+    expected = abort_one(store.log, 1)
+    store.log.sync()
+    store.directory.checkpoint()
+    marker = store.log.segments[0].position - 1
+    if is_closed:
+        store.close()
+    else:
+        store.kill()
+    store.disk.filesystem.unlink(store.segment_path(0, ".txn"))
+    store.disk.cut(store.segment_path(0), marker - 50)
+    store.disk.cut(store.segment_path(0), marker + 1)
+    [found] = everything(store.open())
+    assert found[:3] == expected[:3]
 
 
 def test_index_files_go_with_their_segments(store: Store) -> None:

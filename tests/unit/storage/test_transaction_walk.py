@@ -31,16 +31,14 @@ ABORT, COMMIT = ControlType.ABORT, ControlType.COMMIT
 def walk(
     segment: Segment,
     opened: dict[int, tuple[int, int]] | None = None,
-    position: int = 0,
-    end: int = -1,
 ) -> list[AbortedTransaction]:
     return list(
         walk_transactions(
             segment.mapping_for_read(),
-            position,
-            segment.position if end < 0 else end,
+            segment.position,
             segment.base_offset,
             {} if opened is None else opened,
+            segment.next_offset,
         )
     )
 
@@ -81,17 +79,15 @@ def test_a_transaction_that_began_before_keeps_its_first_offset(memory_disk: Dis
     assert walk(segment, {7: (0, 3), 8: (0, 5)}) == [AbortedTransaction(7, 3, 50, 5)]
 
 
-def test_only_what_lies_between_the_positions_counts(memory_disk: Disk) -> None:
+def test_only_what_lies_before_the_end_counts(memory_disk: Disk) -> None:
     segment = new_segment(memory_disk)
     append_transactional(segment, 7)
     append_marker(segment, 7, ABORT)
-    start = segment.position
+    position, next_offset = segment.position, segment.next_offset
     append_transactional(segment, 7)
     append_marker(segment, 7, ABORT)
-    end = segment.position
-    append_transactional(segment, 7)
-    append_marker(segment, 7, ABORT)
-    assert walk(segment, {}, start, end) == [AbortedTransaction(7, 2, 3, 4)]
+    segment.position, segment.next_offset = position, next_offset
+    assert walk(segment) == [AbortedTransaction(7, 0, 1, 2)]
 
 
 def test_damage_is_stepped_over(memory_disk: Disk) -> None:
@@ -106,7 +102,8 @@ def test_damage_is_stepped_over(memory_disk: Disk) -> None:
     assert walk(segment) == [AbortedTransaction(7, 0, 2, 3)]
 
 
-def test_damage_at_the_end_ends_the_walk(memory_disk: Disk) -> None:
+def test_damage_at_the_end_ends_the_walk_and_what_is_open_there(memory_disk: Disk) -> None:
+    """Nobody knows how: what is appended later says nothing of it."""
     segment = new_segment(memory_disk)
     append_transactional(segment, 7)
     damaged = segment.position
@@ -115,8 +112,8 @@ def test_damage_at_the_end_ends_the_walk(memory_disk: Disk) -> None:
     memory_disk.flip(segment.path, damaged)
     segment = reopened(segment, memory_disk, sealed=False)
     opened: dict[int, tuple[int, int]] = {}
-    assert walk(segment, opened) == []
-    assert opened == {7: (0, 0)}
+    assert walk(segment, opened) == [AbortedTransaction(7, 0, 1, 0)]
+    assert opened == {}
 
 
 def test_a_batch_that_comes_again_counts_once(memory_disk: Disk) -> None:
@@ -176,20 +173,41 @@ def test_a_transaction_whose_marker_is_damaged_is_not_committed_with_the_next_on
     assert opened == {}
 
 
-def test_what_a_sealed_segment_lost_the_end_of_is_aborted_there(memory_disk: Disk) -> None:
+def test_what_a_segment_lost_the_end_of_is_aborted_there(memory_disk: Disk) -> None:
     """The files of later segments say nothing of it, and a commit marker there is of a later transaction."""
     segment = new_segment(memory_disk)
     append_of_epoch(segment, 0)
+    segment.next_offset = 5
     opened: dict[int, tuple[int, int]] = {}
-    mapping, end = segment.mapping_for_read(), segment.position
-    found = list(walk_transactions(mapping, 0, end, 0, opened, next_offset=5))
-    assert found == [AbortedTransaction(7, 0, 4, 0)]
+    assert walk(segment, opened) == [AbortedTransaction(7, 0, 4, 0)]
+    assert opened == {}
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_a_marker_that_is_not_where_it_belongs_does_not_leave_its_transaction_open(
+    memory_disk: Disk, is_lost: bool
+) -> None:
+    """Every batch that is there is good: the marker is gone, or comes behind a batch of higher offsets, where nobody reads it."""
+    segment = new_segment(memory_disk)
+    append_transactional(segment, 7)
+    begin = segment.position
+    append_marker(segment, 7, ABORT)
+    end = segment.position
+    append(segment, b"plain")
+    content = bytes(segment.mapping_for_read()[: segment.position])
+    segment.release_files()
+    changed = content[end:] if is_lost else content[end:] + content[begin:end]
+    memory_disk.patch(segment.path, begin, changed.ljust(len(content) - begin, b"\0"))
+    segment = reopened(segment, memory_disk, sealed=False)
+    opened: dict[int, tuple[int, int]] = {}
+    assert walk(segment, opened) == [AbortedTransaction(7, 0, 2, 0)]
     assert opened == {}
 
 
 @pytest.mark.parametrize("damaged", [(0,), (1,), (0, 1), (0, 1, 2)])
-def test_a_walk_may_begin_behind_damage(memory_disk: Disk, damaged: tuple[int, ...]) -> None:
-    """What comes again behind there is known by the offsets before it, as far as those can be read."""
+def test_what_is_aborted_behind_damage_is_found(
+    memory_disk: Disk, damaged: tuple[int, ...]
+) -> None:
     segment = new_segment(memory_disk)
     positions = []
     for _ in range(2):
@@ -198,26 +216,25 @@ def test_a_walk_may_begin_behind_damage(memory_disk: Disk, damaged: tuple[int, .
     positions.append(segment.position)
     append_transactional(segment, 7)
     append_marker(segment, 7, ABORT)
-    end = segment.position
     segment.release_files()
     for number in damaged:
         memory_disk.flip(segment.path, positions[number])
     segment = reopened(segment, memory_disk, sealed=False)
     expected = [] if 2 in damaged else [AbortedTransaction(7, 2, 3, 4)]
-    assert walk(segment, position=positions[2]) == expected
-    # Nothing good is left up to here.
-    assert walk(segment, position=positions[1], end=positions[1]) == []
-    assert walk(segment, position=end) == []
+    assert walk(segment) == expected
 
 
-def test_a_walk_that_begins_within_a_batch_goes_on_behind_it(memory_disk: Disk) -> None:
-    """Nothing is missing there, so that what was open is not in doubt."""
+def test_junk_between_batches_casts_no_doubt_on_what_is_open(memory_disk: Disk) -> None:
+    """The offsets go on behind it: nothing is missing."""
     segment = new_segment(memory_disk)
     append_transactional(segment, 7)
+    place = segment.position
     append(segment, b"plain")
-    opened = {7: (0, 0)}
-    found = list(
-        walk_transactions(segment.mapping_for_read(), 8, segment.position, 0, opened, next_offset=2)
-    )
-    assert found == []
+    content = segment.mapping_for_read()[: segment.position]
+    segment.release_files()
+    memory_disk.patch(segment.path, place, b"\xff" * 8 + content[place:])
+    segment = reopened(segment, memory_disk, sealed=False)
+    segment.position += 8
+    opened: dict[int, tuple[int, int]] = {}
+    assert walk(segment, opened) == []
     assert opened == {7: (0, 0)}
