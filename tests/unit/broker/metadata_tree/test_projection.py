@@ -19,7 +19,20 @@ if TYPE_CHECKING:
     from streamlog.runtime import VirtualClock
 
 # What the shell answered to `ls /`, `get /brokers/ids/1` and `get /controller` in the chapter on ZooKeeper.
-ROOT = ["admin", "brokers", "cluster", "config", "consumers", "controller", "controller_epoch", "feature", "isr_change_notification", "latest_producer_id_block", "log_dir_event_notification", "zookeeper"]
+ROOT = [
+    "admin",
+    "brokers",
+    "cluster",
+    "config",
+    "consumers",
+    "controller",
+    "controller_epoch",
+    "feature",
+    "isr_change_notification",
+    "latest_producer_id_block",
+    "log_dir_event_notification",
+    "zookeeper",
+]
 BROKER = (
     '{"features":{},"listener_security_protocol_map":{"PLAINTEXT":"PLAINTEXT"},'
     '"endpoints":["PLAINTEXT://172.17.19.25:19092"],"jmx_port":-1,"port":19092,'
