@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 from streamlog.errors import CorruptRecordError, RecordDecodeError
 from streamlog.record.checksum import crc32c
 from streamlog.record.columns import (
@@ -16,14 +19,19 @@ from streamlog.record.layout import (
     COLUMNS_ENCODING,
     COMPRESSION_MASK,
     CONTROL_BIT,
+    DELETE_HORIZON_BIT,
     HEADER_SIZE,
     LOG_APPEND_TIME_BIT,
+    SPARSE_COLUMNS_ENCODING,
     TRANSACTIONAL_BIT,
     BatchHeader,
     aligned,
     read_header,
 )
+from streamlog.record.sparse_columns import SparseColumnReader
 from streamlog.structs import TimestampType
+
+_READABLE_ENCODINGS = (COLUMNS_ENCODING, SPARSE_COLUMNS_ENCODING)
 
 
 class BatchView:
@@ -35,11 +43,11 @@ class BatchView:
 
     __slots__ = (
         "_columns",
-        "_is_plain",
         "attributes",
         "base_offset",
         "body",
         "header",
+        "is_plain",
         "leader_epoch",
         "next_offset",
         "record_count",
@@ -56,8 +64,8 @@ class BatchView:
         self.record_count: int = header[10]
         self.attributes: int = header[7]
         self.leader_epoch: int = header[6]
-        # Columns as they are: nothing newer, nothing to decompress.
-        self._is_plain: bool = header[8] == COLUMNS_ENCODING and not header[7] & COMPRESSION_MASK
+        # Columns as they are: nothing newer, nothing sparse, nothing to decompress.
+        self.is_plain: bool = header[8] == COLUMNS_ENCODING and not header[7] & COMPRESSION_MASK
         self._columns: ColumnReader | None = None
 
     @property
@@ -72,7 +80,7 @@ class BatchView:
 
     @property
     def body_encoding(self) -> int:
-        """How the body is laid out: ``layout.COLUMNS_ENCODING`` or ``KAFKA_V2_ENCODING``."""
+        """How the body is laid out: ``layout.COLUMNS_ENCODING`` or ``SPARSE_COLUMNS_ENCODING``; any other is of a newer version."""
         return self.header.body_encoding
 
     @property
@@ -82,8 +90,13 @@ class BatchView:
 
     @property
     def first_timestamp_ms(self) -> int:
-        """Timestamp of the first record, as the producer set it."""
+        """What the timestamps of the records are counted from: that of the first record, as the producer set it, or the delete horizon."""
         return self.header.first_timestamp_ms
+
+    @property
+    def delete_horizon_ms(self) -> int | None:
+        """From when on compaction may remove the tombstones, or the marker, of this batch (CMP-5, CMP-6); None when no pass stamped it."""
+        return self.header.first_timestamp_ms if self.attributes & DELETE_HORIZON_BIT else None
 
     @property
     def max_timestamp_ms(self) -> int:
@@ -134,29 +147,44 @@ class BatchView:
         return bool(self.attributes & TRANSACTIONAL_BIT)
 
     @property
+    def is_sparse(self) -> bool:
+        """Whether some offset from the first to the last of the batch has no record any more, be it all of them."""
+        return self.header.record_count != self.header.last_offset_delta + 1
+
+    @property
     def columns(self) -> ColumnReader:
-        """The decoder of the body; made on first use, when a compressed body is decompressed. Raises RecordDecodeError for a body it
-        cannot read.
+        """The decoder of the body; made on first use, when a compressed body is decompressed and sparse offsets are decoded. Raises
+        RecordDecodeError for a body it cannot read.
         """
         if self._columns is None:
-            body = memoryview(self.body) if self._is_plain else self._decompressed()
-            self._columns = ColumnReader(body, self.record_count)
+            if self.is_plain:
+                self._columns = ColumnReader(memoryview(self.body), self.record_count)
+            else:
+                self._columns = self._read_columns()
         return self._columns
 
-    def _decompressed(self) -> memoryview:
-        if self.body_encoding != COLUMNS_ENCODING:
+    def _read_columns(self) -> ColumnReader:
+        encoding = self.body_encoding
+        if encoding not in _READABLE_ENCODINGS:
             raise RecordDecodeError(
-                f"batch at offset {self.base_offset}: expected body encoding {COLUMNS_ENCODING}, found encoding {self.body_encoding}: "
-                "written by a newer version"
+                f"batch at offset {self.base_offset}: expected body encoding {COLUMNS_ENCODING} or {SPARSE_COLUMNS_ENCODING}, "
+                f"found encoding {encoding}: written by a newer version"
             )
+        header, body = self.header, memoryview(self.body)
         try:
-            return decompress(self.body, self.codec, self.header.uncompressed_size)
+            if self.codec and self.body:  # without records there is nothing to decompress
+                body = decompress(self.body, self.codec, header.uncompressed_size)
+            if encoding == COLUMNS_ENCODING or not self.record_count:
+                return ColumnReader(body, self.record_count)
+            return SparseColumnReader(
+                body, self.record_count, self.base_offset, header.last_offset_delta
+            )
         except RecordDecodeError as error:
             raise RecordDecodeError(f"batch at offset {self.base_offset}: {error}") from error
 
     def values(self) -> list[bytes | None]:
         """Return the values in offset order; None is a null value (tombstone). Decodes the values column alone."""
-        if self._is_plain:
+        if self.is_plain:
             return decode_values(self.body, self.record_count)
         return self.columns.values()
 
@@ -166,18 +194,18 @@ class BatchView:
 
         Most batches are like that where each send is a batch of its own, and this is all it takes to read one.
         """
-        if self.record_count == 1 and self._is_plain:
+        if self.record_count == 1 and self.is_plain:
             return plain_value(self.body)
         return None
 
     @property
     def has_values_only(self) -> bool:
         """Whether no record has a key, headers, or a timestamp of its own: most batches of one record. Raises RecordDecodeError for a
-        compressed body it cannot read.
+        compressed or sparse body it cannot read.
         """
-        if self._is_plain:
+        if self.is_plain:
             return body_has_values_only(self.body)
-        return self.body_encoding == COLUMNS_ENCODING and self.columns.has_values_only
+        return self.body_encoding in _READABLE_ENCODINGS and self.columns.has_values_only
 
     def keys(self) -> list[bytes | None] | None:
         """Return the keys in offset order, or None when every key of the batch is null."""
@@ -210,8 +238,13 @@ class BatchView:
                 f"batch at offset {self.base_offset}: timestamps column is malformed: {error}"
             ) from error
 
-    def offsets(self) -> range:
-        """Return the offset of each record. A batch of this version is dense: compaction is what makes gaps."""
+    def offsets(self) -> Sequence[int]:
+        """Return the offset of each record, rising: a range, or a list where compaction left gaps, which the caller does not change.
+
+        Raises RecordDecodeError for a sparse body it cannot read.
+        """
+        if self.header[8] == SPARSE_COLUMNS_ENCODING and self.record_count:
+            return cast("SparseColumnReader", self.columns).offsets
         return range(self.base_offset, self.base_offset + self.record_count)
 
 

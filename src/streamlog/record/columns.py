@@ -33,6 +33,9 @@ _DIRECTORY = struct.Struct("<III")
 _UNPACK_DIRECTORY = _DIRECTORY.unpack_from
 DIRECTORY_SIZE = _DIRECTORY.size
 
+#: What the empty body of a batch without records stands for.
+_NO_COLUMNS = memoryview(bytes(DIRECTORY_SIZE))
+
 # One packer for the process: packb() makes a new one, with a fresh 256 KiB buffer, at each call. pack() keeps the GIL from start
 # to end (only bytes, str, int and None ever reach it), so threads cannot meet inside.
 _pack = msgpack.Packer(autoreset=True).pack
@@ -122,7 +125,8 @@ def body_has_values_only(body: bytes) -> bool:
 class ColumnReader:
     """Reads the columns of one body. Never trusts a size or a count; every failure is a :class:`RecordDecodeError`.
 
-    *body* is the uncompressed body, *record_count* what the header says. Threads: any, it keeps no state between calls.
+    *body* is the uncompressed body, *record_count* what the header says; without records it may be empty. Threads: any, it keeps no
+    state between calls.
     """
 
     __slots__ = (
@@ -135,6 +139,8 @@ class ColumnReader:
     )
 
     def __init__(self, body: memoryview, record_count: int) -> None:
+        if not body and not record_count:
+            body = _NO_COLUMNS
         if len(body) < DIRECTORY_SIZE:
             raise RecordDecodeError(
                 f"batch body: expected at least {DIRECTORY_SIZE} bytes, found {len(body)}"
@@ -164,27 +170,29 @@ class ColumnReader:
         """Return the values, null as None, in offset order."""
         if self.record_count == 0:
             return []
-        return cast("list[bytes | None]", self._column(DIRECTORY_SIZE, self._values_end, "values"))
+        packed = self._body[DIRECTORY_SIZE : self._values_end]
+        return cast("list[bytes | None]", unpack_column(packed, self.record_count, "values"))
 
     def keys(self) -> list[bytes | None] | None:
         """Return the keys in offset order, or None when every key is null."""
         if self._keys_at == self._timestamps_at:
             return None
-        return cast("list[bytes | None]", self._column(self._keys_at, self._timestamps_at, "keys"))
+        packed = self._body[self._keys_at : self._timestamps_at]
+        return cast("list[bytes | None]", unpack_column(packed, self.record_count, "keys"))
 
     def timestamp_deltas(self) -> list[int] | None:
         """Return the differences to the first timestamp (ms) in offset order, or None when all are 0."""
         if self._timestamps_at == self._headers_at:
             return None
-        return cast("list[int]", self._column(self._timestamps_at, self._headers_at, "timestamps"))
+        packed = self._body[self._timestamps_at : self._headers_at]
+        return cast("list[int]", unpack_column(packed, self.record_count, "timestamps"))
 
     def headers(self) -> list[Headers] | None:
         """Return the headers of each record in offset order, or None when no record has any."""
         if self._headers_at == len(self._body):
             return None
-        rows = self._column(
-            self._headers_at, len(self._body), "headers", max_str_len=len(self._body)
-        )
+        packed = self._body[self._headers_at :]
+        rows = unpack_column(packed, self.record_count, "headers", max_str_len=len(packed))
         try:
             return [
                 () if row is None else tuple(zip(row[::2], row[1::2], strict=True)) for row in rows
@@ -212,25 +220,32 @@ class ColumnReader:
                 if type(name) is not str or not (value is None or type(value) is bytes):
                     raise RecordDecodeError("batch body: a header is not a name with bytes or nil")
 
-    def _column(self, start: int, end: int, name: str, max_str_len: int = 0) -> list[Any]:
-        # Every limit is explicit: msgpack's defaults equal the input length and accept extension types.
-        try:
-            column = msgpack.unpackb(
-                self._body[start:end],
-                max_array_len=max(self.record_count, 1) if not max_str_len else len(self._body),
-                max_str_len=max_str_len,
-                max_map_len=0,
-                max_ext_len=0,
-            )
-        except (
-            Exception
-        ) as error:  # the ValueError family, UnicodeDecodeError, RecursionError, MemoryError, ...
-            raise RecordDecodeError(
-                f"batch body: {name} column is not valid msgpack: {error!r}"
-            ) from error
-        if type(column) is not list or len(column) != self.record_count:
-            found = f"{len(column)} elements" if type(column) is list else type(column).__name__
-            raise RecordDecodeError(
-                f"batch body: {name} column: expected {self.record_count} elements, found {found}"
-            )
-        return column
+
+def unpack_column(
+    packed: memoryview, record_count: int, name: str, max_str_len: int = 0
+) -> list[Any]:
+    """Return the array of *record_count* elements in *packed*, whatever their types; *name* is for the error, a RecordDecodeError.
+
+    With *max_str_len* there may be strings of up to that length, and arrays inside the array.
+    """
+    # Every limit is explicit: msgpack's defaults equal the input length and accept extension types.
+    try:
+        column = msgpack.unpackb(
+            packed,
+            max_array_len=len(packed) if max_str_len else max(record_count, 1),
+            max_str_len=max_str_len,
+            max_map_len=0,
+            max_ext_len=0,
+        )
+    except (
+        Exception
+    ) as error:  # the ValueError family, UnicodeDecodeError, RecursionError, MemoryError, ...
+        raise RecordDecodeError(
+            f"batch body: {name} column is not valid msgpack: {error!r}"
+        ) from error
+    if type(column) is not list or len(column) != record_count:
+        found = f"{len(column)} elements" if type(column) is list else type(column).__name__
+        raise RecordDecodeError(
+            f"batch body: {name} column: expected {record_count} elements, found {found}"
+        )
+    return column

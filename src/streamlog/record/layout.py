@@ -14,19 +14,23 @@ offset size type   field              meaning
 24     4    u32    body_crc           CRC-32C of the body (bytes 80 to length - 1)
 28     4    i32    leader_epoch       stamped by the leader
 32     2    u16    attributes         bits 0-2 compression, 3 timestamp type, 4 transactional, 5 control, 6 delete horizon
-34     1    u8     body_encoding      0 = columns of msgpack (``columns.py``), 1 = Kafka record batch v2, verbatim
+34     1    u8     body_encoding      0 = columns of msgpack (``columns.py``), 1 = Kafka record batch v2, verbatim (reserved),
+                                       2 = sparse columns (``sparse_columns.py``)
 35     1    u8     reserved           0
-36     4    u32    record_count       records in the body
+36     4    u32    record_count       records in the body; 0 = all of them were removed, and the body is empty
 40     4    u32    last_offset_delta  last offset of the batch - base_offset (more than the count says once compacted)
 44     4    i32    base_sequence      -1 without idempotence
 48     8    i64    producer_id        -1 without idempotence
 56     2    i16    producer_epoch     -1 without idempotence
 58     2    u16    reserved           0
 60     4    u32    uncompressed_size  size of the body before compression; 0 = the body is not compressed
-64     8    i64    first_timestamp    of the first record; timestamp deltas count from here
+64     8    i64    first_timestamp    of the first record, or the delete horizon (attributes); timestamp deltas count from here
 72     8    i64    max_timestamp      greatest of the batch; under LogAppendTime the timestamp of every record
 80     n    bytes  body               see body_encoding
 ====== ==== ====== ================== ============================================================================
+
+Offsets: batches tile them, each begins where the one before ends. With body encoding 0 record n has base_offset + n; what is in the
+range behind the last record was removed. With body encoding 2 the body says which offsets are left (docs/decisions/0013).
 
 Why two checksums: ``header_crc`` lets recovery trust ``length`` before it jumps, so a flipped length cannot mis-frame the rest of
 the file; ``body_crc`` is computed once by the producer and is never touched again. The leader stamps offset and epoch while it
@@ -74,6 +78,7 @@ _PRODUCER_FIELDS = struct.Struct("<qhHI")
 
 COLUMNS_ENCODING = 0
 KAFKA_V2_ENCODING = 1
+SPARSE_COLUMNS_ENCODING = 2
 
 COMPRESSION_MASK = 0x07
 LOG_APPEND_TIME_BIT = 0x08
@@ -127,6 +132,18 @@ class BatchHeader(NamedTuple):
 _UNPACK_HEADER = HEADER.unpack
 # tuple.__new__ alone: BatchHeader._make() would call it from Python.
 _as_header: Callable[[tuple[Any, ...]], BatchHeader] = partial(tuple.__new__, BatchHeader)
+
+
+def pack_batch(header: BatchHeader, body: bytes) -> bytes:
+    """Return the bytes of a batch as they are stored: *header* with its sizes and checksums made right, then *body*.
+
+    Not for the append path, where the segment packs the header in place. Without the zeros up to the next multiple of 8.
+    """
+    size = len(body)
+    header = header._replace(
+        length=HEADER_SIZE + size, body_size=size, body_crc=crc32c(body), header_crc=0
+    )
+    return HEADER.pack(*header._replace(header_crc=header_checksum(HEADER.pack(*header)))) + body
 
 
 def header_checksum(header: bytes) -> int:
