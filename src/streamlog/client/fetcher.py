@@ -17,7 +17,7 @@ from streamlog.errors import (
     StreamlogError,
     UnknownTopicOrPartitionError,
 )
-from streamlog.record.layout import COMPRESSION_MASK, CONTROL_BIT
+from streamlog.record.layout import CONTROL_BIT
 from streamlog.record.serialization import Deserializer, resolve_deserializer
 from streamlog.structs import Isolation, TopicPartition
 
@@ -258,8 +258,8 @@ class Fetcher:
                 continue
             if self._check_crcs:
                 self._check_crc(assigned, view)
-            if view.attributes & COMPRESSION_MASK:
-                _decompress(assigned.topic_partition, view)
+            if not view.is_plain:
+                _read_columns(assigned.topic_partition, view)
             if view.base_offset >= assigned.taken:
                 return view
             # A read begins at the start of the batch that holds the position (LOG-7).
@@ -301,9 +301,10 @@ class Fetcher:
             batches = partition.read_batches(assigned.read_ahead, size, end_offset)
             if not batches:
                 return 0
-            read_bytes = len(batches[0].body)
+            # With the headers: there may be nothing else, once compaction removed all records (LOG-8).
+            read_bytes = batches[0].header[0]
             if len(batches) > 1:
-                read_bytes = sum([len(view.body) for view in batches])
+                read_bytes = sum([view.header[0] for view in batches])
             if not self._sees_uncommitted and partition.has_transactions:
                 start, end = batches[0].base_offset, batches[-1].next_offset
                 aborted = partition.aborted_transactions(start, end)
@@ -346,8 +347,8 @@ class Fetcher:
         return decoded
 
 
-def _decompress(topic_partition: TopicPartition, view: BatchView) -> None:
-    """Decompress a batch before the position moves past it: what it raises must not cost a record."""
+def _read_columns(topic_partition: TopicPartition, view: BatchView) -> None:
+    """Decompress a batch, and find its gaps, before the position moves past it: what that raises must not cost a record."""
     try:
         _ = view.columns
     except RecordDecodeError as error:
