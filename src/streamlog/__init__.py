@@ -45,6 +45,8 @@ from streamlog.client.producer import Producer
 from streamlog.client.rebalance_listener import RebalanceListener
 from streamlog.client.record_future import RecordFuture, RunFuture
 from streamlog.client.reset_to import ResetTo
+from streamlog.client.table_changes import ChangeListener
+from streamlog.client.table_view import TableView
 from streamlog.config import BrokerConfig, ConsumerConfig, ProducerConfig, TopicConfig
 from streamlog.errors import (
     AlreadyOpenError,
@@ -170,6 +172,9 @@ __all__ = [
     "RoundRobinAssignor",
     "StickyAssignor",
     "CooperativeStickyAssignor",
+    # a topic as a mapping
+    "TableView",
+    "ChangeListener",
     # admin
     "Admin",
     "AlterConfigOp",

@@ -156,6 +156,21 @@ def test_exactly_once_goes_on_in_its_directory(tmp_path: Path) -> None:
         assert printed.splitlines()[-1] == "300 orders, 300 invoices, each of them once"
 
 
+def test_table_view_shows_the_last_of_each_key_and_tells_of_changes(tmp_path: Path) -> None:
+    printed = run_program(EXAMPLES / "09_table_view.py", cwd=tmp_path)
+    lines = printed.splitlines()
+    assert lines[:2] == ["apples: {'count': 3}, 3 kinds in all", "changes:"]
+    # Of two partitions: between them there is no order.
+    assert sorted(lines[2:4]) == [
+        "  apples: {'count': 3} -> {'count': 2}",
+        "  plums: {'count': 2} -> None",
+    ]
+    assert lines[4:] == [
+        "plums left: none",
+        "the next day: {'apples': {'count': 2}, 'pears': {'count': 5}}",
+    ]
+
+
 def test_every_example_is_run_here() -> None:
     text = Path(__file__).read_text()
     assert [path.name for path in EXAMPLES.glob("*.py") if path.name not in text] == []

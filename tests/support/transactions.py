@@ -8,6 +8,8 @@ from streamlog.record import ControlType, ProducerStamp, build_batch, build_mark
 from tests.support.consuming import NOW_MS, T0
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streamlog.broker.broker import Broker
     from streamlog.structs import TopicPartition
 
@@ -23,16 +25,17 @@ class Transactions:
     def produce(
         self,
         producer_id: int,
-        *values: bytes,
+        *values: bytes | None,
         partition: TopicPartition = T0,
         timestamp_ms: int = NOW_MS,
+        keys: Sequence[bytes | None] | None = None,
     ) -> int:
         """Append a batch of the transaction of *producer_id*, which begins with the first one; return its base offset."""
         key = producer_id, partition
         if key not in self._stamps:
             epoch = self._epochs.setdefault(producer_id, 0)
             self._stamps[key] = ProducerStamp(producer_id, epoch, is_transactional=True)
-        batch = build_batch(list(values) or [b"in a transaction"], timestamp_ms)
+        batch = build_batch(list(values) or [b"in a transaction"], timestamp_ms, keys)
         batch.stamp = self._stamps[key]
         target = self._broker.partition(*partition)
         target.verify_transaction = lambda *_: None  # the coordinator's part
