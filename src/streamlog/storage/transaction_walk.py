@@ -20,12 +20,13 @@ def walk_transactions(
     open_transactions: dict[int, tuple[int, int]],
     next_offset: int,
 ) -> Iterator[AbortedTransaction]:
-    """Yield each transaction that is aborted in the segment from *base_offset* on, up to the position *end*, where *next_offset* goes to.
+    """Yield each transaction that is aborted in the segment from *base_offset* up to *next_offset*, which ends at the position *end*.
 
     *open_transactions*, epochs and first offsets by producer id, is brought up to date on the way: give those that are open where
-    the segment begins. Damage is stepped over, and so is a batch that comes again. Where a producer is found in a later
-    transaction, the marker of the one before is gone: nobody knows how that ended, so that it ends there and counts as aborted. So
-    do those that are last seen before offsets that are gone: what comes behind *next_offset* may say nothing of them.
+    the segment begins. Damage is stepped over, and so is a batch that comes again, or is of a later segment. Where a producer is
+    found in a later transaction, the marker of the one before is gone: nobody knows how that ended, so that it ends there and
+    counts as aborted. So do those that are last seen before offsets that are gone: what comes behind *next_offset* may say nothing
+    of them.
     """
     position, behind = 0, base_offset
     doubtful: set[int] = set()
@@ -36,6 +37,9 @@ def walk_transactions(
             if following is None:
                 break
             position, header = following
+        if header.next_offset > next_offset:
+            position += header.aligned_size
+            continue
         if header.base_offset > behind:
             # Also with good batches before and behind: nothing takes whole ones out of a log but damage.
             doubtful.update(open_transactions)

@@ -126,8 +126,22 @@ def test_a_batch_that_comes_again_counts_once(memory_disk: Disk) -> None:
     again.producer_id, again.producer_epoch, again.base_sequence = 7, 0, 0
     segment.next_offset = 0
     append_batch(segment, again)
+    segment.next_offset = 2
     opened: dict[int, tuple[int, int]] = {}
     assert walk(segment, opened) == [AbortedTransaction(7, 0, 1, 2)]
+    assert opened == {}
+
+
+def test_batches_of_a_later_segment_begin_and_end_nothing(memory_disk: Disk) -> None:
+    """The files of two segments were swapped: what is open behind this one did not begin in a later one."""
+    segment = new_segment(memory_disk)
+    segment.next_offset = 64
+    append_transactional(segment, 7)
+    append_transactional(segment, 8)
+    append_marker(segment, 9, COMMIT)
+    segment.next_offset = 32
+    opened = {9: (0, 3)}
+    assert walk(segment, opened) == [AbortedTransaction(9, 3, 31, 3)]
     assert opened == {}
 
 
