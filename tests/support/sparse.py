@@ -96,11 +96,12 @@ def append_cleaned(
     else:
         base_offset = target.append(batch)
         segment = (target.log if isinstance(target, Partition) else target).segments[-1]
-    _set_record_count(segment, base_offset, len(kept))
+    set_record_count(segment, base_offset, len(kept))
     return base_offset
 
 
-def _set_record_count(segment: Segment, base_offset: int, count: int) -> None:
+def set_record_count(segment: Segment, base_offset: int, count: int) -> None:
+    """Have the header of the batch at *base_offset* say that it has *count* records, with the right checksum."""
     mapping = segment._mapping
     assert mapping is not None
     located = segment.locate(base_offset, mapping, segment.position)

@@ -13,7 +13,7 @@ from streamlog.runtime import FileSystem, RandomSource, Runtime, TokenLock, Virt
 from streamlog.storage import DataDirectory, PartitionLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from streamlog.record import BatchView, PendingBatch
     from streamlog.storage import PartitionRecovery
@@ -203,9 +203,13 @@ def check_log(log: PartitionLog) -> None:
     segments = log.segments
     for segment, following in pairwise(segments):
         assert segment.next_offset == following.base_offset
-    previous: Sequence[int] = ()
+    next_offset: int | None = None
     for batch in read_batches(
         log, segments[0].base_offset if log.log_start_offset == segments[0].base_offset else None
     ):
-        assert batch.base_offset >= (previous[-1] + 1 if previous else batch.base_offset)
-        previous = list(batch.offsets())
+        # Gaps are inside of batches, never between them.
+        assert next_offset in (None, batch.base_offset)
+        next_offset = batch.next_offset
+        offsets = list(batch.offsets())
+        assert len(offsets) == batch.record_count
+        assert offsets == sorted({*offsets} & {*range(batch.base_offset, next_offset)})

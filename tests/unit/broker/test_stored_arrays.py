@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlog.broker.stored_arrays import check_types, check_version, unpack_fields, unpack_long
+from streamlog.broker.broker import Broker
+from streamlog.broker.stored_arrays import (
+    check_types,
+    check_version,
+    decode_records,
+    read_batches,
+    unpack_fields,
+    unpack_long,
+)
 from streamlog.errors import UnsupportedFormatError
+from streamlog.record import BatchView
+from tests.support.sparse import Kept, append_cleaned
 
 scalars = st.none() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=5)
 
@@ -61,3 +73,22 @@ def test_fields_of_other_types_or_number_are_a_value_error() -> None:
     for fields in ([1], [1, "a", 2], ["a", 1]):
         with pytest.raises(ValueError, match="expected fields of types"):
             check_types(fields, (int, str))
+
+
+# ---- of a log that was compacted
+
+
+def test_records_that_compaction_left_are_read_and_nothing_else(broker: Broker) -> None:
+    broker.create_topic("t")
+    partition = broker.partition("t", 0)
+    append_cleaned(partition, [], 3)
+    append_cleaned(partition, [Kept(1, b"a", b"k"), Kept(4, b"b", b"l"), Kept(6, None)], 8)
+    append_cleaned(partition, [], 3)
+
+    def decode(batch: BatchView, start: int) -> Iterator[tuple[bytes | None, bytes | None]]:
+        return decode_records("t", batch, start, lambda key, value: (key, value))
+
+    found = list(read_batches(partition, decode, "a test"))
+    assert found == [(b"k", b"a"), (b"l", b"b"), (None, None)]
+    partition.delete_records(5)
+    assert list(read_batches(partition, decode, "a test")) == found[1:]

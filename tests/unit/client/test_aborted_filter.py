@@ -6,8 +6,17 @@ import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.client.aborted_filter import Aborted, empty_aborted
-from streamlog.record import BatchView, ControlType, ProducerStamp, build_batch, build_marker
+from streamlog.record import (
+    BatchView,
+    Codec,
+    ControlType,
+    ProducerStamp,
+    build_batch,
+    build_marker,
+)
+from streamlog.record.layout import TRANSACTIONAL_BIT
 from tests.support.consuming import T0, append
+from tests.support.sparse import Kept, append_cleaned
 
 
 @pytest.fixture
@@ -70,3 +79,23 @@ def test_a_marker_that_is_not_there_does_not_abort_what_follows(batches: list[Ba
     without = batches[:4] + batches[5:]
     empty_aborted(without, [(7, 1, 4, 2)])
     assert [view.base_offset for view in without if not view.record_count] == [1, 3]
+
+
+def test_a_batch_that_compaction_left_gaps_in_is_emptied_like_any_other(broker: Broker) -> None:
+    broker.create_topic("gaps", partitions=1)
+    log = broker.partition("gaps", 0).log
+    first = build_batch([b"x"], 0)
+    first.stamp = ProducerStamp(7, 0, is_transactional=True)
+    log.append(first)
+    append_cleaned(
+        log,
+        [Kept(2), Kept(5)],
+        9,
+        codec=Codec.LZ4,
+        producer=(7, 0, 1),
+        attributes=TRANSACTIONAL_BIT,
+    )
+    (view,) = log.read_batches(1, 1)
+    assert list(view.offsets()) == [3, 6]
+    empty_aborted([view], [(7, 0, 10, 11)])
+    assert (list(view.offsets()), view.record_count, view.next_offset) == ([], 0, 10)

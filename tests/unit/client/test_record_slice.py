@@ -19,6 +19,7 @@ from streamlog.record.serialization import resolve_deserializer
 from streamlog.runtime import VirtualClock
 from streamlog.structs import ConsumerRecord, TimestampType, TopicPartition
 from tests.support.consuming import NOW_MS, T0, append
+from tests.support.sparse import Kept, append_cleaned
 
 
 @pytest.fixture
@@ -210,3 +211,29 @@ def test_body_of_a_newer_encoding_is_not_taken_for_a_plain_one(topic: Broker) ->
     assert (view.plain_value, view.has_values_only) == (None, False)
     with pytest.raises(RecordDecodeError, match="written by a newer version"):
         records(view)
+
+
+# ---- compacted
+
+
+def test_log_8_slices_of_a_batch_with_gaps_have_the_offsets_that_are_left(topic: Broker) -> None:
+    append_cleaned(topic.partition("t", 0), [Kept(n, b"%d" % n) for n in (1, 4, 5, 8)], 10)
+    first, rest = split_part(stored(topic), 1)
+    middle, last = rest.split(2)
+    assert [list(part.offsets) for part in (first, middle, last)] == [[1], [4, 5], [8]]
+    assert [part.next_offset for part in (first, middle, last)] == [2, 6, 10]
+    assert [record.offset for part in (first, middle, last) for record in records(part)] == [
+        1,
+        4,
+        5,
+        8,
+    ]
+    assert [record.value for record in records(stored(topic))] == [b"1", b"4", b"5", b"8"]
+
+
+def test_bad_record_behind_a_gap_is_named_by_its_offset(topic: Broker) -> None:
+    append_cleaned(topic.partition("t", 0), [Kept(1, b"1"), Kept(6, b"x")], 10)
+    part = as_slice(stored(topic))
+    error = part.deserialize(T0, None, resolve_deserializer("json", "t", "value"))
+    assert error is not None
+    assert (error.offset, part.next_offset, part.values()) == (6, 6, [1])

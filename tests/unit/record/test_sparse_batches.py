@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamlog.errors import RecordDecodeError
+from streamlog.errors import CorruptRecordError, RecordDecodeError
 from streamlog.record import BatchView, Codec, Compressor, PendingBatch, split_batches
 from streamlog.record.columns import encode_columns
 from streamlog.record.layout import (
@@ -203,3 +203,37 @@ def test_cmp_5_under_log_append_time_the_horizon_is_no_timestamp_either() -> Non
 
 def test_a_batch_that_no_pass_has_stamped_has_no_horizon() -> None:
     assert one(SPARSE, BODY).delete_horizon_ms is None
+
+
+# ---- damage
+
+
+@pytest.mark.parametrize("codec", [Codec.NONE, Codec.LZ4], ids=lambda codec: codec.label)
+def test_every_flipped_byte_is_noticed(codec: Codec) -> None:
+    """I14."""
+    view = compressed(codec, SPARSE, BODY)
+    data = pack_batch(view.header, view.body)
+    for position in range(len(data)):
+        for mask in (0x01, 0x80, 0xFF):
+            damaged = bytearray(data)
+            damaged[position] ^= mask
+            with pytest.raises(CorruptRecordError):
+                split_batches(bytes(damaged))[0].check()
+
+
+def test_damage_that_nobody_checks_for_gives_rising_offsets_or_a_named_error() -> None:
+    for position in range(len(BODY)):
+        for mask in (0x01, 0x10, 0x80, 0xFF):
+            damaged = bytearray(BODY)
+            damaged[position] ^= mask
+            view = one(SPARSE, bytes(damaged))
+            for read in (view.values, view.keys, view.headers, view.timestamps_ms):
+                try:
+                    read()
+                except RecordDecodeError:
+                    pass
+            try:
+                first, second = view.offsets()
+            except RecordDecodeError:
+                continue
+            assert 100 <= first < second <= 109

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from streamlog.record import ControlType, PendingBatch, build_batch, build_marker
-from streamlog.record.layout import HEADER_SIZE, TRANSACTIONAL_BIT, aligned
+from streamlog.record.layout import CONTROL_BIT, HEADER_SIZE, TRANSACTIONAL_BIT, aligned
 from streamlog.storage.producer_replay import replay
 from streamlog.storage.producer_state import ProducerStates
 from streamlog.storage.segment import Segment
 from streamlog.structs import TopicPartition
 from tests.support.segments import new_segment
+from tests.support.sparse import Kept, append_cleaned
 from tests.unit.storage.conftest import memory_disk_of
 
 T0 = 1_700_000_000_000
@@ -110,3 +111,22 @@ def test_marker_that_cannot_be_read_leaves_the_transaction_open() -> None:
 def test_batch_without_a_sequence_is_not_told() -> None:
     """No client may write one (REC-10), and nothing could be said of what follows it."""
     assert found(segment_of(batch_of(-1))) == {}
+
+
+def test_cmp_7_a_batch_that_lost_records_has_the_sequences_it_had() -> None:
+    segment = new_segment(memory_disk_of())
+    append_cleaned(segment, [Kept(1)], 4, producer=(7, 0, 10))
+    append_cleaned(segment, [], 3, producer=(7, 0, 14))
+    append_cleaned(segment, [], 5, producer=(8, 2, 0))
+    assert found(segment) == {
+        7: [(10, 13, 0, T0), (14, 16, 4, T0)],
+        8: [(0, 4, 7, T0)],
+    }
+
+
+def test_a_marker_that_lost_its_record_tells_nothing() -> None:
+    segment = segment_of(batch_of(0, producer_id=1, attributes=TRANSACTIONAL_BIT))
+    append_cleaned(segment, [], 1, producer=(1, 0, -1), attributes=TRANSACTIONAL_BIT | CONTROL_BIT)
+    states = ProducerStates(TopicPartition("t", 0))
+    replay(segment, 0, states)
+    assert states.first_unstable_offset == 0

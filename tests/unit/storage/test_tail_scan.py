@@ -21,6 +21,7 @@ from streamlog.storage.batch_scan import body_is_good, headers_from
 from streamlog.storage.tail_scan import TailScan, scan_tail
 from streamlog.structs import NO_TIMESTAMP
 from tests.support.segments import T0, append, new_segment
+from tests.support.sparse import Kept, append_cleaned
 from tests.unit.storage.conftest import memory_disk_of
 
 
@@ -178,3 +179,13 @@ def test_any_damage_is_seen_as_the_rules_see_it(
 def test_a_whole_batch_of_the_past_is_not_taken_for_the_next_one() -> None:
     again = DATA[: STARTS[1]] * 2
     assert assert_same(again).batches == 1
+
+
+def test_batches_with_gaps_and_without_records_are_counted_by_their_ranges() -> None:
+    segment = new_segment(memory_disk_of())
+    append_cleaned(segment, [Kept(1), Kept(4)], 6)
+    append_cleaned(segment, [], 3)
+    append(segment, b"dense")
+    found = assert_same(segment.mapping_for_read()[: segment.position])
+    assert (found.batches, found.records, found.next_offset) == (3, 3, 10)
+    assert found.position == segment.position

@@ -14,6 +14,7 @@ from streamlog.record import Codec, Compressor, build_batch
 from streamlog.record.layout import LOG_APPEND_TIME_BIT
 from streamlog.storage import time_lookup
 from streamlog.structs import OffsetAndTimestamp
+from tests.support.sparse import Kept, append_cleaned, cleaned_batch, set_record_count
 from tests.support.storage import Disk, Store
 from tests.unit.storage.conftest import memory_disk_of
 
@@ -233,3 +234,47 @@ def test_a_missing_batch_on_the_way_is_reported(store: Store) -> None:
     with pytest.raises(CorruptLogError):
         store.log.offset_for_timestamp(T0 + 4)
     assert store.log.offset_for_timestamp(T0 + 1) == OffsetAndTimestamp(1, T0 + 1, 0)
+
+
+# ---- compacted
+
+
+def test_tim_1_and_tim_2_name_records_that_are_left(store: Store) -> None:
+    append_cleaned(store.log, [Kept(3, timestamp_ms=T0 + 4)], 5)
+    append_cleaned(store.log, [], 5, delete_horizon_ms=T0 + 1000)
+    append_cleaned(
+        store.log,
+        [Kept(1, timestamp_ms=T0 + 9), Kept(2, timestamp_ms=T0 + 6)],
+        5,
+        delete_horizon_ms=T0 + 1000,
+    )
+    assert store.log.offset_for_timestamp(T0) == OffsetAndTimestamp(3, T0 + 4, 0)
+    assert store.log.offset_for_timestamp(T0 + 5) == OffsetAndTimestamp(11, T0 + 9, 0)
+    assert store.log.offset_for_timestamp(T0 + 10) is None
+    assert store.log.offset_of_max_timestamp() == OffsetAndTimestamp(11, T0 + 9, 0)
+    assert store.log.offset_of_max_timestamp(11) == OffsetAndTimestamp(3, T0 + 4, 0)
+    assert store.log.offset_of_max_timestamp(3) is None
+
+
+def test_tim_2_the_greatest_timestamp_may_be_that_of_a_record_that_was_removed(
+    store: Store,
+) -> None:
+    append(store, T0 + 5)
+    batch = cleaned_batch([], 2)
+    batch.max_timestamp_ms = T0 + 90
+    store.log.append(batch)
+    set_record_count(store.log.segments[-1], 1, 0)
+    assert store.log.offset_of_max_timestamp() == OffsetAndTimestamp(0, T0 + 5, 0)
+    assert store.log.offset_for_timestamp(T0 + 6) is None
+
+
+def test_offsets_that_cannot_be_read_are_named_with_their_file(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.support.sparse.encode_sparse_columns", lambda *_: b"\xff" * 30)
+    append_cleaned(store.log, [Kept(3)], 5)
+    with pytest.raises(
+        RecordDecodeError, match=r"0\.log: batch at offset 0: .*offsets of"
+    ) as caught:
+        store.log.offset_for_timestamp(T0)
+    assert caught.value.offset == 0
