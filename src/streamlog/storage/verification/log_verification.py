@@ -1,0 +1,281 @@
+"""Checking one log end to end: bytes, offsets, records, producers, and what is derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamlog.runtime import FileSystem
+from streamlog.storage.file_names import (
+    LOG_SUFFIX,
+    TRANSACTION_INDEX_SUFFIX,
+    base_offset_of,
+    join,
+    segment_stem,
+)
+from streamlog.storage.log_segments import fingerprint
+from streamlog.storage.partition_checkpoint import PartitionCheckpoint
+from streamlog.storage.verification.batch_check import (
+    DecodeRecord,
+    batch_problem,
+    can_decompress,
+)
+from streamlog.storage.verification.batch_walk import BadBytes, Room, StoredBatch, walk_batches
+from streamlog.storage.verification.file_bytes import FileBytes
+from streamlog.storage.verification.finding import Finding, Severity
+from streamlog.storage.verification.index_check import IndexCheck
+from streamlog.storage.verification.producer_check import ProducerCheck
+from streamlog.storage.verification.snapshot_check import SnapshotCheck
+from streamlog.storage.verification.transaction_check import TransactionCheck
+from streamlog.structs import TopicPartition
+
+
+class LogVerification:
+    """One pass over one log. Nothing is written, and nobody is kept from writing.
+
+    Where somebody has the log open, what is checked is what was stored when the pass came by. Threads: one.
+    """
+
+    def __init__(
+        self,
+        filesystem: FileSystem,
+        directory: str,
+        topic_partition: TopicPartition,
+        checkpoint: PartitionCheckpoint | None,
+        *,
+        is_closed: bool,
+        may_be_compacted: bool = False,
+        decode: DecodeRecord | None = None,
+        on_bytes: Callable[[int], object] = lambda count: None,
+    ) -> None:
+        """*checkpoint* is that of STATE, None where it says nothing; *is_closed* whether STATE says that everything is on the disk and nobody has it open.
+
+        *may_be_compacted*: whether the topic's policy says so. *decode* is held against each record; *on_bytes* is told how many
+        bytes were checked since the last call.
+        """
+        self._filesystem = filesystem
+        self._directory = directory
+        self._topic_partition = topic_partition
+        self._checkpoint = checkpoint
+        self._is_closed = is_closed
+        self._may_be_compacted = may_be_compacted
+        self._decode = decode
+        self._on_bytes = on_bytes
+        self._can_decompress = can_decompress()
+        self._findings: list[Finding] = []
+        self._has_damage = False
+        self._skipped_batches = 0
+        self._leader_epoch = -1
+        #: Counted on the way.
+        self.batches = self.records = 0
+
+    def run(self) -> list[Finding]:
+        """Check everything and return what was found, in the order of the log. Raises OSError when files cannot be read."""
+        names = self._filesystem.list_dir(self._directory)
+        base_offsets = [base for name in names if (base := base_offset_of(name)) is not None]
+        self._check_segments(base_offsets)
+        first_offset = base_offsets[0] if base_offsets else self._start_offset
+        snapshots = SnapshotCheck(self._filesystem, self._directory, names)
+        producers = ProducerCheck(may_have_gaps=self._may_be_compacted)
+        transactions = None
+        if any(name.endswith(TRANSACTION_INDEX_SUFFIX) for name in names):
+            transactions = TransactionCheck(self._filesystem, first_offset)
+        expected = first_offset
+        following: list[int | None] = [*base_offsets[1:], None]
+        for base_offset, next_base in zip(base_offsets, following, strict=False):
+            if base_offset > expected:
+                self._gap(base_offset, expected, producers)
+            expected = self._check_segment(
+                base_offset, next_base, producers, snapshots, transactions
+            )
+        self._check_end(base_offsets, expected)
+        for path, message in snapshots.problems(
+            first_offset,
+            expected,
+            may_have_gaps=self._may_be_compacted or self._has_damage,
+            may_be_ahead=not self._is_closed,
+        ):
+            self._add(Severity.DERIVED, message, path)
+        if self._skipped_batches:
+            message = (
+                f"{self._skipped_batches} compressed batches were not looked into: "
+                "their library is not installed"
+            )
+            self._add(Severity.NOTE, message, self._directory)
+        return self._findings
+
+    # ---- the log as a whole
+
+    @property
+    def _start_offset(self) -> int:
+        return 0 if self._checkpoint is None else self._checkpoint.log_start_offset
+
+    def _check_segments(self, base_offsets: list[int]) -> None:
+        checkpoint = self._checkpoint
+        if checkpoint is None:
+            return
+        start, before = checkpoint.log_start_offset, checkpoint.segment_base_offset
+        if not base_offsets:
+            if checkpoint.recovery_offset > start:
+                message = f"expected records up to offset {checkpoint.recovery_offset}, found no segment file"
+                self._damage(message, self._directory, start)
+            return
+        if base_offsets[0] > start:
+            message = f"the log starts at offset {start}: expected a segment for it, found {base_offsets[0]} first"
+            self._damage(message, self._directory, start)
+        elif before in base_offsets:
+            counted, crc = fingerprint(base_offsets, start, before)
+            expected = checkpoint.sealed_count, checkpoint.sealed_crc
+            if (counted, crc) != expected:
+                message = (
+                    f"expected {expected[0]} segment files before {segment_stem(before)}{LOG_SUFFIX} (checksum of their offsets "
+                    f"{expected[1]:08x}, says STATE), found {counted} ({crc:08x})"
+                )
+                self._damage(message, self._directory, start)
+        elif checkpoint.recovery_offset > max(base_offsets[0], start):
+            message = "expected the segment of the recovery point, found none"
+            self._damage(message, self._path(before), checkpoint.recovery_offset)
+
+    def _check_end(self, base_offsets: list[int], log_end: int) -> None:
+        checkpoint = self._checkpoint
+        if checkpoint is None or self._has_damage:
+            return
+        if base_offsets and log_end < checkpoint.recovery_offset:
+            message = f"expected records up to offset {checkpoint.recovery_offset} (says STATE), found an end at {log_end}"
+            self._damage(message, self._path(base_offsets[-1]), log_end)
+
+    def _gap(self, base_offset: int, expected: int, producers: ProducerCheck) -> None:
+        message = f"expected offset {expected} first, found {base_offset}: records are missing"
+        self._damage(message, self._path(base_offset), expected, 0)
+        producers.forget()
+
+    # ---- one segment
+
+    def _check_segment(
+        self,
+        base_offset: int,
+        next_base: int | None,
+        producers: ProducerCheck,
+        snapshots: SnapshotCheck,
+        transactions: TransactionCheck | None,
+    ) -> int:
+        """Return the offset behind the last batch."""
+        path, is_last = self._path(base_offset), next_base is None
+        stem = path.removesuffix(LOG_SUFFIX)
+        size = self._filesystem.file_size(path)
+        index = IndexCheck(self._filesystem, stem, base_offset, size)
+        content = FileBytes.open(self._filesystem, path)
+        end, expected, reported, had_damage = 0, base_offset, 0, self._has_damage
+        for item in walk_batches(content, base_offset, is_growing=is_last and not self._is_closed):
+            if isinstance(item, BadBytes):
+                self._bad_bytes(path, item, is_last)
+                producers.forget()
+                expected = item.next_offset if item.next_offset is not None else expected
+            elif isinstance(item, Room):
+                break
+            else:
+                self._check_batch(path, item, expected, producers)
+                snapshots.see(item.header)
+                index.see(item.position, item.header)
+                expected = max(expected, item.header.next_offset)
+                end = item.position + item.header.aligned_size
+            if (item.position >> 20) != (reported >> 20):
+                self._on_bytes(item.position - reported)
+                reported = item.position
+        if next_base is not None and expected != next_base and not self._ends_in_damage(path):
+            message = f"expected batches up to offset {next_base - 1}, found the end of the file at offset {expected}"
+            self._damage(message, path, expected, end)
+            producers.forget()
+        has_damage = self._has_damage and not had_damage
+        for index_path, message in index.problems(
+            end, may_be_ahead=has_damage or (is_last and not self._is_closed)
+        ):
+            self._add(Severity.DERIVED, message, index_path)
+        if transactions is not None and not self._has_damage:
+            problem = transactions.problem(stem, content, end, (base_offset, expected))
+            if problem is not None and (self._is_closed or not is_last):
+                self._add(Severity.DERIVED, problem, stem + TRANSACTION_INDEX_SUFFIX)
+        self._on_bytes(max(size - reported, 0))
+        return expected if next_base is None else max(expected, next_base)
+
+    def _recovered_end(self, base_offset: int) -> int:
+        """Return the byte up to which the segment was on the disk, says STATE."""
+        checkpoint = self._checkpoint
+        if checkpoint is None or base_offset != checkpoint.segment_base_offset:
+            return 0
+        return checkpoint.segment_position
+
+    def _ends_in_damage(self, path: str) -> bool:
+        last = self._findings[-1] if self._findings else None
+        return last is not None and last.severity is Severity.DAMAGE and last.path == path
+
+    def _bad_bytes(self, path: str, bad: BadBytes, is_last: bool) -> None:
+        durable = self._recovered_end(base_offset_of(path.rsplit("/", 1)[-1]) or 0)
+        if bad.is_unfinished and is_last and not self._is_closed and bad.position >= durable:
+            message = (
+                "the last batch is not finished: it is being written, or the next open cuts it off"
+            )
+            self._add(Severity.NOTE, message, path, bad.expected_offset, bad.position)
+            return
+        resumes = (
+            "nothing readable follows"
+            if bad.next_offset is None
+            else (f"readable again from offset {bad.next_offset}, byte {bad.end}")
+        )
+        message = (
+            f"expected the batch of offset {bad.expected_offset}, found damaged bytes; {resumes}"
+        )
+        self._damage(message, path, bad.expected_offset, bad.position)
+
+    def _check_batch(
+        self, path: str, item: StoredBatch, expected: int, producers: ProducerCheck
+    ) -> None:
+        header, position = item.header, item.position
+        self.batches += 1
+        self.records += header.record_count
+        if header.base_offset != expected:
+            message = f"expected the batch of offset {expected}, found that of offset {header.base_offset}"
+            self._damage(message, path, min(expected, header.base_offset), position)
+            producers.forget()
+            if header.base_offset < expected:
+                return  # one that comes again
+        if not item.is_valid:
+            message = f"batch at offset {header.base_offset}: the checksum of its body is wrong"
+            self._damage(message, path, header.base_offset, position)
+        elif item.view.codec and not self._can_decompress:
+            self._skipped_batches += 1
+        elif problem := batch_problem(item.view, self._decode):
+            message = f"batch at offset {header.base_offset}: {problem}"
+            self._damage(message, path, header.base_offset, position)
+        if header.leader_epoch < self._leader_epoch:
+            message = (
+                f"batch at offset {header.base_offset}: expected leader epoch {self._leader_epoch} or greater, "
+                f"found {header.leader_epoch}"
+            )
+            self._damage(message, path, header.base_offset, position)
+        self._leader_epoch = max(self._leader_epoch, header.leader_epoch)
+        if problem := producers.problem(header):
+            message = f"batch at offset {header.base_offset}: {problem}"
+            self._damage(message, path, header.base_offset, position)
+
+    # ---- findings
+
+    def _path(self, base_offset: int) -> str:
+        return join(self._directory, segment_stem(base_offset) + LOG_SUFFIX)
+
+    def _damage(
+        self, message: str, path: str, offset: int | None, position: int | None = None
+    ) -> None:
+        self._has_damage = True
+        self._add(Severity.DAMAGE, message, path, offset, position)
+
+    def _add(
+        self,
+        severity: Severity,
+        message: str,
+        path: str,
+        offset: int | None = None,
+        position: int | None = None,
+    ) -> None:
+        self._findings.append(
+            Finding(severity, message, path, self._topic_partition, offset, position)
+        )
