@@ -12,7 +12,10 @@ from streamlog import __version__
 from streamlog.cli.command import Group
 from streamlog.cli.failures import ReaderLeft, exit_code_of
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "consume": "streamlog.cli.consume:consume",
+    "produce": "streamlog.cli.produce:produce",
+}
 """Name to ``module:attribute``. One line a command; what nobody asks for is not imported."""
 
 
