@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import msgpack
@@ -10,9 +11,11 @@ import msgpack
 from streamlog.broker.transactions.records import TransactionRecord, encode_transaction
 from streamlog.broker.transactions.state import TransactionState
 from streamlog.record import Codec, Compressor, PendingBatch, build_batch
+from streamlog.record.sparse_columns import encode_sparse_columns
 from streamlog.structs import ProducerIdAndEpoch, TopicPartition
 from tests.crash.damage_data import KILLED, OFFSETS_TOPIC, ROOT, Dataset, batches_of, make_dataset
-from tests.support.segments import new_segment
+from tests.support.segments import T0, new_segment
+from tests.support.sparse import Kept, append_cleaned
 from tests.unit.storage.conftest import memory_disk_of
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -37,10 +40,12 @@ def corpus() -> dict[str, list[bytes]]:
         _packed(codec, [b"one record", b"one record after it"] * 2) for codec in Codec if codec
     ]
     bomb = b"\x91" * 600
+    cleaned = _cleaned()
     return {
         "batches": [
             *(first, REPAIRED + first, tail, REPAIRED + tail[:300]),
             *(REPAIRED + _stored(batch) for batch in packed),
+            REPAIRED + cleaned,
         ],
         "columns": [
             *((12).to_bytes(2, "little") + body for body in bodies[:2]),
@@ -57,7 +62,7 @@ def corpus() -> dict[str, list[bytes]]:
         "directory": [
             bytes((number,)) + REPAIRED + content[20:] for number, content in enumerate(checkpoints)
         ],
-        "recovery": [tail, REPAIRED + tail, REPAIRED + first],
+        "recovery": [tail, REPAIRED + tail, REPAIRED + first, REPAIRED + cleaned],
         "names": [b"orders.eu-1", b"__consumer_offsets", b"../up", b".", "\u00e9t\u00e9".encode(), b"con.x", b"a" * 250],
         "serdes": [
             json.dumps({"a": [1, 2.5, None, "x"]}).encode(),
@@ -65,6 +70,13 @@ def corpus() -> dict[str, list[bytes]]:
             (1 << 40).to_bytes(8, "big"),
             b"\x00\x00\x00\x07",
             bomb[:300],
+        ],
+        "sparse": [
+            struct.pack("<HH", 2, 9) + encode_sparse_columns([3, 7], [b"a", None], None, None, None),
+            struct.pack("<HH", 3, 400)
+            + encode_sparse_columns(
+                [0, 200, 400], [b"a", None, b""], [b"k"] * 3, [0, 5, -3], [(("h", b"v"),), (), ()]
+            ),
         ],
         "offsets": _offset_records(dataset),
         "transactions": _transaction_records(),
@@ -94,6 +106,15 @@ def _stored(batch: PendingBatch) -> bytes:
     segment = new_segment(memory_disk_of())
     segment.reserve(1000, 1 << 20)
     segment.append(batch, 0, 0)
+    return segment.mapping_for_read()[: segment.position]
+
+
+def _cleaned() -> bytes:
+    """Return batches as compaction leaves them."""
+    segment = new_segment(memory_disk_of())
+    append_cleaned(segment, [Kept(1, b"a", b"k", T0 + 4), Kept(6, None, b"l")], 9)
+    append_cleaned(segment, [], 3)
+    append_cleaned(segment, [Kept(2, None, b"m")], 4, codec=Codec.LZ4, delete_horizon_ms=T0)
     return segment.mapping_for_read()[: segment.position]
 
 

@@ -10,7 +10,7 @@ import logging
 import os.path
 import resource
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -36,6 +36,7 @@ from streamlog.record.columns import ColumnReader, body_has_values_only, decode_
 from streamlog.record.decompression import decompress
 from streamlog.record.layout import HEADER_SIZE, read_header
 from streamlog.record.serialization import resolve_deserializer, resolve_serializer
+from streamlog.record.sparse_columns import SparseColumnReader
 from streamlog.runtime import MemoryFileSystem, VirtualClock
 from streamlog.storage.checkpoint_file import decode_checkpoint
 from streamlog.storage.directory_state import DirectoryState
@@ -92,10 +93,41 @@ def _decode(batch: BatchView) -> None:
         with suppress(RecordDecodeError):
             column = read()
             assert column is None or len(column) == batch.record_count
-    for attribute in ("timestamp_type", "is_control", "codec", "common_timestamp_ms"):
+    with suppress(RecordDecodeError):
+        offsets = batch.offsets()
+        assert len(offsets) == batch.record_count
+        _check_rising(offsets, batch.base_offset, batch.next_offset)
+    for attribute in (
+        *("timestamp_type", "is_control", "codec", "common_timestamp_ms"),
+        *("is_sparse", "delete_horizon_ms"),
+    ):
         getattr(batch, attribute)
     with suppress(RecordDecodeError):
         _ = batch.has_values_only
+
+
+def _check_rising(offsets: Sequence[int], start: int, end: int) -> None:
+    if offsets:
+        assert start <= offsets[0] <= offsets[-1] < end
+    if isinstance(offsets, list):  # a range is, and may be of 2**32
+        assert offsets == sorted(set(offsets))
+
+
+def fuzz_sparse(data: bytes) -> None:
+    """Bodies of batches with gaps: offsets that fall, repeat, lie outside, or are none."""
+    if len(data) < 4:
+        return
+    count, last_offset_delta = struct.unpack_from("<HH", data)
+    try:
+        reader = SparseColumnReader(memoryview(data)[4:], count, 1 << 40, last_offset_delta)
+    except RecordDecodeError:
+        return
+    assert len(reader.offsets) == count > 0
+    _check_rising(reader.offsets, 1 << 40, (1 << 40) + last_offset_delta + 1)
+    with suppress(RecordDecodeError):
+        assert len(reader.values()) == count
+    with suppress(RecordDecodeError):
+        reader.check()
 
 
 def fuzz_columns(data: bytes) -> None:
@@ -357,6 +389,7 @@ TARGETS: dict[str, Target] = {
     "offsets": fuzz_offsets,
     "recovery": fuzz_recovery,
     "serdes": fuzz_serdes,
+    "sparse": fuzz_sparse,
     "transactions": fuzz_transactions,
 }
 
