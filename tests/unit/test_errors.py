@@ -124,7 +124,7 @@ BUILT_IN_PARENTS = {
         *("StreamlogTimeoutError", "BufferExhaustedError"),
     },
     RuntimeError: {
-        *("IllegalStateError", "ClosedError", "ForkedError"),
+        *("IllegalStateError", "ClosedError", "ReadOnlyError", "ForkedError"),
         *("ConcurrentModificationError", "DeadlockError"),
     },
 }

@@ -6,12 +6,18 @@ import copy
 import logging
 import warnings
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
-from weakref import ref
 
 from streamlog.broker import open_brokers
-from streamlog.broker.broker_opening import check_path, choose_filesystem, open_resources
+from streamlog.broker.broker_care import begin_care
+from streamlog.broker.broker_opening import (
+    check_arguments,
+    check_path,
+    check_read_only,
+    choose_filesystem,
+    open_read_only,
+    open_resources,
+)
 from streamlog.broker.broker_resources import (
     BrokerResources,
     close_orphans,
@@ -21,6 +27,10 @@ from streamlog.broker.group_coordinator import GroupCoordinator
 from streamlog.broker.metadata_tree.projection import metadata_tree
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC
 from streamlog.broker.producer_ids import ProducerIds
+from streamlog.broker.read_only import refusal
+from streamlog.broker.read_only_groups import ReadOnlyGroupCoordinator
+from streamlog.broker.read_only_topics import refresh_all
+from streamlog.broker.read_only_transactions import ReadOnlyTransactions
 from streamlog.broker.topic_name import (
     TRANSACTION_STATE_TOPIC,
     is_internal,
@@ -56,7 +66,7 @@ if TYPE_CHECKING:
     from streamlog.config.options import BrokerOptions
     from streamlog.runtime import Scheduler, Signal, StrPath
     from streamlog.storage.recovery_report import RecoveryReport
-    from streamlog.structs import TopicDescription, TopicPartition
+    from streamlog.structs import TopicDescription
 
 _logger = logging.getLogger("streamlog")
 
@@ -80,7 +90,12 @@ class Broker:
 
     * topics: `create_topic`, `delete_topic`, `create_partitions`, `alter_topic_configs`,
       `describe_topic`, `topics`
-    * care: `sync`, `run_maintenance`, `recovery_report`, `close`
+    * care: `sync`, `run_maintenance`, `recovery_report`, `refresh`, `close`
+
+    With *read_only*, a directory that another process may have open for writing is shown as that process
+    changes it, and nothing is written, not even a lock: consumers that `Consumer.assign` partitions, offsets
+    that groups committed, and whatever else only looks. What would change something raises
+    `ReadOnlyError`.
 
     Without *path* everything lives in memory and is gone after `close`; the code is the same. *clock*,
     *filesystem* and *seed* replace time, files and chance: with a `VirtualClock`, one thread and the same
@@ -108,6 +123,7 @@ class Broker:
         self,
         path: StrPath | None = None,
         *,
+        read_only: bool = False,
         clock: Clock | None = None,
         filesystem: FileSystem | None = None,
         seed: int | None = None,
@@ -116,20 +132,15 @@ class Broker:
     ) -> None:
         if path is not None:
             check_path(path)
-        for name, found, expected in (
-            ("clock", clock, Clock),
-            ("filesystem", filesystem, FileSystem),
-            ("seed", seed, int),
-        ):
-            if found is not None and not isinstance(found, expected):
-                raise TypeError(
-                    f"Broker: {name}: expected {expected.__name__} or None, found {found!r:.80}"
-                )
+        check_read_only(read_only, path, filesystem)
+        check_arguments(clock, filesystem, seed)
         self.config: BrokerConfig = BrokerConfig.from_options(config, **broker_config)
         require_codec(self.config.compression_type)
         """The configuration in force."""
         self.path: str | None = None if path is None else path_string(path)
         """The data directory, absolute; None in memory."""
+        self.read_only: bool = read_only
+        """Whether nothing may be changed."""
         self.runtime = Runtime(
             clock=SystemClock() if clock is None else clock,
             filesystem=choose_filesystem(self.path, filesystem),
@@ -145,29 +156,22 @@ class Broker:
         self._refusal: StreamlogError | None = None
         # A broker that was dropped without close may hold this very directory.
         close_orphans()
-        self._resources = open_resources(
+        self._resources = (open_read_only if read_only else open_resources)(
             self.path or _MEMORY_PATH, self.config, self.runtime, self._promise
         )
         self._opened_ms = self.runtime.clock.time_ms()
         self._topics = self._resources.topics
         self.producer_ids = ProducerIds(self._resources.directory)
         """Internal: see `new_producer_id`; who finds an id in use says so here."""
-        # Greater than what will be given out, after a STATE that was lost while the clock was wrong, and never else.
-        self.producer_ids.pass_over(self._topics.greatest_producer_id())
         self.recovery_report: RecoveryReport = self._resources.directory.recovery_report
         """What opening the directory found: whether it was closed cleanly, what was scanned, cut off,
         damaged or unknown. Stays readable after `close`."""
         self.scheduler: Scheduler = self._resources.scheduler
         """The timers of this broker. Internal: for the clients of this broker."""
-        repeat = self._resources.maintenance.repeat
-        repeat(self.config.offsets_retention_check_interval_ms, partial(_expire_offsets, ref(self)))
-        repeat(
-            self.config.transaction_remove_expired_transaction_cleanup_interval_ms,
-            partial(_expire_transactional_ids, ref(self)),
-        )
-        self._topics.verify_transactions_with(partial(_verify_transaction, ref(self)))
-        if any(not p.is_refused and p.log.open_transactions() for p in self._topics.partitions()):
-            self.transaction_coordinator.finish_left_open(self._topics.partitions())
+        if read_only:
+            self.config = self._topics.config
+        else:
+            begin_care(self, self._resources)
         on_fork_in_child(self)
         open_brokers.add(self)
 
@@ -252,6 +256,7 @@ class Broker:
         All partitions are synced even when one fails; then raises the first error, `DurabilityError`
         as a rule.
         """
+        self.check_writable("sync")
         resources = self._require_resources()
         logs = [p.log for p in self._topics.partitions() if not p.is_refused]
         error = resources.maintenance.sync_logs(logs)
@@ -266,11 +271,20 @@ class Broker:
         For tests and for programs that want old segments gone at a moment of their choosing. Nothing
         is due twice: a timer that ran here does not run again.
         """
+        self.check_writable("run_maintenance")
         resources = self._require_resources()
         resources.scheduler.run_due()
         resources.maintenance.apply_retention()
         self._expire_offsets()
         self._expire_transactional_ids()
+
+    def refresh(self) -> None:
+        """With ``read_only``, look now at what another process has changed, topics and logs, and wake who
+        waits for that. Happens by itself for whatever is asked for. Raises as opening does.
+        """
+        self.check_open()
+        if self.read_only:
+            refresh_all(self._topics)
 
     def close(self) -> None:
         """Close the clients, latest first, sync everything, mark the directory clean and release it.
@@ -323,6 +337,12 @@ class Broker:
         if self._refusal is not None:
             raise copy.copy(self._refusal)
 
+    def check_writable(self, what: str) -> None:
+        """Raise `ReadOnlyError`, naming *what* was to be done, where nothing may be changed; else as `check_open`."""
+        self.check_open()
+        if self.read_only:
+            raise refusal(what, self.path or _MEMORY_PATH)
+
     def topic(self, name: str) -> Topic:
         """Return a topic; raise `UnknownTopicOrPartitionError` when there is none."""
         return self._topics.topic(name)
@@ -338,7 +358,8 @@ class Broker:
         if topic is not None:
             return topic
         validate_topic_name(name)
-        if not allow_auto_create or not self.config.auto_create_topics_enable or is_internal(name):
+        allow_auto_create &= self.config.auto_create_topics_enable and not self.read_only
+        if not allow_auto_create or is_internal(name):
             return self._topics.topic(name)
         return self._topics.create_if_absent(name)
 
@@ -371,7 +392,8 @@ class Broker:
         self.check_open()
         with self._lock:
             if self._group_coordinator is None:
-                self._group_coordinator = GroupCoordinator(self)
+                made = ReadOnlyGroupCoordinator if self.read_only else GroupCoordinator
+                self._group_coordinator = made(self)
             return self._group_coordinator
 
     @property
@@ -383,12 +405,13 @@ class Broker:
             return coordinator  # without the lock: partitions ask with a coordinator's lock held
         with self._lock:
             if self._transaction_coordinator is None:
-                self._transaction_coordinator = TransactionCoordinator(self)
+                made = ReadOnlyTransactions if self.read_only else TransactionCoordinator
+                self._transaction_coordinator = made(self)
             return self._transaction_coordinator
 
     def new_producer_id(self) -> int:
         """Return a producer id that nobody in this directory had before, nor ever will again."""
-        self.check_open()
+        self.check_writable("new_producer_id")
         return self.producer_ids.take()
 
     def register_client(self, client: BrokerClient) -> None:
@@ -469,24 +492,3 @@ class Broker:
         leave_to_be_closed(resources)  # before the warning, which may be an error
         if self.path is not None:
             warnings.warn(f"unclosed broker in {self.path}", ResourceWarning, source=self)
-
-
-def _expire_offsets(broker: ref[Broker]) -> None:
-    alive = broker()
-    if alive is not None and not alive.closed:
-        alive._expire_offsets()
-
-
-def _expire_transactional_ids(broker: ref[Broker]) -> None:
-    alive = broker()
-    if alive is not None and not alive.closed:
-        alive._expire_transactional_ids()
-
-
-def _verify_transaction(
-    broker: ref[Broker], producer_id: int, producer_epoch: int, topic_partition: TopicPartition
-) -> None:
-    alive = broker()
-    if alive is None:
-        raise ClosedError(f"{topic_partition}: nobody holds the broker any more")
-    alive.transaction_coordinator.add_partition(producer_id, producer_epoch, topic_partition)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from streamlog.broker.broker_resources import BrokerResources
 from streamlog.broker.maintenance import Maintenance
+from streamlog.broker.read_only_topics import ReadOnlyTopics
 from streamlog.broker.topic_registry import TopicRegistry
 from streamlog.errors import InvalidConfigurationError
-from streamlog.runtime import FileSystem, MemoryFileSystem, OsFileSystem, Runtime
+from streamlog.runtime import Clock, FileSystem, MemoryFileSystem, OsFileSystem, Runtime
 from streamlog.storage.data_directory import DataDirectory
+from streamlog.storage.read_only_directory import ReadOnlyDirectory
 
 if TYPE_CHECKING:
     from streamlog.config import BrokerConfig
@@ -33,6 +35,29 @@ def check_path(path: object) -> None:
         )
 
 
+def check_arguments(clock: object, filesystem: object, seed: object) -> None:
+    """Raise TypeError for what can be no clock, file system or seed."""
+    for name, found, expected in (
+        ("clock", clock, Clock),
+        ("filesystem", filesystem, FileSystem),
+        ("seed", seed, int),
+    ):
+        if found is not None and not isinstance(found, expected):
+            raise TypeError(
+                f"Broker: {name}: expected {expected.__name__} or None, found {found!r:.80}"
+            )
+
+
+def check_read_only(read_only: object, path: object, filesystem: object) -> None:
+    """Raise TypeError for no bool, `InvalidConfigurationError` where there can be nothing to read."""
+    if not isinstance(read_only, bool):
+        raise TypeError(f"Broker: read_only: expected a bool, found {read_only!r:.80}")
+    if read_only and path is None and filesystem is None:
+        raise InvalidConfigurationError(
+            "read_only: expected the path of a directory, found none: a new broker in memory is empty"
+        )
+
+
 def choose_filesystem(path: str | None, filesystem: FileSystem | None) -> FileSystem:
     """Return *filesystem*, or where the broker's files go without one. Raises TypeError."""
     if filesystem is None:
@@ -44,6 +69,27 @@ def choose_filesystem(path: str | None, filesystem: FileSystem | None) -> FileSy
             f"{type(filesystem).__name__}, found None"
         )
     return filesystem
+
+
+def open_read_only(
+    path: str, config: BrokerConfig, runtime: Runtime, promise: Durability
+) -> BrokerResources:
+    """Open the directory for reading and all that is in it; on an error, give back what was opened so far."""
+    directory = ReadOnlyDirectory.open(path, runtime, max_open_segments=config.max_open_segments)
+    scheduler: Scheduler | None = None
+    try:
+        scheduler = runtime.clock.new_scheduler(f"streamlog-reader-{config.broker_id}")
+        written_by_others = cast("DataDirectory", directory)
+        # Never started: there is nothing that it may do by the clock.
+        maintenance = Maintenance(runtime, scheduler, written_by_others, config)
+        topics = ReadOnlyTopics(runtime, scheduler, directory, maintenance, config, promise)
+        topics.open()
+        return BrokerResources(runtime, scheduler, written_by_others, maintenance, topics)
+    except BaseException:
+        if scheduler is not None:
+            scheduler.close()
+        directory.close()
+        raise
 
 
 def open_resources(

@@ -130,13 +130,15 @@ def decode_record(key: bytes | None, value: bytes | None) -> StoredRecord | None
     raise ValueError(f"expected a key that starts with its kind, found {fields!r:.100}")
 
 
-def read_records(partition: Partition) -> Iterator[StoredRecord | TransactionalRecord]:
-    """Yield the records of one partition of the topic, from its log start to its end now. Those of a
-    transaction are pending until its marker comes.
+def read_records(
+    partition: Partition, start_offset: int = 0, end_offset: int | None = None
+) -> Iterator[StoredRecord | TransactionalRecord]:
+    """Yield the records of one partition of the topic, from its log start or *start_offset* to *end_offset*, or its end now. Those
+    of a transaction are pending until its marker comes.
 
     Raises `CorruptLogError` naming partition and offset for anything it cannot read.
     """
-    return read_batches(partition, _decode_batch, "a record of a group")
+    return read_batches(partition, _decode_batch, "a record of a group", start_offset, end_offset)
 
 
 def _decode_batch(batch: BatchView, start: int) -> Iterator[StoredRecord | TransactionalRecord]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from streamlog.broker.refused_log import RefusedLog
 from streamlog.errors import (
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from streamlog.storage.leader_epochs import EpochEndOffset
     from streamlog.storage.partition_log import PartitionLog
     from streamlog.structs import ProducerStateInfo
+
+_Error = TypeVar("_Error", bound=Exception)
 
 HIGH_WATERMARK = -1
 """``delete_records`` up to everything that is readable. Source: Kafka ``DeleteRecordsRequest``."""
@@ -448,7 +450,7 @@ class Partition:
         self._waiters_lock = waiters_lock
         self._waiters = ()
 
-    def _refusal_instead_of(self, error: StreamlogError) -> StreamlogError:
+    def _refusal_instead_of(self, error: _Error) -> _Error | StreamlogError:
         """Return why the log is out of use, if it is: *error* then only says that it was closed."""
         refused = cast("PartitionLog | RefusedLog", self.log)
         return refused.error if isinstance(refused, RefusedLog) else error

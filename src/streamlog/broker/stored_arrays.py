@@ -85,14 +85,20 @@ def check_types(fields: list[Any], types: tuple[Any, ...]) -> list[Any]:
 
 
 def read_batches(
-    partition: Partition, decode: Callable[[BatchView, int], Iterator[_T]], what: str
+    partition: Partition,
+    decode: Callable[[BatchView, int], Iterator[_T]],
+    what: str,
+    start_offset: int = 0,
+    end_offset: int | None = None,
 ) -> Iterator[_T]:
-    """Yield what *decode* makes of each batch, from the log start to the end of the log now.
+    """Yield what *decode* makes of each batch, from *start_offset* or the log start, whichever is later, to *end_offset* (None: the
+    end of the log now).
 
     *decode* is given a batch, checked, and the first of its offsets that counts. Raises `CorruptLogError`
     naming partition and offset for anything that cannot be read as *what*.
     """
-    offset, end = partition.log_start_offset, partition.high_watermark
+    offset = max(partition.log_start_offset, start_offset)
+    end = partition.high_watermark if end_offset is None else end_offset
     while offset < end:
         try:
             for batch in split_batches(partition.read(offset, _READ_BYTES)):

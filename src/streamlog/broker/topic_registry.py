@@ -79,6 +79,11 @@ class TopicRegistry:
         """Grows with every topic created, grown, configured or deleted: a cheap way to see whether
         cached metadata is still right."""
 
+    @property
+    def config(self) -> BrokerConfig:
+        """The broker's configuration in force."""
+        return self._config
+
     def _read_manifest(self) -> Manifest:
         manifest = Manifest.from_map(self._directory.manifest, self._config.broker_id)
         if manifest.broker_id != self._config.broker_id:

@@ -20,6 +20,13 @@ def check_broker(client: str, broker: object) -> None:
     broker.check_open()
 
 
+def check_may_commit(broker: Broker) -> None:
+    """Raise `ReadOnlyError` for a consumer that would commit by itself where nothing may be written."""
+    broker.check_writable(
+        "Consumer with enable_auto_commit (its default; give enable_auto_commit=False)"
+    )
+
+
 def check_timeout(call: str, timeout_ms: Any, name: str = "timeout_ms") -> None:
     """Raise TypeError unless *timeout_ms* is a number, ValueError when it is negative or not a number.
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
 
 from streamlog.broker.member_session import MemberSession
-from streamlog.client.argument_checks import check_broker, check_timeout
+from streamlog.client.argument_checks import check_broker, check_may_commit, check_timeout
 from streamlog.client.classic_membership import ClassicMembership
 from streamlog.client.commits import OffsetCommitter, require_group
 from streamlog.client.consumer_commits import CommitCalls
@@ -103,6 +103,8 @@ class Consumer(PositionCalls, CommitCalls, InspectionCalls):
         self.config: ConsumerConfig = settings
         """The configuration in force."""
         self._broker = broker
+        if settings.group_id is not None and settings.enable_auto_commit:
+            check_may_commit(broker)
         self._guard = ThreadGuard()
         self._limit = settings.max_poll_records
         self._group_id = settings.group_id
@@ -187,6 +189,9 @@ class Consumer(PositionCalls, CommitCalls, InspectionCalls):
         with self._guard:
             self._refuse_in_callback("subscribe")
             require_group(self._group_id, "subscribe")
+            self._broker.check_writable(
+                "Consumer.subscribe (assign() reads without joining the group)"
+            )
             told = as_listener(listener)
             request = subscription_request(
                 topics, pattern, exclude_internal_topics=self.config.exclude_internal_topics

@@ -109,6 +109,7 @@ class Producer(TransactionCalls):
         **producer_config: Unpack[ProducerOptions],
     ) -> None:
         check_broker("Producer", broker)
+        broker.check_writable("Producer")
         self._config = config_ = ProducerConfig.from_options(config, **producer_config)
         require_codec(config_.compression_type)
         self._broker = broker

@@ -172,6 +172,12 @@ class BrokerConfig(Config):
         None,
         "Appends are refused while the file system has less free space; None is the storage default.",
     )
+    read_only_refresh_ms: int = option(
+        integer(1, INT_MAX),
+        100,
+        "With `read_only=True`: how often the files are looked at while somebody waits for records, for a process"
+        " that writes cannot wake one that reads.",
+    )
     allow_network_fs: bool = option(
         boolean(),
         False,

@@ -106,6 +106,7 @@ class BrokerOptions(TypedDict, total=False):
     group_max_session_timeout_ms: int
     max_open_segments: int | None
     min_free_bytes: int | None
+    read_only_refresh_ms: int
     allow_network_fs: bool
 
 

@@ -58,6 +58,12 @@ class ClosedError(IllegalStateError):
     """
 
 
+class ReadOnlyError(IllegalStateError):
+    """A broker that was opened with ``read_only=True`` was asked to change something. Not retriable:
+    do it in the process that has the directory open, or open it without once nobody has.
+    """
+
+
 class ForkedError(StreamlogError, RuntimeError):
     """An object opened before ``os.fork()`` was used in the child. Not retriable: open the broker
     in the process that uses it; the parent's remains valid in the parent.

@@ -26,6 +26,9 @@ from streamlog.record.checksum import crc32c
 from streamlog.runtime import FileSystem
 
 _ENVELOPE = struct.Struct("<4s8sII")
+
+#: What stands before the payload: another payload has another checksum there.
+ENVELOPE_BYTES = _ENVELOPE.size
 _MAGIC = b"SLF"
 _VERSION = 1
 

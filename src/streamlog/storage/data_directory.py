@@ -7,7 +7,7 @@ from typing import Any
 
 from streamlog.config import TopicConfig
 from streamlog.errors import ClosedError, CorruptLogError, DataLossError, UnsupportedFormatError
-from streamlog.runtime import TEMPORARY_SUFFIX, DirectoryLock, Lock, Runtime
+from streamlog.runtime import TEMPORARY_SUFFIX, DirectoryLock, FileSystem, Lock, Runtime
 from streamlog.storage.checkpoint_file import read_checkpoint, write_checkpoint
 from streamlog.storage.directory_state import STATE_NAME, DirectoryState
 from streamlog.storage.directory_tree import (
@@ -34,8 +34,8 @@ _logger = logging.getLogger("streamlog")
 
 FORMAT_VERSION = 1
 
-# A log that STATE does not name was never synced, nor had its beginning deleted: both write STATE first.
-_NEW_LOG = PartitionCheckpoint(0, 0, 0, 0, 0, NO_TIMESTAMP, NO_TIMESTAMP, 0)
+#: A log that STATE does not name was never synced, nor had its beginning deleted: both write STATE first.
+NEW_LOG = PartitionCheckpoint(0, 0, 0, 0, 0, NO_TIMESTAMP, NO_TIMESTAMP, 0)
 
 
 class DataDirectory:
@@ -134,7 +134,7 @@ class DataDirectory:
         if not filesystem.exists(join(self.path, FORMAT_NAME)):
             self._initialise()
         else:
-            self._read_format()
+            self.directory_id = read_format(filesystem, self.path)
             self.manifest = read_checkpoint(filesystem, join(self.path, META_NAME), META_NAME)
             self._read_state()
         report, state = self.recovery_report, self._state
@@ -159,20 +159,6 @@ class DataDirectory:
         self.directory_id = self._runtime.random.uuid("directory-id").hex
         content = {"format_version": FORMAT_VERSION, "directory_id": self.directory_id}
         write_checkpoint(filesystem, join(self.path, FORMAT_NAME), FORMAT_NAME, content)
-
-    def _read_format(self) -> None:
-        path = join(self.path, FORMAT_NAME)
-        content = read_checkpoint(self._filesystem, path, FORMAT_NAME)
-        version = content.get("format_version")
-        if type(version) is not int:
-            raise CorruptLogError(
-                f"{path}: expected a format version, found {version!r:.100}", file=path
-            )
-        if version > FORMAT_VERSION:
-            raise UnsupportedFormatError(
-                f"{self.path}: format version {version}, this streamlog reads up to {FORMAT_VERSION}"
-            )
-        self.directory_id = str(content.get("directory_id", ""))
 
     def _read_state(self) -> None:
         try:
@@ -285,7 +271,7 @@ class DataDirectory:
         self.recovery_report.partitions.append(recovery)
         key, path = _log_key(topic_id, partition), self._log_path(topic, partition)
         self._known.add(key)
-        checkpoint = self._state.checkpoints.get(key, _NEW_LOG if self._has_evidence else None)
+        checkpoint = self._state.checkpoints.get(key, NEW_LOG if self._has_evidence else None)
         # After a failed sync the system may have dropped any page that it should have written: the same as a power failure.
         sync_failed = checkpoint is not None and checkpoint.sync_failed
         try:
@@ -442,6 +428,22 @@ class DataDirectory:
     def _check_open(self) -> None:
         if not self._open:
             raise ClosedError(f"{self.path}: the data directory is closed")
+
+
+def read_format(filesystem: FileSystem, path: str) -> str:
+    """Return the id of the directory at *path*. Raises CorruptLogError, and UnsupportedFormatError when a newer version wrote it."""
+    file_path = join(path, FORMAT_NAME)
+    content = read_checkpoint(filesystem, file_path, FORMAT_NAME)
+    version = content.get("format_version")
+    if type(version) is not int:
+        raise CorruptLogError(
+            f"{file_path}: expected a format version, found {version!r:.100}", file=file_path
+        )
+    if version > FORMAT_VERSION:
+        raise UnsupportedFormatError(
+            f"{path}: format version {version}, this streamlog reads up to {FORMAT_VERSION}"
+        )
+    return str(content.get("directory_id", ""))
 
 
 def _log_key(topic_id: str, partition: int) -> str:

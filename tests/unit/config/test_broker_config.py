@@ -69,6 +69,7 @@ CASES = {
         good=((None, None), (1, 1)), bad=(0, INT_MAX + 1, "5", True)
     ),
     "min_free_bytes": nullable_integer(None, 0),
+    "read_only_refresh_ms": integer(100, 1, INT_MAX),
     "allow_network_fs": boolean(False),
 }
 

@@ -138,11 +138,15 @@ def decode_transaction(key: bytes | None, value: bytes | None) -> StoredTransact
     )
 
 
-def read_transactions(partition: Partition) -> Iterator[tuple[int, StoredTransaction]]:
-    """Yield the records of one partition of the topic in order, each with the leader epoch it was
-    written in. Raises `CorruptLogError` naming partition and offset for anything it cannot read.
+def read_transactions(
+    partition: Partition, start_offset: int = 0, end_offset: int | None = None
+) -> Iterator[tuple[int, StoredTransaction]]:
+    """Yield the records of one partition of the topic in order, those from *start_offset* to *end_offset* (None: the end now), each
+    with the leader epoch it was written in. Raises `CorruptLogError` naming partition and offset for anything it cannot read.
     """
-    return read_batches(partition, _decode_batch, "a record of a transaction")
+    return read_batches(
+        partition, _decode_batch, "a record of a transaction", start_offset, end_offset
+    )
 
 
 def _decode_batch(batch: BatchView, start: int) -> Iterator[tuple[int, StoredTransaction]]:

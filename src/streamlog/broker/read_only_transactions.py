@@ -1,0 +1,106 @@
+"""Transactional ids as they are stored by another process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamlog.broker.read_only import refusal
+from streamlog.broker.transactions.coordinator import TransactionCoordinator
+from streamlog.broker.transactions.records import TransactionTombstone, read_transactions
+from streamlog.broker.transactions.store import TransactionStore
+from streamlog.broker.transactions.transaction import Transaction
+from streamlog.structs import ProducerIdAndEpoch, TopicPartition
+
+if TYPE_CHECKING:
+    from streamlog.broker.broker import Broker
+    from streamlog.broker.partition import Partition
+
+
+class ReadOnlyTransactionStore(TransactionStore):
+    """The ids of a directory that another process may be writing: each look replays what was added since the last.
+
+    What is decided and not completed is shown as that: completing it is for the process that writes. Threads: as `TransactionStore`.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(broker)
+        # By number: the partition that was replayed, up to which offset, and its ids.
+        self._replayed: dict[int, tuple[Partition, int, dict[str, Transaction]]] = {}
+
+    def load(self, home: Partition) -> None:
+        """Replay what is new in the partition; all of it when it is another one, or shorter than it was.
+
+        Raises `CorruptLogError`, having changed nothing.
+        """
+        end_offset = home.high_watermark
+        known, start_offset, loaded = self._replayed.get(home.number, (home, 0, {}))
+        if known is not home or end_offset < start_offset:
+            for transactional_id in loaded:
+                self.transactions.pop(transactional_id, None)
+            start_offset, loaded = 0, {}
+        if start_offset == end_offset:
+            return
+        for _, record in list(read_transactions(home, start_offset, end_offset)):
+            if isinstance(record, TransactionTombstone):
+                loaded.pop(record.transactional_id, None)
+                self.transactions.pop(record.transactional_id, None)
+                continue
+            transaction = loaded.get(record.transactional_id)
+            if transaction is None:
+                transaction = loaded[record.transactional_id] = Transaction(record.transactional_id)
+            transaction.replay(record)
+        self.transactions.update(loaded)
+        self._replayed[home.number] = home, end_offset, loaded
+
+
+class ReadOnlyTransactions(TransactionCoordinator):
+    """A `TransactionCoordinator` that shows transactions and refuses to change them.
+
+    That one has begun is not stored before it ends; where one is open, the partitions tell (`Admin.describe_producers`). Threads: any.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(broker)
+        self._store = ReadOnlyTransactionStore(broker)
+
+    def init_producer_id(
+        self,
+        transactional_id: str,
+        transaction_timeout_ms: int,
+        expected: ProducerIdAndEpoch | None = None,
+    ) -> ProducerIdAndEpoch:
+        """Raise `ReadOnlyError`."""
+        raise self._refusal(f"transactional id {transactional_id!r}: take it")
+
+    def end_transaction(
+        self, transactional_id: str, producer_id: int, producer_epoch: int, commit: bool
+    ) -> ProducerIdAndEpoch:
+        """Raise `ReadOnlyError`."""
+        raise self._refusal(f"transactional id {transactional_id!r}: end its transaction")
+
+    def add_partition(
+        self, producer_id: int, producer_epoch: int, topic_partition: TopicPartition
+    ) -> None:
+        """Raise `ReadOnlyError`."""
+        raise self._refusal(f"{topic_partition}: begin a transaction")
+
+    def force_terminate(self, transactional_id: str) -> None:
+        """Raise `ReadOnlyError`."""
+        raise self._refusal(f"transactional id {transactional_id!r}: end its transaction")
+
+    def abort_hanging(
+        self, topic_partition: TopicPartition, producer_id: int, producer_epoch: int
+    ) -> None:
+        """Raise `ReadOnlyError`."""
+        raise self._refusal(f"{topic_partition}: abort a transaction")
+
+    def expire_ids(self) -> int:
+        """Expire nothing: that is for the process that writes."""
+        return 0
+
+    def close(self) -> None:
+        """Leave everything as it is."""
+        self._watch.close()
+
+    def _refusal(self, what: str) -> Exception:
+        return refusal(what, str(self._broker.path))
