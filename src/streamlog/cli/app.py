@@ -14,7 +14,9 @@ from streamlog.cli.failures import ReaderLeft, exit_code_of
 
 COMMANDS: dict[str, str] = {
     "consume": "streamlog.cli.consume:consume",
+    "dump": "streamlog.cli.dump:dump",
     "produce": "streamlog.cli.produce:produce",
+    "verify": "streamlog.cli.verify:verify",
 }
 """Name to ``module:attribute``. One line a command; what nobody asks for is not imported."""
 

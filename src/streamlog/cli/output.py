@@ -96,19 +96,28 @@ def console(*, stderr: bool = False) -> Console:
 
 
 @contextmanager
-def progress(description: str, total: float | None = None) -> Iterator[Progress]:
+def progress(
+    description: str, total: float | None = None, *, in_bytes: bool = False
+) -> Iterator[Progress]:
     """Show a bar on stderr while the block runs, if stderr is a terminal.
 
     The one task has number 0: ``bar.update(0, completed=...)`` or ``bar.advance(0)``. *total* None
-    shows that something happens, and how long already.
+    shows that something happens, and how long already. *in_bytes*: what is counted is bytes.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
 
     screen = console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn(binary_units=True) if in_bytes else MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=screen,
         transient=True,

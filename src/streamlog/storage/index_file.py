@@ -44,6 +44,8 @@ class IndexContent(NamedTuple):
     covers: int
     #: Whether the file is just that: nothing torn or foreign behind it, where a further block would never be found.
     is_whole: bool
+    #: Where in the file the good ends.
+    end: int = 0
 
 
 def read_entries(filesystem: FileSystem, path: str, log_bytes: int) -> IndexContent:
@@ -57,6 +59,11 @@ def read_entries(filesystem: FileSystem, path: str, log_bytes: int) -> IndexCont
     if filesystem.file_size(path) > log_bytes + SLACK_BYTES:
         return IndexContent(b"", 0, False)
     data = filesystem.read_file(path, log_bytes + SLACK_BYTES)
+    return parse_entries(data, path)
+
+
+def parse_entries(data: bytes, path: str) -> IndexContent:
+    """Return what is good of *data*, the content of the index file at *path*. Never raises."""
     payloads: list[bytes] = []
     place = _place_crc(path)
     position = covers = 0
@@ -73,7 +80,7 @@ def read_entries(filesystem: FileSystem, path: str, log_bytes: int) -> IndexCont
         payloads.append(payload)
         covers = block_covers
         position = start + size
-    return IndexContent(b"".join(payloads), covers, position == len(data))
+    return IndexContent(b"".join(payloads), covers, position == len(data), position)
 
 
 def append_entries(filesystem: FileSystem, path: str, payload: bytes, covers: int) -> None:

@@ -22,8 +22,6 @@ def repair_directory(
     open for writing. Raises OSError; what was made until then stays, and the rest can be asked for again.
     """
     derived = [finding.path for finding in findings if finding.severity is Severity.DERIVED]
-    if not derived:
-        return []
     lock = filesystem.lock_dir(path)
     try:
         verification = DirectoryVerification(filesystem, path)

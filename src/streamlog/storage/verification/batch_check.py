@@ -28,6 +28,12 @@ def batch_problem(batch: BatchView, decode: DecodeRecord | None) -> str | None:
 
     Decodes everything, which is what tells bytes that were damaged from bytes that were written wrong.
     """
+    if not batch.record_count:
+        return (
+            f"expected no body without records, found {len(batch.body)} bytes"
+            if batch.body
+            else None
+        )
     try:
         batch.columns.check()
         offsets, timestamps = list(batch.offsets()), batch.timestamps_ms()
@@ -39,8 +45,7 @@ def batch_problem(batch: BatchView, decode: DecodeRecord | None) -> str | None:
         if timestamps and max(timestamps) > batch.max_timestamp_ms:
             return f"expected timestamps up to {batch.max_timestamp_ms}, found {max(timestamps)}"
         if batch.is_control:
-            if batch.record_count:
-                read_marker(batch)
+            read_marker(batch)
         elif decode is not None:
             keys = batch.keys() or [None] * batch.record_count
             for key, value in zip(keys, batch.values(), strict=True):
