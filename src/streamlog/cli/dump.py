@@ -189,6 +189,6 @@ class _File:
             if isinstance(item, StoredBatch):
                 check.see(item.position, item.header)
                 end = item.position + item.header.aligned_size
-        for path, message in check.problems(end, may_be_ahead=False):
+        for path, message in check.problems(end, is_closed=True):
             if self.path in (path, log_path):
                 yield Line("damage", {"file": path.rsplit("/", 1)[-1], "reason": message})

@@ -75,31 +75,35 @@ class IndexCheck:
                 f"up to byte {position}: expected the greatest timestamp {self._greatest_ms}, found {self._last_indexed_ms}",
             )
 
-    def problems(self, end: int, *, may_be_ahead: bool) -> list[tuple[str, str]]:
+    def problems(
+        self, end: int, *, is_closed: bool, has_damage: bool = False
+    ) -> list[tuple[str, str]]:
         """Return (path, message) of everything that does not agree, the log ending at byte *end*.
 
-        *may_be_ahead*: the log was not closed, so that its indexes may be torn or tell of what was lost; opening it sees to that.
+        Unless *is_closed* the indexes may be torn, or tell of what was lost; opening the log sees to that. What they say of a log that
+        *has_damage* may be right, and cannot be held against anything.
         """
+        both = (self.offset_path, self._offsets), (self.time_path, self._times)
+        for path, content in both if is_closed else ():
+            if not content.is_whole:
+                self._problem(
+                    path, "expected whole blocks with the right checksums, found other bytes"
+                )
+            elif content.covers > end and not has_damage:
+                self._problem(path, f"expected to tell of {end} bytes, found {content.covers}")
+        if has_damage:
+            return self._problems
         if end:
             self._see_end(end)
-        if not may_be_ahead:
-            for path, content in (self.offset_path, self._offsets), (self.time_path, self._times):
-                if not content.is_whole:
-                    self._problem(
-                        path, "expected whole blocks with the right checksums, found other bytes"
-                    )
-                if content.covers > end:
-                    self._problem(path, f"expected to tell of {end} bytes, found {content.covers}")
         for position, relative in self._positions.items():
-            if position < end or not may_be_ahead:
+            if position < end or is_closed:
                 self._problem(
                     self.offset_path,
                     f"expected the batch of offset {relative + self._base_offset} at byte {position}, found none",
                 )
-        if not may_be_ahead:
-            for relative in self._timestamps:
-                self._problem(
-                    self.time_path,
-                    f"expected a batch at offset {relative + self._base_offset}, found none",
-                )
+        for relative in self._timestamps if is_closed else ():
+            self._problem(
+                self.time_path,
+                f"expected a batch at offset {relative + self._base_offset}, found none",
+            )
         return self._problems

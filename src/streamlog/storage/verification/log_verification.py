@@ -187,7 +187,7 @@ class LogVerification:
             producers.forget()
         has_damage = self._has_damage and not had_damage
         for index_path, message in index.problems(
-            end, may_be_ahead=has_damage or (is_last and not self._is_closed)
+            end, is_closed=self._is_closed or not is_last, has_damage=has_damage
         ):
             self._add(Severity.DERIVED, message, index_path)
         if transactions is not None and not self._has_damage:
