@@ -1,0 +1,1 @@
+"""Kafka's messages from and to bytes."""

@@ -1,0 +1,9 @@
+"""What can be wrong with bytes from a network."""
+
+from __future__ import annotations
+
+from streamlog.errors import StreamlogError
+
+
+class MalformedMessageError(StreamlogError, ValueError):
+    """Bytes that are no message of their API and version. Nothing of them was used; the connection is of no more use."""

@@ -1,0 +1,81 @@
+"""A message that can be read and written in each of its versions."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from streamlog.wire.codec.decoder import write_decoder
+from streamlog.wire.codec.encoder import write_encoder
+from streamlog.wire.codec.errors import MalformedMessageError
+from streamlog.wire.codec.schema import Schema
+from streamlog.wire.codec.struct_types import struct_type
+
+
+class MessageType:
+    """Reads and writes one message. What does it is compiled for a version when that is first asked for.
+
+    ``make`` is the class of the message, and has those of the structs inside as attributes. Threads: any. Source: Kafka's generated
+    message classes.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.make: Any = struct_type(schema.name, schema.fields)
+        self._decoders: dict[int, Callable[[bytes, int], tuple[Any, int]]] = {}
+        self._encoders: dict[int, Callable[[Any, bytearray], list[Any]]] = {}
+
+    def __repr__(self) -> str:
+        return f"<MessageType {self.schema.name} {self.schema.versions}>"
+
+    def is_flexible(self, version: int) -> bool:
+        """Return whether *version* has compact lengths and tagged fields (KIP-482)."""
+        return version in self.schema.flexible
+
+    def decode(self, data: bytes, version: int, position: int = 0) -> Any:
+        """Return the message that *data* holds from *position* to its end.
+
+        Raises `MalformedMessageError`, whatever the bytes are; what that takes in memory is bounded by a multiple of their number.
+        """
+        decoder = self._decoders.get(version)
+        if decoder is None:
+            decoder = self._decoders[version] = self._decoder(version)
+        try:
+            message, end = decoder(data, position)
+        except MalformedMessageError as error:
+            raise MalformedMessageError(f"{self.schema.name} v{version}: {error}") from None
+        except (IndexError, struct.error, UnicodeDecodeError) as error:
+            raise MalformedMessageError(f"{self.schema.name} v{version}: {error}") from error
+        if end != len(data):
+            raise MalformedMessageError(
+                f"{self.schema.name} v{version}: ends at byte {end}, found {len(data)} bytes"
+            )
+        return message
+
+    def encode(self, message: Any, version: int, head: bytes = b"") -> list[Any]:
+        """Return *head* and the bytes of *message* behind it, in parts: records are the very objects that the message has.
+
+        A field that *version* lacks is left out. Raises TypeError or ``struct.error`` for values that the field cannot hold.
+        """
+        encoder = self._encoders.get(version)
+        if encoder is None:
+            encoder = self._encoders[version] = self._encoder(version)
+        return encoder(message, bytearray(head))
+
+    def _decoder(self, version: int) -> Callable[[bytes, int], tuple[Any, int]]:
+        self._require(version)
+        schema = self.schema
+        source = write_decoder(self.make, schema.fields, version, self.is_flexible(version))
+        return source.compile("decode", f"{schema.name} v{version}")
+
+    def _encoder(self, version: int) -> Callable[[Any, bytearray], list[Any]]:
+        self._require(version)
+        source = write_encoder(self.schema.fields, version, self.is_flexible(version))
+        return source.compile("encode", f"{self.schema.name} v{version}")
+
+    def _require(self, version: int) -> None:
+        if version not in self.schema.versions:
+            raise ValueError(
+                f"{self.schema.name}: expected version {self.schema.versions}, found {version}"
+            )
