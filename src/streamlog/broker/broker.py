@@ -24,6 +24,7 @@ from streamlog.broker.broker_resources import (
     leave_to_be_closed,
 )
 from streamlog.broker.group_coordinator import GroupCoordinator
+from streamlog.broker.listening import ListeningBroker
 from streamlog.broker.metadata_tree.projection import metadata_tree
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC
 from streamlog.broker.producer_ids import ProducerIds
@@ -80,7 +81,7 @@ class BrokerClient(Protocol):
         """Finish and unregister. Called while the broker still works."""
 
 
-class Broker:
+class Broker(ListeningBroker):
     """A Kafka broker inside this process, with its data in the directory *path*.
 
     >>> with Broker() as broker:
@@ -151,6 +152,7 @@ class Broker:
         self._close_lock = RLock()
         self._closing = False
         self._clients: list[BrokerClient] = []
+        self._listeners = []
         self._group_coordinator: GroupCoordinator | None = None
         self._transaction_coordinator: TransactionCoordinator | None = None
         self._refusal: StreamlogError | None = None

@@ -1,0 +1,59 @@
+"""The part of a broker that the outside world sees: its id, and a listener for Kafka's clients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamlog.errors import IllegalStateError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from streamlog.broker.broker_resources import BrokerResources
+    from streamlog.wire.listener import Listener
+    from streamlog.wire.settings import ListenOptions
+
+
+class ListeningBroker:
+    """What `Broker` inherits; see there."""
+
+    _listeners: list[Listener]
+
+    def _require_resources(self) -> BrokerResources:
+        raise NotImplementedError
+
+    @property
+    def cluster_id(self) -> str:
+        """The id of the data directory, made with it: what Kafka calls the id of the cluster."""
+        return self._require_resources().directory.directory_id
+
+    def listen(self, address: str = "127.0.0.1:0", **options: Unpack[ListenOptions]) -> Listener:
+        """Serve Kafka's protocol at *address*, ``host:port``, until the listener or the broker is closed; port 0 is any that is free.
+
+        Any client of any language can then be given ``broker.bootstrap_servers``, and shares topics, groups and transactions with the
+        producers and consumers in this process. Options, by name:
+
+        * ``node_id``: the broker's number as clients see it (``broker_id``)
+        * ``advertised``: the ``host:port`` that clients are told to connect to (the one that was bound)
+        * ``default_partitions``, ``auto_create``: of topics that come into being by being used (``num_partitions``,
+          ``auto_create_topics_enable``)
+        * ``allow_remote``: needed for any address but a loopback one: there is no TLS and no SASL (False)
+        * ``max_frame_bytes`` (100 MiB), ``max_connections`` (1,000), ``max_idle_ms`` (600,000), ``max_handshake_ms`` (30,000): what a
+          client may do before it is cut off
+
+        Raises `InvalidConfigurationError`, OSError when the address cannot be bound, `ClosedError`, `ReadOnlyError`. Threads: any. Source:
+        Kafka ``listeners``, ``advertised.listeners``.
+        """
+        from streamlog.wire.listener import Listener  # the layer above: loaded by whoever listens
+
+        listener = Listener(self, address, **options)  # type: ignore[arg-type]
+        self._listeners.append(listener)
+        return listener
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The addresses of all listeners, with commas between, as clients take them. Raises `IllegalStateError` without any."""
+        open_ones = [one.bootstrap_servers for one in self._listeners if not one.closed]
+        if not open_ones:
+            raise IllegalStateError("the broker listens nowhere: call broker.listen() first")
+        return ",".join(open_ones)

@@ -1,0 +1,44 @@
+"""Which requests are served, in which versions, and by whom: the table that ApiVersions shows.
+
+It is a fingerprint as well: clients guess the broker's release from it, and choose formats by that. So the versions are those that
+every client was seen to get along with, and not all that could be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from streamlog.wire.call import Call
+from streamlog.wire.handlers import api_versions, metadata
+from streamlog.wire.messages import BY_NAME
+
+API_VERSIONS_KEY = 18
+
+
+class Route(NamedTuple):
+    """Who serves an API."""
+
+    first: int
+    """The first version that is served and advertised."""
+    last: int
+    handler: Callable[[Call], Any]
+    is_slow: bool
+    """Whether it may wait for a disk, and so runs in a thread of its own."""
+
+
+def _route(
+    name: str, first: int, last: int, handler: Callable[[Call], Any], *, is_slow: bool = False
+) -> tuple[int, Route]:
+    api = BY_NAME[name]
+    assert first in api.request.schema.versions and last in api.request.schema.versions
+    return api.key, Route(first, last, handler, is_slow)
+
+
+ROUTES: dict[int, Route] = dict(
+    (
+        _route("ApiVersions", 0, 3, api_versions.handle),
+        _route("Metadata", 0, 12, metadata.handle, is_slow=True),
+    )
+)
+"""By API key."""

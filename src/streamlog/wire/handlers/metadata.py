@@ -1,0 +1,80 @@
+"""Metadata: brokers, topics and who leads their partitions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streamlog.errors import StreamlogError, UnknownTopicOrPartitionError
+from streamlog.wire.error_codes import code_of
+from streamlog.wire.topics import find_or_create, topic_by_id
+
+if TYPE_CHECKING:
+    from streamlog.broker.topic import Topic
+    from streamlog.wire.call import Call
+
+#: Sent where nobody asked for the operations that a client is allowed.
+NOT_ASKED = -(2**31)
+
+
+def handle(call: Call) -> Any:
+    """Return this broker, and the topics that were asked for: all of them for None, and for an empty list in version 0."""
+    request, settings, make = call.request, call.settings, call.response
+    names = request.topics
+    if names is None or (not names and call.version == 0):
+        topics = [_describe(call, topic) for topic in _all(call)]
+    else:
+        allow = request.allow_auto_topic_creation if call.version >= 4 else True
+        topics = [_find(call, wanted, allow) for wanted in names]
+    return make(
+        brokers=[
+            make.Brokers(
+                node_id=settings.node_id,
+                host=settings.advertised_host,
+                port=settings.advertised_port,
+            )
+        ],
+        cluster_id=call.broker.cluster_id,
+        controller_id=settings.node_id,
+        topics=topics,
+    )
+
+
+def _all(call: Call) -> list[Topic]:
+    broker = call.broker
+    found = []
+    for name in broker.topics(include_internal=True):
+        try:
+            found.append(broker.topic(name))
+        except UnknownTopicOrPartitionError:
+            continue  # deleted meanwhile
+    return found
+
+
+def _find(call: Call, wanted: Any, allow_auto_create: bool) -> Any:
+    try:
+        if wanted.name is None:
+            return _describe(call, topic_by_id(call.broker, wanted.topic_id))
+        return _describe(call, find_or_create(call, wanted.name, allow_auto_create))
+    except (StreamlogError, OSError) as error:
+        return call.response.Topics(
+            error_code=code_of(error), name=wanted.name or "", topic_id=wanted.topic_id
+        )
+
+
+def _describe(call: Call, topic: Topic) -> Any:
+    make, node_id = call.response.Topics, call.settings.node_id
+    return make(
+        name=topic.name,
+        topic_id=bytes.fromhex(topic.topic_id),
+        is_internal=topic.is_internal,
+        partitions=[
+            make.Partitions(
+                partition_index=partition.number,
+                leader_id=node_id,
+                leader_epoch=-1 if partition.is_refused else partition.leader_epoch,
+                replica_nodes=[node_id],
+                isr_nodes=[node_id],
+            )
+            for partition in topic.partitions
+        ],
+    )
