@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from streamlog.wire.call import Call
-from streamlog.wire.codec.errors import MalformedMessageError
+from streamlog.wire.codec.errors import MalformedMessageError, RefusedRequestError
 from streamlog.wire.codec.primitives import skip_tags
 from streamlog.wire.dispatch import API_VERSIONS_KEY, ROUTES
 from streamlog.wire.handlers.api_versions import unsupported_version
 from streamlog.wire.messages import APIS
-from streamlog.wire.parked import Parked, WakeSignal
+from streamlog.wire.parked import Parked, Slow, WakeSignal
 
 if TYPE_CHECKING:
-    from streamlog.wire.dispatch import Route
+    from collections.abc import Callable
+
     from streamlog.wire.listener import Listener
     from streamlog.wire.messages import Api
 
@@ -148,7 +150,7 @@ class Connection(asyncio.Protocol):
     def _receive(self, frame: bytes) -> None:
         try:
             self._dispatch(frame)
-        except MalformedMessageError as error:
+        except (MalformedMessageError, RefusedRequestError) as error:
             self.close(str(error))
         except Exception:  # noqa: BLE001 - one request must not stop the listener
             _log.exception("a request from %s could not be served", self._host)
@@ -194,19 +196,22 @@ class Connection(asyncio.Protocol):
             self._listener.settings,
         )
         if route.is_slow:
-            self._run_slowly(route, call)
+            self._run_slowly(partial(route.handler, call))
             return
         self._answer(route.handler(call))
 
-    def _run_slowly(self, route: Route, call: Call) -> None:
+    def _run_slowly(self, work: Callable[[], Any]) -> None:
         """Serve in a thread of its own what may wait for a disk: the loop is everybody's."""
         self._is_busy = True
-        future = self._loop.run_in_executor(self._listener.executor, route.handler, call)
+        future = self._loop.run_in_executor(self._listener.executor, work)
         future.add_done_callback(self._slow_done)
 
     def _slow_done(self, future: asyncio.Future[Any]) -> None:
         self._is_busy = False
         error = future.exception()
+        if isinstance(error, RefusedRequestError):
+            self.close(str(error))
+            return
         if error is not None:
             _log.error("a request from %s could not be served", self._host, exc_info=error)
             self.close()
@@ -219,6 +224,8 @@ class Connection(asyncio.Protocol):
     def _answer(self, response: Any) -> None:
         if isinstance(response, Parked):
             self._park(response)
+        elif isinstance(response, Slow):
+            self._run_slowly(response.work)
         elif response is not None:
             self._finish(response)
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import logging
 
-from streamlog.errors import StreamlogError
+from streamlog.errors import CorruptLogError, StreamlogError
 
 NONE = 0
 UNKNOWN_SERVER_ERROR = -1
+OFFSET_OUT_OF_RANGE = 1
+CORRUPT_MESSAGE = 2
+INVALID_TOPIC = 17
+INVALID_REQUIRED_ACKS = 21
+INVALID_REQUEST = 42
+UNSUPPORTED_FOR_MESSAGE_FORMAT = 43
 STORAGE_ERROR = 56
+FETCH_SESSION_ID_NOT_FOUND = 70
+FENCED_LEADER_EPOCH = 74
+UNKNOWN_LEADER_EPOCH = 75
+INVALID_RECORD = 87
 
 _log = logging.getLogger("streamlog")
 
@@ -18,6 +28,9 @@ def code_of(error: Exception) -> int:
     code = getattr(error, "code", None)
     if isinstance(error, StreamlogError) and isinstance(code, int):
         return code
+    if isinstance(error, CorruptLogError):
+        # The one that consumers pass on to their user instead of trying for ever.
+        return CORRUPT_MESSAGE
     if isinstance(error, OSError):
         _log.error("storage failed while a request was served", exc_info=error)
         return STORAGE_ERROR

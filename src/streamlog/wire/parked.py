@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamlog.runtime import Signal
 from streamlog.runtime.threads import get_ident
 
 if TYPE_CHECKING:
     import asyncio
+
+
+class Slow(NamedTuple):
+    """A response that may have to wait for a disk: *work* returns it, in a thread of its own."""
+
+    work: Callable[[], Any]
 
 
 class WakeSignal(Signal):

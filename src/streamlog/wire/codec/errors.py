@@ -7,3 +7,7 @@ from streamlog.errors import StreamlogError
 
 class MalformedMessageError(StreamlogError, ValueError):
     """Bytes that are no message of their API and version. Nothing of them was used; the connection is of no more use."""
+
+
+class RefusedRequestError(StreamlogError):
+    """A request that cannot be answered: the connection is closed, which is all that its client can be told."""

@@ -1,0 +1,103 @@
+"""Produce: batches are checked and stored as they came."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streamlog.broker.topic_name import is_internal
+from streamlog.errors import InvalidRecordError, StreamlogError
+from streamlog.record.kafka_batch import pending_from_kafka
+from streamlog.record.kafka_layout import KAFKA_MAGIC, magic_of
+from streamlog.record.layout import LOG_APPEND_TIME_BIT
+from streamlog.wire.codec.errors import RefusedRequestError
+from streamlog.wire.error_codes import (
+    INVALID_REQUIRED_ACKS,
+    INVALID_TOPIC,
+    NONE,
+    UNSUPPORTED_FOR_MESSAGE_FORMAT,
+    code_of,
+)
+from streamlog.wire.parked import Slow
+
+if TYPE_CHECKING:
+    from streamlog.broker.partition import Partition
+    from streamlog.wire.call import Call
+
+#: Advertised, and refused: without them old versions of librdkafka stop compressing (KAFKA-18659).
+_FIRST_SERVED = 3
+_NO_OFFSET = -1
+
+
+def handle(call: Call) -> Any:
+    """Append each batch and return its offset; nothing is returned with acks=0, where an error closes the connection."""
+    if call.version < _FIRST_SERVED:
+        raise RefusedRequestError(
+            f"Produce: expected version {_FIRST_SERVED} or later, found {call.version}"
+        )
+    if _waits_for_disk(call):
+        return Slow(lambda: _append_all(call))
+    return _append_all(call)
+
+
+def _waits_for_disk(call: Call) -> bool:
+    """Whether an append waits for a sync: the loop must not."""
+    for topic in call.request.topic_data:
+        try:
+            if call.broker.topic(topic.name).config.flush_messages:
+                return True
+        except StreamlogError:
+            continue  # gets its error below
+    return False
+
+
+def _append_all(call: Call) -> Any:
+    request, make = call.request, call.response
+    answers = []
+    first_error = NONE
+    for topic in request.topic_data:
+        partitions = []
+        for data in topic.partition_data:
+            answer = _append(call, topic.name, data)
+            first_error = first_error or answer.error_code
+            partitions.append(answer)
+        answers.append(make.Responses(name=topic.name, partition_responses=partitions))
+    if request.acks == 0:
+        if first_error:
+            raise RefusedRequestError(f"Produce with acks=0 failed with error {first_error}")
+        return None
+    return make(responses=answers)
+
+
+def _append(call: Call, topic: str, data: Any) -> Any:
+    make = call.response.Responses.PartitionResponses
+    index = data.index
+
+    def refused(code: int, message: str | None = None) -> Any:
+        return make(index=index, error_code=code, base_offset=_NO_OFFSET, error_message=message)
+
+    if call.request.acks not in (-1, 0, 1):
+        return refused(INVALID_REQUIRED_ACKS)
+    if is_internal(topic):
+        return refused(INVALID_TOPIC, f"{topic} is the broker's own")
+    try:
+        partition: Partition = call.broker.partition(topic, index)
+        records = data.records
+        if not records:
+            raise InvalidRecordError(f"{topic}-{index}: expected one record batch, found none")
+        magic = magic_of(records)
+        if magic is not None and magic < KAFKA_MAGIC:
+            return refused(
+                UNSUPPORTED_FOR_MESSAGE_FORMAT,
+                f"{topic}-{index}: expected record batches of magic {KAFKA_MAGIC}, found {magic}",
+            )
+        batch = pending_from_kafka(records)
+        base_offset = partition.append(batch)
+    except (StreamlogError, OSError) as error:
+        return refused(code_of(error), str(error))
+    is_log_append_time = batch.attributes & LOG_APPEND_TIME_BIT
+    return make(
+        index=index,
+        base_offset=base_offset,
+        log_append_time_ms=batch.max_timestamp_ms if is_log_append_time else -1,
+        log_start_offset=partition.log_start_offset,
+    )
