@@ -21,7 +21,7 @@ from streamlog.broker.group_member import MemberState
 from streamlog.broker.transactions.description import TransactionDescription, TransactionListing
 from streamlog.broker.transactions.state import TransactionState
 from streamlog.client.admin import Admin
-from streamlog.client.config_entry import (
+from streamlog.broker.config_entry import (
     AlterConfigOp,
     ConfigEntry,
     ConfigResource,

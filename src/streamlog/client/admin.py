@@ -18,8 +18,8 @@ from streamlog.client.admin_arguments import (
 )
 from streamlog.client.admin_transactions import TransactionAdministration
 from streamlog.client.argument_checks import check_broker, check_group_id
-from streamlog.client.config_entry import ConfigResource, ConfigResourceType
-from streamlog.client.config_operations import altered_topic_configs, broker_entries, topic_entries
+from streamlog.broker.config_entry import ConfigResource, ConfigResourceType
+from streamlog.broker.config_operations import altered_topic_configs, broker_entries, topic_entries
 from streamlog.client.for_each import for_each
 from streamlog.client.group_administration import alter_offsets, reset_offsets
 from streamlog.client.new_topic import NewTopic
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from streamlog.broker.group import GroupState
     from streamlog.broker.group_description import ConsumerGroupDescription, ConsumerGroupListing
     from streamlog.broker.partition import Partition
-    from streamlog.client.config_entry import AlterConfigOp, ConfigEntry
+    from streamlog.broker.config_entry import AlterConfigOp, ConfigEntry
     from streamlog.client.reset_to import ResetTo
 
 

@@ -97,6 +97,8 @@ class InvalidConfigurationError(StreamlogError, ValueError):
     found. Java: ``ConfigException``.
     """
 
+    code = 40
+
 
 class InvalidRequestError(StreamlogError, ValueError):
     """A request contradicts itself, such as the same partition named twice. Not retriable: correct

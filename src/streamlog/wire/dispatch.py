@@ -10,7 +10,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from streamlog.wire.call import Call
-from streamlog.wire.handlers import api_versions, fetch, list_offsets, metadata, produce
+from streamlog.wire.handlers import (
+    api_versions,
+    cluster,
+    configs,
+    fetch,
+    list_offsets,
+    metadata,
+    produce,
+    topics,
+)
 from streamlog.wire.messages import BY_NAME
 
 API_VERSIONS_KEY = 18
@@ -44,6 +53,18 @@ ROUTES: dict[int, Route] = dict(
         _route("ListOffsets", 1, 7, list_offsets.handle),
         _route("OffsetForLeaderEpoch", 2, 4, list_offsets.handle_epochs),
         _route("DeleteRecords", 0, 2, list_offsets.handle_delete, is_slow=True),
+        _route("CreateTopics", 2, 7, topics.handle_create, is_slow=True),
+        _route("DeleteTopics", 1, 6, topics.handle_delete, is_slow=True),
+        _route("CreatePartitions", 0, 3, topics.handle_create_partitions, is_slow=True),
+        _route("DescribeConfigs", 1, 4, configs.handle_describe),
+        _route("AlterConfigs", 0, 2, configs.handle_alter, is_slow=True),
+        _route("IncrementalAlterConfigs", 0, 1, configs.handle_incremental_alter, is_slow=True),
+        _route("DescribeCluster", 0, 1, cluster.handle_describe),
+        _route("DescribeLogDirs", 1, 4, cluster.handle_log_dirs),
+        _route("ListPartitionReassignments", 0, 0, cluster.handle_reassignments),
+        _route("ElectLeaders", 0, 2, cluster.handle_elect_leaders),
+        _route("DescribeAcls", 1, 3, cluster.handle_acls),
+        _route("SaslHandshake", 0, 1, cluster.handle_sasl),
     )
 )
 """By API key."""

@@ -6,7 +6,7 @@ import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.client.admin import Admin
-from streamlog.client.config_entry import (
+from streamlog.broker.config_entry import (
     AlterConfigOp,
     ConfigEntry,
     ConfigResource,

@@ -16,7 +16,7 @@ from streamlog.client.admin_arguments import (
     several,
     topic_names,
 )
-from streamlog.client.config_entry import AlterConfigOp, ConfigResource, ConfigResourceType
+from streamlog.broker.config_entry import AlterConfigOp, ConfigResource, ConfigResourceType
 from streamlog.client.new_topic import NewTopic
 from streamlog.errors import InvalidRequestError
 from streamlog.structs import Isolation, TopicPartition

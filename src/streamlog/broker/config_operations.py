@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from streamlog.client.config_entry import ConfigEntry, ConfigSource, OpType
+from streamlog.broker.config_entry import ConfigEntry, ConfigSource, OpType
 from streamlog.config import BrokerConfig, TopicConfig
 from streamlog.errors import InvalidConfigurationError, InvalidRequestError
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from streamlog.broker.topic import Topic
-    from streamlog.client.config_entry import AlterConfigOp
+    from streamlog.broker.config_entry import AlterConfigOp
 
 _LIST_KEYS = frozenset(
     description.key for description in TopicConfig.describe() if description.type.startswith("list")

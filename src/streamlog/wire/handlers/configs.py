@@ -1,0 +1,143 @@
+"""DescribeConfigs, AlterConfigs and IncrementalAlterConfigs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streamlog.broker.config_entry import AlterConfigOp, ConfigEntry, OpType
+from streamlog.broker.config_operations import altered_topic_configs, broker_entries, topic_entries
+from streamlog.config import BrokerConfig, TopicConfig
+from streamlog.errors import InvalidConfigurationError, InvalidRequestError, StreamlogError
+from streamlog.wire.config_text import SOURCES, key_text, type_number, value_text
+from streamlog.wire.error_codes import code_of
+
+if TYPE_CHECKING:
+    from streamlog.config.definition import Config
+    from streamlog.wire.call import Call
+
+_TOPIC, _BROKER = 2, 4
+_OPERATIONS = (OpType.SET, OpType.DELETE, OpType.APPEND, OpType.SUBTRACT)
+
+
+def handle_describe(call: Call) -> Any:
+    """Return the keys of each resource that were asked for, all of them for None."""
+    make = call.response
+    return make(results=[_describe(call, resource) for resource in call.request.resources])
+
+
+def _describe(call: Call, resource: Any) -> Any:
+    make = call.response.Results
+    answer = make(resource_type=resource.resource_type, resource_name=resource.resource_name)
+    kind: type[Config]
+    try:
+        if resource.resource_type == _TOPIC:
+            topic = call.broker.topic(resource.resource_name)
+            entries, kind = topic_entries(topic, call.broker.config), TopicConfig
+        else:
+            _require_broker(call, resource)
+            entries, kind = broker_entries(call.broker.config), BrokerConfig
+    except (StreamlogError, OSError) as error:
+        answer.error_code, answer.error_message = code_of(error), str(error)
+        return answer
+    wanted = resource.configuration_keys
+    texts = {description.key: description.doc for description in kind.describe()}
+    answer.configs = [
+        _entry(call, entry, texts[entry.name])
+        for entry in entries.values()
+        if wanted is None or key_text(entry.name) in wanted
+    ]
+    return answer
+
+
+def _entry(call: Call, entry: ConfigEntry, text: str) -> Any:
+    make, request = call.response.Results.Configs, call.request
+    name, value = key_text(entry.name), value_text(entry.value)
+    answer = make(
+        name=name,
+        value=value,
+        # A broker's configuration is fixed when it opens; a topic's is not.
+        read_only=False,
+        is_default=entry.is_default,
+        config_source=SOURCES[entry.source],
+        config_type=type_number(entry.value),
+    )
+    if request.include_documentation:
+        answer.documentation = text
+    if request.include_synonyms:
+        answer.synonyms = [make.Synonyms(name=name, value=value, source=answer.config_source)]
+    return answer
+
+
+def handle_alter(call: Call) -> Any:
+    """Give topics exactly the configuration that is sent: what is not in it goes back to the default."""
+    make = call.response
+    return make(responses=[_alter(call, resource, _replace) for resource in call.request.resources])
+
+
+def handle_incremental_alter(call: Call) -> Any:
+    """Change single keys of topics (KIP-339)."""
+    make = call.response
+    return make(responses=[_alter(call, resource, _change) for resource in call.request.resources])
+
+
+def _alter(call: Call, resource: Any, alter: Any) -> Any:
+    answer = call.response.Responses(
+        resource_type=resource.resource_type, resource_name=resource.resource_name
+    )
+    try:
+        if resource.resource_type != _TOPIC:
+            _require_broker(call, resource)
+            raise InvalidRequestError(
+                f"broker {resource.resource_name}: its configuration is fixed when it opens"
+            )
+        alter(call, resource)
+    except (StreamlogError, OSError) as error:
+        answer.error_code, answer.error_message = code_of(error), str(error)
+    return answer
+
+
+def _replace(call: Call, resource: Any) -> None:
+    registry = call.broker.topic_registry
+    topic = registry.topic(resource.resource_name)
+    configs = {config.name: _required(config) for config in resource.configs}
+    kept = {key.replace(".", "_") for key in configs}
+    registry.alter_configs(
+        topic.name,
+        configs,
+        set(topic.overrides) - kept,
+        validate_only=call.request.validate_only,
+    )
+
+
+def _change(call: Call, resource: Any) -> None:
+    registry = call.broker.topic_registry
+    topic = registry.topic(resource.resource_name)
+    operations = []
+    for config in resource.configs:
+        if not 0 <= config.config_operation < len(_OPERATIONS):
+            raise InvalidRequestError(
+                f"{config.name}: expected operation 0 to 3, found {config.config_operation}"
+            )
+        op = _OPERATIONS[config.config_operation]
+        value = None if op is OpType.DELETE else _required(config)
+        operations.append(AlterConfigOp(config.name, value, op))
+    configs, removed = altered_topic_configs(topic, operations)
+    registry.alter_configs(topic.name, configs, removed, validate_only=call.request.validate_only)
+
+
+def _required(config: Any) -> str:
+    if config.value is None:
+        raise InvalidConfigurationError(f"{config.name}: expected a value, found null")
+    return str(config.value)
+
+
+def _require_broker(call: Call, resource: Any) -> None:
+    """Raise unless *resource* is this broker; an empty name means the defaults of all."""
+    if resource.resource_type != _BROKER or resource.resource_name not in (
+        "",
+        str(call.settings.node_id),
+    ):
+        raise InvalidRequestError(
+            f"expected a topic (type {_TOPIC}) or broker {call.settings.node_id} (type {_BROKER}), "
+            f"found type {resource.resource_type}, {resource.resource_name!r}"
+        )
