@@ -10,6 +10,14 @@ Everything public is here; helpers for tests are in `streamlog.testing`. Start w
 
 from streamlog.broker.assignors import MemberSubscription
 from streamlog.broker.broker import Broker
+from streamlog.broker.config_entry import (
+    AlterConfigOp,
+    ConfigEntry,
+    ConfigResource,
+    ConfigResourceType,
+    ConfigSource,
+    OpType,
+)
 from streamlog.broker.group import GroupState
 from streamlog.broker.group_description import (
     ConsumerGroupDescription,
@@ -21,14 +29,6 @@ from streamlog.broker.group_member import MemberState
 from streamlog.broker.transactions.description import TransactionDescription, TransactionListing
 from streamlog.broker.transactions.state import TransactionState
 from streamlog.client.admin import Admin
-from streamlog.broker.config_entry import (
-    AlterConfigOp,
-    ConfigEntry,
-    ConfigResource,
-    ConfigResourceType,
-    ConfigSource,
-    OpType,
-)
 from streamlog.client.consumer import Consumer
 from streamlog.client.consumer_inspection import ConsumerMetrics
 from streamlog.client.consumer_records import ConsumerRecords

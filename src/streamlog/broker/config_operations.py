@@ -11,8 +11,8 @@ from streamlog.errors import InvalidConfigurationError, InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from streamlog.broker.topic import Topic
     from streamlog.broker.config_entry import AlterConfigOp
+    from streamlog.broker.topic import Topic
 
 _LIST_KEYS = frozenset(
     description.key for description in TopicConfig.describe() if description.type.startswith("list")

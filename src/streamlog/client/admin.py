@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streamlog.broker.config_entry import ConfigResource, ConfigResourceType
+from streamlog.broker.config_operations import altered_topic_configs, broker_entries, topic_entries
 from streamlog.client.admin_arguments import (
     config_changes,
     config_resource,
@@ -18,8 +20,6 @@ from streamlog.client.admin_arguments import (
 )
 from streamlog.client.admin_transactions import TransactionAdministration
 from streamlog.client.argument_checks import check_broker, check_group_id
-from streamlog.broker.config_entry import ConfigResource, ConfigResourceType
-from streamlog.broker.config_operations import altered_topic_configs, broker_entries, topic_entries
 from streamlog.client.for_each import for_each
 from streamlog.client.group_administration import alter_offsets, reset_offsets
 from streamlog.client.new_topic import NewTopic
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from streamlog.broker.broker import Broker
+    from streamlog.broker.config_entry import AlterConfigOp, ConfigEntry
     from streamlog.broker.group import GroupState
     from streamlog.broker.group_description import ConsumerGroupDescription, ConsumerGroupListing
     from streamlog.broker.partition import Partition
-    from streamlog.broker.config_entry import AlterConfigOp, ConfigEntry
     from streamlog.client.reset_to import ResetTo
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from streamlog.broker.config_entry import AlterConfigOp, ConfigResource, ConfigResourceType, OpType
 from streamlog.broker.group import GroupState
 from streamlog.client.argument_checks import check_group_id
-from streamlog.broker.config_entry import AlterConfigOp, ConfigResource, ConfigResourceType, OpType
 from streamlog.client.new_topic import NewTopic
 from streamlog.client.partition_arguments import to_partition
 from streamlog.errors import InvalidRequestError

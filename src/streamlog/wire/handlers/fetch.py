@@ -137,7 +137,7 @@ class ParkedFetch(Parked):
         batches = partition.read_batches(wanted.fetch_offset, max(limit, 0), end_offset)
         if not batches:
             return
-        parts = []
+        parts: list[bytes | bytearray] = []
         size = 0
         for view in batches:
             part = to_kafka(view)
