@@ -13,6 +13,7 @@ from streamlog.cli.command import Group
 from streamlog.cli.failures import ReaderLeft, exit_code_of
 
 COMMANDS: dict[str, str] = {
+    "bench": "streamlog.cli.bench.group:bench",
     "consume": "streamlog.cli.consume:consume",
     "dump": "streamlog.cli.dump:dump",
     "produce": "streamlog.cli.produce:produce",

@@ -57,6 +57,16 @@ class Session:
         with Broker(self.directory(create=create), **config) as broker:
             yield broker
 
+    @contextmanager
+    def open_or_in_memory(self) -> Iterator[Broker]:
+        """Open the broker of the data directory, which may be a new one; without one a broker in memory."""
+        if self.data is None:
+            with Broker() as broker:
+                yield broker
+            return
+        with self.open_broker(create=True) as broker:
+            yield broker
+
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
 """Decorator: the command's first argument is the `Session`."""
