@@ -14,9 +14,16 @@ from streamlog.cli.failures import ReaderLeft, exit_code_of
 
 COMMANDS: dict[str, str] = {
     "bench": "streamlog.cli.bench.group:bench",
+    "completion": "streamlog.cli.completion:completion",
+    "configs": "streamlog.cli.configs:configs",
     "consume": "streamlog.cli.consume:consume",
     "dump": "streamlog.cli.dump:dump",
+    "groups": "streamlog.cli.groups:groups",
+    "offsets": "streamlog.cli.offsets:offsets",
     "produce": "streamlog.cli.produce:produce",
+    "records": "streamlog.cli.records:records",
+    "topics": "streamlog.cli.topics:topics",
+    "transactions": "streamlog.cli.transactions:transactions",
     "verify": "streamlog.cli.verify:verify",
 }
 """Name to ``module:attribute``. One line a command; what nobody asks for is not imported."""

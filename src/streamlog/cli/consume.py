@@ -22,7 +22,7 @@ from streamlog.cli.record_format import (
     template_format,
 )
 from streamlog.cli.session import Session, pass_session
-from streamlog.cli.times import time_callback
+from streamlog.cli.times import parse_time
 from streamlog.client.consumer import Consumer
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _COMMIT_INTERVAL_MS = 5000
 )
 @click.option(
     "--from-time",
-    callback=time_callback,
+    type=parse_time,
     metavar="TIME",
     help="Start with the first record at or after it: ISO 8601, or ms since 1970.",
 )

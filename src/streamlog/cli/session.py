@@ -11,6 +11,7 @@ import click
 
 from streamlog.broker.broker import Broker
 from streamlog.cli.failures import NOT_FOUND, Failure
+from streamlog.client.admin import Admin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +67,12 @@ class Session:
             return
         with self.open_broker(create=True) as broker:
             yield broker
+
+    @contextmanager
+    def open_admin(self, *, read_only: bool = False, create: bool = False) -> Iterator[Admin]:
+        """Open the broker as `open_broker` does, and an `Admin` of it; close both in the end."""
+        with self.open_broker(read_only=read_only, create=create) as broker, Admin(broker) as admin:
+            yield admin
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)

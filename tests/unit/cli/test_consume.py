@@ -207,7 +207,7 @@ def test_what_is_printed_as_json_can_be_produced_again() -> None:
         (["--topic", "t", "--offset", "-1", "--partition", "0"], "expected an offset from 0"),
         (["--topic", "t", "--offset", "first", "--partition", "0"], "found 'first'"),
         (["--topic", "t", "--from-beginning", "--offset", "latest"], "exclude each other"),
-        (["--topic", "t", "--from-time", "soon"], "expected a time such as"),
+        (["--topic", "t", "--from-time", "soon"], "expected a time since 1970"),
         (["--topic", "t", "--group", "g", "--partition", "0"], "--partition and --group exclude"),
         (["--topic", "t", "--group", "g", "--from-time", "5"], "--from-time and --group exclude"),
         (["--topic", "t", "--group", "g", "--follow"], "--follow and --group exclude"),
