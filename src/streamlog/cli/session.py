@@ -55,7 +55,7 @@ class Session:
         without it a typing error would leave an empty broker behind. Raises as `directory` and
         `Broker` do.
         """
-        with Broker(self.directory(create=create), **config) as broker:
+        with Broker(self.directory(create=create), read_only=read_only, **config) as broker:
             yield broker
 
     @contextmanager

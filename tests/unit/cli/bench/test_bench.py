@@ -34,9 +34,9 @@ def virtual(monkeypatch: pytest.MonkeyPatch) -> Callable[[], VirtualClock]:
     """Return what gives the clock of the last broker in memory."""
     clocks: list[VirtualClock] = []
 
-    def make(*directory: str) -> Broker:
+    def make(*directory: str, read_only: bool = False) -> Broker:
         clocks.append(VirtualClock())
-        return Broker(*directory, clock=clocks[-1])
+        return Broker(*directory, read_only=read_only, clock=clocks[-1])
 
     monkeypatch.setattr(session, "Broker", make)
     return lambda: clocks[-1]
