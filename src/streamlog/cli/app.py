@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "offsets": "streamlog.cli.offsets:offsets",
     "produce": "streamlog.cli.produce:produce",
     "records": "streamlog.cli.records:records",
+    "shell": "streamlog.cli.shell:shell",
     "topics": "streamlog.cli.topics:topics",
     "transactions": "streamlog.cli.transactions:transactions",
     "verify": "streamlog.cli.verify:verify",
