@@ -104,6 +104,8 @@ def test_describe_prints_a_topic_as_kafka_does(terminal: Terminal) -> None:
 
 
 def test_describe_of_no_topic_is_not_found(terminal: Terminal) -> None:
+    with terminal.broker():
+        pass
     assert terminal.failure("topics", "describe", "--topic", "a") == (
         3,
         "topic 'a' does not exist",
