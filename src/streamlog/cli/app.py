@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "completion": "streamlog.cli.completion:completion",
     "configs": "streamlog.cli.configs:configs",
     "consume": "streamlog.cli.consume:consume",
+    "demo": "streamlog.cli.demo.command:demo",
     "dump": "streamlog.cli.dump:dump",
     "groups": "streamlog.cli.groups:groups",
     "offsets": "streamlog.cli.offsets:offsets",
