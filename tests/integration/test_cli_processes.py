@@ -1,0 +1,115 @@
+"""The command line as processes: beside a program that has the directory open, in pipes, interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamlog import Admin, Broker, Consumer, Producer, TopicPartition
+from streamlog.cli.failures import IN_USE
+from tests.support.programs import ROOT
+
+STREAMLOG = [sys.executable, "-W", "error", "-m", "streamlog.cli"]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker of this process, which stays open, with a group that has a member and one that has none."""
+    with Broker(tmp_path / "data") as broker, Admin(broker) as admin:
+        broker.create_topic("orders", partitions=2)
+        with Producer(broker) as producer:
+            for number in range(6):
+                producer.send("orders", b"v", partition=number % 2)
+        admin.alter_consumer_group_offsets("idle", {TopicPartition("orders", 0): 1})
+        with Consumer(broker, "orders", group_id="busy", enable_auto_commit=False) as consumer:
+            while not consumer.assignment():
+                consumer.poll(1_000)
+            consumer.commit({TopicPartition("orders", 1): 2})
+            yield broker
+
+
+def run(tmp_path: Path, script: str) -> list[str]:
+    """Run Python lines in one new process, for each interpreter takes a while to start; return its output."""
+    environment = {**os.environ, "STREAMLOG_DATA": str(tmp_path / "data")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+MANY = """
+import json, sys
+from click.testing import CliRunner
+from streamlog.cli.app import app
+for arguments in json.loads({commands!r}):
+    done = CliRunner().invoke(app, arguments)
+    print(json.dumps([done.exit_code, done.stdout, done.stderr]))
+"""
+
+
+def run_all(tmp_path: Path, *commands: str) -> list[tuple[int, str, str]]:
+    """Run commands one after the other in another process."""
+    arguments = json.dumps([command.split() for command in commands])
+    lines = run(tmp_path, MANY.format(commands=arguments))
+    return [(code, out, err) for code, out, err in map(json.loads, lines)]
+
+
+READING = [
+    "topics list --include-internal",
+    "topics describe",
+    "configs describe --topic orders --all",
+    "offsets",
+    "offsets --time max-timestamp",
+    "groups list",
+    "groups describe --all-groups",
+    "groups describe --all-groups --members",
+    "groups describe --all-groups --state",
+    "groups reset-offsets --group idle --all-topics --to-latest",
+    "transactions list",
+    "transactions describe-producers --topic orders --partition 0",
+    "transactions find-hanging",
+]
+WRITING = [
+    "topics create --topic prices",
+    "topics alter --topic orders --partitions 3",
+    "topics delete --topic orders",
+    "configs alter --topic orders --add-config retention.ms=1",
+    "records delete orders:0:1",
+    "groups delete --group idle",
+    "groups delete-offsets --group idle --topic orders",
+    "groups reset-offsets --group idle --all-topics --to-latest --execute",
+    "transactions force-terminate --transactional-id t",
+]
+
+
+def test_commands_that_read_work_beside_the_process_that_writes_and_others_are_refused(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """CLI-3: members live in the process that has the directory open, which so keeps changes out."""
+    done = run_all(tmp_path, *READING, *WRITING)
+    read, written = done[: len(READING)], done[len(READING) :]
+    assert [(command, one) for command, one in zip(READING, read, strict=True) if one[0]] == []
+    for command, (code, out, err) in zip(WRITING, written, strict=True):
+        assert (command, code, out) == (command, IN_USE, "")
+        assert err.startswith("streamlog: ")
+        assert str(os.getpid()) in err.splitlines()[0]
+        assert err.splitlines()[1].startswith("hint: close the program that has it open")
+    out = dict(zip(READING, [one[1] for one in read], strict=True))
+    assert out["topics list --include-internal"] == "__consumer_offsets\norders\n"
+    assert "orders\t0\t3" in out["offsets"]
+    assert "idle\torders\t0\t1\t3\t2" in out["groups describe --all-groups"]
+    assert "busy\torders\t1\t2\t3\t1" in out["groups describe --all-groups"]
+    assert broker.topics() == ["orders"]
