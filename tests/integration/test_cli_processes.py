@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from streamlog import Admin, Broker, Consumer, Producer, TopicPartition
@@ -31,6 +33,11 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
             while not consumer.assignment():
                 consumer.poll(1_000)
             consumer.commit({TopicPartition("orders", 1): 2})
+            producer = Producer(broker, transactional_id="tx")
+            producer.init_transactions()
+            producer.begin_transaction()
+            producer.send("orders", b"v", partition=0)
+            producer.flush()
             yield broker
 
 
@@ -75,10 +82,10 @@ READING = [
     "offsets --time max-timestamp",
     "groups list",
     "groups describe --all-groups",
-    "groups describe --all-groups --members",
     "groups describe --all-groups --state",
     "groups reset-offsets --group idle --all-topics --to-latest",
-    "transactions list",
+    "transactions list --state ongoing",
+    "transactions describe --transactional-id tx",
     "transactions describe-producers --topic orders --partition 0",
     "transactions find-hanging",
 ]
@@ -108,8 +115,67 @@ def test_commands_that_read_work_beside_the_process_that_writes_and_others_are_r
         assert str(os.getpid()) in err.splitlines()[0]
         assert err.splitlines()[1].startswith("hint: close the program that has it open")
     out = dict(zip(READING, [one[1] for one in read], strict=True))
-    assert out["topics list --include-internal"] == "__consumer_offsets\norders\n"
-    assert "orders\t0\t3" in out["offsets"]
-    assert "idle\torders\t0\t1\t3\t2" in out["groups describe --all-groups"]
+    names = out["topics list --include-internal"].splitlines()
+    assert names == ["__consumer_offsets", "__transaction_state", "orders"]
+    assert "orders\t0\t4" in out["offsets"]
+    assert "idle\torders\t0\t1\t4\t3" in out["groups describe --all-groups"]
     assert "busy\torders\t1\t2\t3\t1" in out["groups describe --all-groups"]
+    assert out["transactions list --state ongoing"].splitlines()[1].startswith("tx\t")
+    assert "topic_partitions: orders-0\n" in out["transactions describe --transactional-id tx"]
+    assert out["transactions find-hanging"] == ""
     assert broker.topics() == ["orders"]
+
+
+def test_what_the_other_process_alone_knows_of_groups_is_not_made_up(
+    broker: Broker, tmp_path: Path
+) -> None:
+    listed, described, members, narrowed = run_all(
+        tmp_path,
+        "groups list",
+        "groups describe --group busy --state",
+        "groups describe --group busy --members",
+        "groups list --state empty",
+    )
+    unknown = "members and states are known to that process alone"
+    assert listed[1].splitlines()[1:] == ["busy\t-\t-\t-", "idle\tsimple\t-\t-"]
+    assert described[1].splitlines()[1] == "busy\t1\t-\t-\t-"
+    assert unknown in listed[2]
+    assert unknown in described[2]
+    for code, out, err in (members, narrowed):
+        assert (code, out) == (IN_USE, "")
+        assert unknown in err
+
+
+def test_a_reader_that_leaves_early_ends_a_command_quietly(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "wb") as closed:
+        done = subprocess.run(
+            [*STREAMLOG, "--help"], stdout=closed, stderr=subprocess.PIPE, timeout=50, check=False
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise ModuleNotFoundError(name='click')\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run(
+        STREAMLOG, env=environment, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "streamlog: the command line needs more: pip install 'streamlog-broker[cli]'\n"
+    )
+
+
+def test_rows_on_a_terminal_are_a_table(tmp_path: Path) -> None:
+    with Broker(tmp_path / "data") as broker:
+        broker.create_topic("orders", partitions=2)
+    command = [*STREAMLOG, "offsets", "--data", str(tmp_path / "data")]
+    environment = {**os.environ, "NO_COLOR": "1", "TERM": "dumb"}
+    screen, _ = pexpect.run(
+        shlex.join(command), env=environment, timeout=50, withexitstatus=True, encoding="utf-8"
+    )
+    rows = [line.split() for line in screen.splitlines()]
+    assert rows == [["TOPIC", "PARTITION", "OFFSET"], ["orders", "0", "0"], ["orders", "1", "0"]]
+    assert "\t" not in screen

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from streamlog import __version__
 from streamlog.cli.command import Group
 from streamlog.cli.failures import ReaderLeft, exit_code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 COMMANDS: dict[str, str] = {
     "bench": "streamlog.cli.bench.group:bench",
@@ -50,12 +54,15 @@ class App(Group):
         assert isinstance(command, click.Command), place
         return command
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the command line up to the command; `--help` prints here."""
+        with _reader():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that the command line names."""
-        try:
+        with _reader():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            raise ReaderLeft from None
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command line and exit: the tests' runner and the process come the same way."""
@@ -63,6 +70,14 @@ class App(Group):
         with exit_code_of() as outcome:
             outcome.code = super().main(*args, **extra)
         sys.exit(outcome.code)
+
+
+@contextmanager
+def _reader() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise ReaderLeft from None
 
 
 @click.group("streamlog", cls=App)

@@ -10,19 +10,25 @@ from streamlog.broker.group import GroupState
 from streamlog.cli.arguments import group_option, names, topic_and_partitions
 from streamlog.cli.command import Group
 from streamlog.cli.completion import complete_topics
+from streamlog.cli.failures import IN_USE, Failure
 from streamlog.cli.output import emit, note
 from streamlog.cli.records import partitions_of
 from streamlog.cli.reset_offsets import reset_offsets
 from streamlog.cli.session import Session, pass_session
+from streamlog.client.admin import Admin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from streamlog.broker.broker import Broker
     from streamlog.broker.group_description import ConsumerGroupDescription
-    from streamlog.client.admin import Admin
     from streamlog.structs import TopicPartition
 
 _TYPES = ("consumer", "classic", "simple")
+_LIVE = (
+    "the directory is open in another process, or was not closed; members and states are known to that "
+    "process alone"
+)
 _ALL_GROUPS = click.option("--all-groups", is_flag=True, help="Every group there is.")
 
 
@@ -70,21 +76,26 @@ def list_(session: Session, state: list[GroupState] | None, types: list[str] | N
       streamlog groups list
       streamlog groups list --state stable,empty --type consumer
     """
-    with session.open_admin(read_only=True) as admin:
+    with session.open_broker(read_only=True) as broker, Admin(broker) as admin:
+        is_live = _is_live(broker)
+        if is_live and (state is not None or types not in (None, ["simple"])):
+            raise Failure(f"--state, --type: {_LIVE}", exit_code=IN_USE)
         found = admin.describe_consumer_groups(
             [group.group_id for group in admin.list_consumer_groups(states=state)]
         )
     rows = [
         {
             "group": group.group_id,
-            "type": type_of(group),
-            "state": group.state,
-            "members": len(group.members),
+            "type": None if is_live and not group.is_simple else type_of(group),
+            "state": None if is_live else group.state,
+            "members": None if is_live else len(group.members),
         }
         for group in found.values()
         if types is None or type_of(group) in types
     ]
     emit(session, rows)
+    if is_live:
+        note(f"Note: {_LIVE}.")
 
 
 @groups.command("describe")
@@ -107,14 +118,17 @@ def describe(
       streamlog groups describe --all-groups --state
       streamlog groups describe --group billing --members --verbose --json
     """
-    with session.open_admin(read_only=True) as admin:
+    with session.open_broker(read_only=True) as broker, Admin(broker) as admin:
+        is_live = _is_live(broker)
+        if view == "members" and is_live:
+            raise Failure(f"--members: {_LIVE}", exit_code=IN_USE)
         found = admin.describe_consumer_groups(chosen_groups(admin, group, all_groups))
     if view == "members":
         rows = [row for one in found.values() for row in _member_rows(one)]
         columns = ["group", "consumer_id", "instance_id", "host", "client_id", "partitions"]
         columns += ["assignment"] if verbose else []
     elif view == "state":
-        rows = [_state_row(one) for one in found.values()]
+        rows = [_state_row(one, is_live) for one in found.values()]
         columns = ["group", "coordinator", "assignment_strategy", "state", "members"]
     else:
         rows = [row for one in found.values() for row in _offset_rows(one)]
@@ -123,6 +137,8 @@ def describe(
     for one in found.values():
         if not one.members and view == "members":
             note(f"Group {one.group_id} has no members.")
+    if is_live:
+        note(f"Note: {_LIVE}.")
 
 
 @groups.command("delete")
@@ -195,6 +211,11 @@ def chosen_groups(admin: Admin, group: tuple[str, ...], all_groups: bool) -> lis
     return list(dict.fromkeys(group))
 
 
+def _is_live(broker: Broker) -> bool:
+    """Return whether groups may have members that cannot be seen from here."""
+    return broker.read_only and not broker.recovery_report.clean
+
+
 def _offset_rows(group: ConsumerGroupDescription) -> list[Mapping[str, object]]:
     clients = {member.member_id: member.client_id for member in group.members}
     return [
@@ -232,14 +253,14 @@ def _member_rows(group: ConsumerGroupDescription) -> list[Mapping[str, object]]:
     ]
 
 
-def _state_row(group: ConsumerGroupDescription) -> Mapping[str, object]:
+def _state_row(group: ConsumerGroupDescription, is_live: bool) -> Mapping[str, object]:
     return {
         "group": group.group_id,
         "coordinator": 1,
         "assignment_strategy": group.assignor,
-        "state": group.state,
+        "state": None if is_live else group.state,
         "type": type_of(group),
         "epoch": group.epoch,
-        "members": len(group.members),
+        "members": None if is_live else len(group.members),
         "lag": group.lag,
     }

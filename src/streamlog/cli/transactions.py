@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamlog.broker.transactions.state import OPEN, PREPARED, TransactionState
+from streamlog.broker.transactions.state import PREPARED, TransactionState
 from streamlog.cli.arguments import names, topic_option
 from streamlog.cli.command import Group
 from streamlog.cli.failures import NOT_FOUND, Failure
@@ -52,38 +52,28 @@ def _states(text: str) -> list[TransactionState]:
 @click.option(
     "--producer-id", type=int, multiple=True, metavar="ID", help="Only this producer's; may repeat."
 )
-@click.option(
-    "--duration-filter",
-    type=click.IntRange(min=0),
-    metavar="MS",
-    help="Only those with a transaction that has been open for longer.",
-)
 @pass_session
 def list_(
-    session: Session,
-    state: list[TransactionState] | None,
-    producer_id: tuple[int, ...],
-    duration_filter: int | None,
+    session: Session, state: list[TransactionState] | None, producer_id: tuple[int, ...]
 ) -> None:
     """List the transactional ids with the state of their last transaction.
 
     Examples:
       streamlog transactions list
-      streamlog transactions list --state ongoing --duration-filter 60000
+      streamlog transactions list --state ongoing
     """
     with session.open_admin(read_only=True) as admin:
-        listed = admin.list_transactions(
-            states=state, producer_ids=producer_id or None, longer_than_ms=duration_filter
-        )
+        is_open = _open_transactions(admin)
+        listed = admin.list_transactions(producer_ids=producer_id or None)
     rows = [
         {
             "transactional_id": one.transactional_id,
             "producer_id": one.producer_id,
-            "transaction_state": one.state,
+            "transaction_state": _state(one.state, one.producer_id in is_open),
         }
         for one in listed
     ]
-    emit(session, rows)
+    emit(session, [row for row in rows if state is None or row["transaction_state"] in state])
 
 
 @transactions.command("describe")
@@ -97,16 +87,16 @@ def describe(session: Session, transactional_id: str) -> None:
     """
     with session.open_admin(read_only=True) as admin:
         found = admin.describe_transactions([transactional_id])[transactional_id]
+        written = _open_transactions(admin).get(found.producer_id, [])
     emit_object(
         session,
         {
             "transactional_id": found.transactional_id,
             "producer_id": found.producer_id,
             "producer_epoch": found.producer_epoch,
-            "transaction_state": found.state,
+            "transaction_state": _state(found.state, bool(written)),
             "transaction_timeout_ms": found.transaction_timeout_ms,
-            "transaction_start_time": format_time(found.transaction_start_time_ms),
-            "topic_partitions": [str(tp) for tp in found.topic_partitions],
+            "topic_partitions": [str(tp) for tp in sorted({*found.topic_partitions, *written})],
         },
     )
 
@@ -130,7 +120,7 @@ def describe_producers(session: Session, topic: str, partition: int) -> None:
 @topic_option("Only this topic; several times for several, all when left out.", multiple=True)
 @pass_session
 def find_hanging(session: Session, topic: tuple[str, ...]) -> None:
-    """Find transactions that hang: open in a partition, and unknown to the coordinator, which would end them.
+    """Find transactions that hang: open in a partition, by a producer whose transactional id nobody knows.
 
     They keep readers with read_committed from all that came later; `transactions abort` ends them.
 
@@ -139,13 +129,13 @@ def find_hanging(session: Session, topic: tuple[str, ...]) -> None:
     """
     with session.open_admin(read_only=True) as admin:
         partitions = partitions_of(admin, list(topic or admin.list_topics(include_internal=True)))
-        known = _known_to_the_coordinator(admin)
+        known = {one.producer_id for one in admin.list_transactions()}
         rows = [
             {"topic": tp.topic, "partition": tp.partition, **_producer_row(state)}
             for tp, states in admin.describe_producers(partitions).items()
             for state in states
             if state.current_transaction_start_offset is not None
-            if (state.producer_id, tp) not in known
+            if state.producer_id not in known
         ]
     emit(session, rows)
     if not rows:
@@ -230,12 +220,20 @@ def _producer_at(admin: Admin, topic: str, partition: int, start_offset: int) ->
     )
 
 
-def _known_to_the_coordinator(admin: Admin) -> set[tuple[int, TopicPartition]]:
-    ids = [
-        one.transactional_id for one in admin.list_transactions() if one.state in (*OPEN, *PREPARED)
-    ]
-    return {
-        (found.producer_id, tp)
-        for found in admin.describe_transactions(ids).values()
-        for tp in found.topic_partitions
-    }
+def _open_transactions(admin: Admin) -> dict[int, list[TopicPartition]]:
+    """Return the partitions where each producer has a transaction open.
+
+    The partitions know, and not the coordinator's log: that one has begun is not stored before it ends.
+    """
+    found: dict[int, list[TopicPartition]] = {}
+    partitions = partitions_of(admin, list(admin.list_topics(include_internal=True)))
+    for tp, states in admin.describe_producers(partitions).items():
+        for state in states:
+            if state.current_transaction_start_offset is not None:
+                found.setdefault(state.producer_id, []).append(tp)
+    return found
+
+
+def _state(stored: TransactionState, is_open: bool) -> TransactionState:
+    """Return the state of an id: what is decided is stored, that something is open shows in partitions."""
+    return TransactionState.ONGOING if is_open and stored not in PREPARED else stored

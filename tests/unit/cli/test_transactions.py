@@ -42,11 +42,9 @@ def test_an_open_transaction_is_described_and_can_be_ended(terminal: Terminal) -
         producer.begin_transaction()
         producer.send("orders", b"v")
         producer.flush()
-        terminal.clock.advance(5_000)
         with terminal.attached(broker):
             described = terminal.json("transactions", "describe", "--transactional-id", "open")
-            long = terminal.json("transactions", "list", "--duration-filter", "4000")
-            longer = terminal.json("transactions", "list", "--duration-filter", "6000")
+            ongoing = terminal.json("transactions", "list", "--state", "ongoing")
             producers = terminal.json(
                 "transactions", "describe-producers", "--topic", "orders", "--partition", "0"
             )
@@ -59,9 +57,8 @@ def test_an_open_transaction_is_described_and_can_be_ended(terminal: Terminal) -
             after = terminal.json("transactions", "describe", "--transactional-id", "open")
         producer.close()
     assert described["transaction_state"] == "ongoing"
-    assert described["transaction_start_time"] == "2023-11-14T22:13:20.000Z"
     assert described["topic_partitions"] == ["orders-0"]
-    assert ([one["transactional_id"] for one in long], longer) == (["open"], [])
+    assert [one["transactional_id"] for one in ongoing] == ["open"]
     assert [one["current_transaction_start_offset"] for one in producers] == [None, 2]
     assert refused[0] == 1
     assert ended.stderr == "No transaction of open is open.\n"
