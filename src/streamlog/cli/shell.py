@@ -6,8 +6,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 
 import click
@@ -18,9 +16,11 @@ from streamlog.cli.session import Session, pass_session
 
 readline: ModuleType | None
 try:
-    readline = import_module("readline")
+    import readline as _readline
 except ImportError:  # pragma: no cover - a Python without it still has a shell, without completion
     readline = None
+else:
+    readline = _readline
 
 _HISTORY_LINES = 1000
 
@@ -76,7 +76,7 @@ def _history() -> Iterator[None]:
         yield
         return
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    path = Path(state) / "streamlog" / "shell_history"
+    path = os.path.join(state, "streamlog", "shell_history")
     try:
         readline.read_history_file(path)
     except OSError:
@@ -85,7 +85,7 @@ def _history() -> Iterator[None]:
         yield
     finally:
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             readline.set_history_length(_HISTORY_LINES)
             readline.write_history_file(path)
         except OSError:
