@@ -151,6 +151,10 @@ def consume(
         except BrokenPipeError:  # the reader has read enough
             is_cut_off = True
             raise
+        except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                note("")  # the terminal shows ^C, and no end of the line
+            raise
         finally:
             reading.commit()
             if not is_cut_off:

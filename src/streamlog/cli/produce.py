@@ -193,6 +193,8 @@ def produce(
             try:
                 _send_all(lines, inputs, parse, limit_bytes)
             finally:
+                if any(source.is_terminal for source in inputs):
+                    note("")  # what is said next is not to stand behind the prompt
                 producer.flush()
             lines.check()
         finally:
