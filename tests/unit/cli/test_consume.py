@@ -67,7 +67,7 @@ def test_without_a_place_it_starts_at_the_end_and_waits() -> None:
         (["--from-beginning", "--max-messages", "2"], "a\nb\n"),
         (["--from-beginning", "--max-messages", "0"], ""),
         (["--from-beginning", "--follow", "--max-messages", "3"], "a\nb\nc\n"),
-        (["--from-beginning", "--follow", "--timeout-ms", "1"], "a\nb\nc\n"),
+        (["--from-beginning", "--follow", "--timeout-ms", "300"], "a\nb\nc\n"),
     ],
 )
 def test_the_place_to_start_and_to_end(arguments: list[str], printed: str) -> None:
