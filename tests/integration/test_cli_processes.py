@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from click.testing import CliRunner
 
 from streamlog import Admin, Broker, Consumer, Producer, TopicPartition
+from streamlog.cli.app import app
 from streamlog.cli.failures import IN_USE
 from tests.support.programs import ROOT
 
@@ -166,6 +168,38 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None
     assert done.stderr == (
         "streamlog: the command line needs more: pip install 'streamlog-broker[cli]'\n"
     )
+
+
+COMPLETE = """
+set -e
+source streamlog.bash
+COMP_WORDS=(streamlog topics describe --topic or) COMP_CWORD=4
+_streamlog_completion streamlog
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def test_bash_completes_a_topic_of_the_directory(tmp_path: Path) -> None:
+    with Broker(tmp_path / "data") as broker:
+        broker.create_topic("orders")
+        broker.create_topic("prices")
+        # The shell calls the program by its name, while this process has the directory open.
+        program = tmp_path / "streamlog"
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(STREAMLOG)} "$@"\n')
+        program.chmod(0o700)
+        script = CliRunner().invoke(app, ["completion", "bash"]).stdout
+        (tmp_path / "streamlog.bash").write_text(script)
+        path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+        done = subprocess.run(
+            ["bash", "-c", COMPLETE],
+            env={**os.environ, "PATH": path, "STREAMLOG_DATA": str(tmp_path / "data")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "orders\n")
 
 
 def test_rows_on_a_terminal_are_a_table(tmp_path: Path) -> None:
