@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import click
 
+from streamlog.cli.arguments import group_option
 from streamlog.cli.client_options import client_config, client_options
 from streamlog.cli.command import Command
+from streamlog.cli.completion import complete_topics
 from streamlog.cli.output import note
 from streamlog.cli.properties import parse_properties
 from streamlog.cli.reading import EARLIEST, LATEST, Reading, Wanted
@@ -32,7 +34,14 @@ _COMMIT_INTERVAL_MS = 5000
 
 
 @click.command(cls=Command)
-@click.option("--topic", "topics", multiple=True, help="What to read; may be given more than once.")
+@click.option(
+    "--topic",
+    "topics",
+    multiple=True,
+    metavar="TOPIC",
+    shell_complete=complete_topics,
+    help="What to read; may be given more than once.",
+)
 @click.option("--include", metavar="REGEX", help="Read the topics whose whole name matches.")
 @click.option("--from-beginning", is_flag=True, help="Start with the first record there is.")
 @click.option(
@@ -53,9 +62,7 @@ _COMMIT_INTERVAL_MS = 5000
     metavar="TIME",
     help="Start with the first record at or after it: ISO 8601, or ms since 1970.",
 )
-@click.option(
-    "--group", metavar="ID", help="Go on where this group was, and commit what was printed."
-)
+@group_option("Go on where this group was, and commit what was printed.")
 @click.option("--max-messages", type=click.IntRange(0), help="Print no more than these.")
 @click.option("--timeout-ms", type=click.FloatRange(0), help="End when no record came for so long.")
 @click.option(

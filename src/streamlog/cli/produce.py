@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 import attrs
 import click
 
+from streamlog.cli.arguments import topic_option
 from streamlog.cli.client_options import client_config, client_options
 from streamlog.cli.command import Command
 from streamlog.cli.failures import Failure, explain
@@ -93,7 +94,7 @@ class LineProducer:
 
 @click.command(cls=Command)
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(dir_okay=False))
-@click.option("--topic", required=True, help="Where to send; created if it does not exist.")
+@topic_option("Where to send; created if it does not exist.", required=True)
 @click.option("--parse-key", is_flag=True, help="Lines begin with a key.")
 @click.option(
     "--key-separator", metavar="TEXT", help="Between key and value; implies --parse-key. [\\t]"

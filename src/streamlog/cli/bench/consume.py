@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from streamlog.cli.arguments import group_option, topic_option
 from streamlog.cli.bench.output import chart_options, check_charts, memory_option, show_run
 from streamlog.cli.bench.payloads import random_payloads
 from streamlog.cli.bench.statistics import MEBIBYTE, Statistics, Window, rounded
@@ -27,7 +28,7 @@ _POLL_MS = 100
 
 
 @click.command("consume", cls=Command)
-@click.option("--topic", default="bench", show_default=True, help="What to read.")
+@topic_option("What to read.", default="bench", show_default=True)
 @click.option(
     "--num-records",
     "--messages",
@@ -49,7 +50,7 @@ _POLL_MS = 100
     show_default=True,
     help="In memory: of the topic.",
 )
-@click.option("--group", metavar="ID", help="Read as a member of this group.")
+@group_option("Read as a member of this group.")
 @click.option("--from-latest", is_flag=True, help="Start at the end, and wait for new records.")
 @click.option(
     "--fetch-size", type=click.IntRange(1), help="Bytes of one fetch from a partition. [1048576]"

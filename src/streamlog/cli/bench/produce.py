@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from streamlog.cli.arguments import topic_option
 from streamlog.cli.bench.output import chart_options, check_charts, memory_option, show_run
 from streamlog.cli.bench.payloads import payloads_of, random_payloads
 from streamlog.cli.bench.statistics import Statistics, Window, rounded
@@ -27,7 +28,7 @@ _COUNT_EVERY = 256
 
 
 @click.command("produce", cls=Command)
-@click.option("--topic", default="bench", show_default=True, help="Where to send.")
+@topic_option("Where to send.", default="bench", show_default=True)
 @click.option(
     "--partitions",
     type=click.IntRange(1),
