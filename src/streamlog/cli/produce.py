@@ -12,7 +12,7 @@ import attrs
 import click
 
 from streamlog.cli.arguments import topic_option
-from streamlog.cli.client_options import client_config, client_options
+from streamlog.cli.client_options import client_config, client_options, refuse_transactions
 from streamlog.cli.command import Command
 from streamlog.cli.failures import Failure, explain
 from streamlog.cli.input_lines import lines_of
@@ -83,9 +83,17 @@ class LineProducer:
         self.check()
 
     def check(self) -> None:
-        """Raise `Failure` naming the first line that could not be stored, if there is one."""
-        if self._failed:
-            raise _failure(*self._failed[0]) from self._failed[0][1]
+        """Raise `Failure` naming the first line that could not be stored, if there is one.
+
+        A partition takes a batch or refuses it whole: then its lines are named from first to last.
+        """
+        if not self._failed:
+            return
+        self._producer.flush()  # the others of the batch are being told too
+        first, error = self._failed[0]
+        last = [place for place, same in self._failed if same is error][-1]
+        place = first if first == last else f"{first} to {last}, in one batch"
+        raise _failure(place, error) from error
 
     def _delivered(self, place: str, _: RecordMetadata, error: BaseException | None) -> None:
         if error is not None:
@@ -181,6 +189,7 @@ def produce(
         retries=options["message_send_max_retries"],
         retry_backoff_ms=options["retry_backoff_ms"],
     )
+    refuse_transactions(config)
     config.setdefault("linger_ms", _LINGER_MS)
     limit_bytes = ProducerConfig.from_options(config).max_request_size
     with ExitStack() as stack:

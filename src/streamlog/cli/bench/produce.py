@@ -11,7 +11,7 @@ from streamlog.cli.arguments import topic_option
 from streamlog.cli.bench.output import chart_options, check_charts, memory_option, show_run
 from streamlog.cli.bench.payloads import payloads_of, random_payloads
 from streamlog.cli.bench.statistics import Statistics, Window, rounded
-from streamlog.cli.client_options import client_config, client_options
+from streamlog.cli.client_options import client_config, client_options, refuse_transactions
 from streamlog.cli.command import Command
 from streamlog.cli.output import emit_object, note
 from streamlog.cli.properties import unescape
@@ -104,6 +104,7 @@ def produce(
     if memory:
         session.data = None
     config = client_config((*command_property, *producer_props), command_config)
+    refuse_transactions(config)
     with session.open_or_in_memory() as broker, Producer(broker, config=config) as producer:
         if topic not in broker.topics():
             broker.create_topic(topic, partitions=partitions)

@@ -150,6 +150,7 @@ def test_a_consumer_that_waits_in_vain_says_so(virtual: Callable[[], VirtualCloc
         (["produce", "--payload-file", "nowhere"], 2, "nowhere"),
         (["produce", "--payload-file", ".", "--record-size", "5"], 2, "."),
         (["produce", "--num-records", "0"], 2, "0"),
+        (["produce", "--producer-props", "transactional.id=x"], 2, "sends no transactions"),
         (["consume", "--data", "nowhere"], 3, "no such data directory"),
         (["consume", "--consumer-props", "max.poll.recrods=1"], 1, "max_poll_records"),
     ],
