@@ -37,7 +37,8 @@ class Session:
         """
         if self.data is None:
             raise click.UsageError("which data directory? Say --data DIR, or set STREAMLOG_DATA.")
-        if not create and not os.path.isdir(self.data):
+        # An empty directory is none: opening it for writing would make it one.
+        if not create and not (os.path.isdir(self.data) and os.listdir(self.data)):
             raise Failure(
                 f"{self.data}: no such data directory",
                 hint="`streamlog topics create` and `streamlog produce` make a new one",
