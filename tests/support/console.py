@@ -108,7 +108,7 @@ def commands_run(example: Example) -> Iterator[list[str]]:
 def _words(command: str) -> list[str]:
     """Split at spaces, pipes and redirections; quotes stay, for the shell."""
     lexer = shlex.shlex(command, posix=False, punctuation_chars="|<>")
-    lexer.wordchars += "$@,+%{}[]^\\"
+    lexer.whitespace_split = True
     lexer.commenters = ""
     return list(lexer)
 

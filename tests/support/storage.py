@@ -11,6 +11,7 @@ from streamlog.errors import ForkedError
 from streamlog.record import build_batch, split_batches
 from streamlog.runtime import FileSystem, RandomSource, Runtime, TokenLock, VirtualClock
 from streamlog.storage import DataDirectory, PartitionLog
+from streamlog.storage.log_reader import ReadableLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -172,7 +173,7 @@ class Store:
 
 
 def read_batches(
-    log: PartitionLog, start: int | None = None, *, max_bytes: int = 1 << 20
+    log: ReadableLog, start: int | None = None, *, max_bytes: int = 1 << 20
 ) -> Iterable[BatchView]:
     """Yield the checked batches from *start* (None = log start) to the log end."""
     offset = log.log_start_offset if start is None else start
@@ -185,7 +186,7 @@ def read_batches(
 
 
 def read_values(
-    log: PartitionLog, start: int | None = None, *, max_bytes: int = 1 << 20
+    log: ReadableLog, start: int | None = None, *, max_bytes: int = 1 << 20
 ) -> list[tuple[int, bytes | None]]:
     """Return (offset, value) of every record from *start* (None = log start) to the log end."""
     offset = log.log_start_offset if start is None else start

@@ -66,6 +66,9 @@ class ReadOnlyTopics(TopicRegistry):
     def open(self) -> None:
         """Open the log of every partition in the manifest. A damaged one is left out of use, alone."""
         self._take_manifest()
+        # A topic may be deleted while its logs are opened: then they are not damaged, but gone.
+        while any(p.is_refused for p in self.partitions()) and self._followed.refresh():
+            self._take_manifest()
         for partition in self.partitions():
             if isinstance(partition.log, RefusedLog):
                 _logger.error("Partition cannot be used: %s", partition.log.error)
@@ -128,8 +131,11 @@ class ReadOnlyTopics(TopicRegistry):
         """What the timer does: look at the topics, and at each partition in which somebody waits for records."""
         if self._refusal is not None:
             return False
-        is_waited_for = bool(self._listeners)
-        self.refresh()
+        is_waited_for, is_readable = bool(self._listeners), True
+        try:
+            self.refresh()
+        except (StreamlogError, OSError):
+            is_readable = False
         for partition in self.partitions():
             assert isinstance(partition, ReadOnlyPartition)
             if partition.is_waited_for:
@@ -137,6 +143,8 @@ class ReadOnlyTopics(TopicRegistry):
                 try:
                     partition.refresh()
                 except (StreamlogError, OSError):
+                    is_readable = False
+                if not is_readable:
                     partition.wake_waiters()  # whoever waits there meets it, and says so
         return is_waited_for
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pkgutil import resolve_name
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,10 +13,25 @@ from streamlog import __version__
 from streamlog.cli.command import Group
 from streamlog.cli.failures import ReaderLeft, exit_code_of
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 COMMANDS: dict[str, str] = {
+    "bench": "streamlog.cli.bench.group:bench",
+    "completion": "streamlog.cli.completion:completion",
+    "configs": "streamlog.cli.configs:configs",
     "consume": "streamlog.cli.consume:consume",
+    "demo": "streamlog.cli.demo.command:demo",
     "dump": "streamlog.cli.dump:dump",
+    "groups": "streamlog.cli.groups:groups",
+    "offsets": "streamlog.cli.offsets:offsets",
     "produce": "streamlog.cli.produce:produce",
+    "records": "streamlog.cli.records:records",
+    "retain": "streamlog.cli.retain:retain",
+    "shell": "streamlog.cli.shell:shell",
+    "top": "streamlog.cli.top:top",
+    "topics": "streamlog.cli.topics:topics",
+    "transactions": "streamlog.cli.transactions:transactions",
     "verify": "streamlog.cli.verify:verify",
 }
 """Name to ``module:attribute``. One line a command; what nobody asks for is not imported."""
@@ -40,12 +56,15 @@ class App(Group):
         assert isinstance(command, click.Command), place
         return command
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the command line up to the command; `--help` prints here."""
+        with _reader():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that the command line names."""
-        try:
+        with _reader():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            raise ReaderLeft from None
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command line and exit: the tests' runner and the process come the same way."""
@@ -53,6 +72,14 @@ class App(Group):
         with exit_code_of() as outcome:
             outcome.code = super().main(*args, **extra)
         sys.exit(outcome.code)
+
+
+@contextmanager
+def _reader() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise ReaderLeft from None
 
 
 @click.group("streamlog", cls=App)

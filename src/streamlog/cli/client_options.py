@@ -62,5 +62,11 @@ def client_config(
     return config
 
 
+def refuse_transactions(config: Mapping[str, object]) -> None:
+    """Raise click.UsageError for a producer's *config* that asks for transactions."""
+    if config.get("transactional_id") is not None:
+        raise click.UsageError("transactional.id: this command sends no transactions")
+
+
 def _underscored(properties: Mapping[str, str]) -> dict[str, str]:
     return {key.replace(".", "_").replace("-", "_"): value for key, value in properties.items()}

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import click
 
+from streamlog.cli.arguments import group_option
 from streamlog.cli.client_options import client_config, client_options
 from streamlog.cli.command import Command
+from streamlog.cli.completion import complete_topics
 from streamlog.cli.output import note
 from streamlog.cli.properties import parse_properties
 from streamlog.cli.reading import EARLIEST, LATEST, Reading, Wanted
@@ -22,7 +24,7 @@ from streamlog.cli.record_format import (
     template_format,
 )
 from streamlog.cli.session import Session, pass_session
-from streamlog.cli.times import time_callback
+from streamlog.cli.times import parse_time
 from streamlog.client.consumer import Consumer
 
 if TYPE_CHECKING:
@@ -32,7 +34,14 @@ _COMMIT_INTERVAL_MS = 5000
 
 
 @click.command(cls=Command)
-@click.option("--topic", "topics", multiple=True, help="What to read; may be given more than once.")
+@click.option(
+    "--topic",
+    "topics",
+    multiple=True,
+    metavar="TOPIC",
+    shell_complete=complete_topics,
+    help="What to read; may be given more than once.",
+)
 @click.option("--include", metavar="REGEX", help="Read the topics whose whole name matches.")
 @click.option("--from-beginning", is_flag=True, help="Start with the first record there is.")
 @click.option(
@@ -49,13 +58,11 @@ _COMMIT_INTERVAL_MS = 5000
 )
 @click.option(
     "--from-time",
-    callback=time_callback,
+    type=parse_time,
     metavar="TIME",
     help="Start with the first record at or after it: ISO 8601, or ms since 1970.",
 )
-@click.option(
-    "--group", metavar="ID", help="Go on where this group was, and commit what was printed."
-)
+@group_option("Go on where this group was, and commit what was printed.")
 @click.option("--max-messages", type=click.IntRange(0), help="Print no more than these.")
 @click.option("--timeout-ms", type=click.FloatRange(0), help="End when no record came for so long.")
 @click.option(
@@ -150,6 +157,10 @@ def consume(
             _print_all(reading, to_bytes, output, broker.runtime.clock.monotonic_ms, interval_ms)
         except BrokenPipeError:  # the reader has read enough
             is_cut_off = True
+            raise
+        except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                note("")  # the terminal shows ^C, and no end of the line
             raise
         finally:
             reading.commit()

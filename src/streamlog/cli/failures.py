@@ -115,8 +115,15 @@ def explain(error: Exception) -> tuple[str, str | None, int] | None:
     for kind, code, hint in _BY_ERROR:
         if isinstance(error, kind):
             notes = getattr(error, "__notes__", ())  # the other failures of one call
-            return _one_line("; ".join([str(error) or kind.__name__, *notes])), hint, code
+            return _one_line("; ".join([_reason(error) or kind.__name__, *notes])), hint, code
     return None
+
+
+def _reason(error: Exception) -> str:
+    """Return what *error* says, without the number that the system has for it."""
+    if isinstance(error, OSError) and not isinstance(error, StreamlogError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _one_line(text: str) -> str:

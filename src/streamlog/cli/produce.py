@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 import attrs
 import click
 
-from streamlog.cli.client_options import client_config, client_options
+from streamlog.cli.arguments import topic_option
+from streamlog.cli.client_options import client_config, client_options, refuse_transactions
 from streamlog.cli.command import Command
 from streamlog.cli.failures import Failure, explain
 from streamlog.cli.input_lines import lines_of
@@ -82,9 +83,17 @@ class LineProducer:
         self.check()
 
     def check(self) -> None:
-        """Raise `Failure` naming the first line that could not be stored, if there is one."""
-        if self._failed:
-            raise _failure(*self._failed[0]) from self._failed[0][1]
+        """Raise `Failure` naming the first line that could not be stored, if there is one.
+
+        A partition takes a batch or refuses it whole: then its lines are named from first to last.
+        """
+        if not self._failed:
+            return
+        self._producer.flush()  # the others of the batch are being told too
+        first, error = self._failed[0]
+        last = [place for place, same in self._failed if same is error][-1]
+        place = first if first == last else f"{first} to {last}, in one batch"
+        raise _failure(place, error) from error
 
     def _delivered(self, place: str, _: RecordMetadata, error: BaseException | None) -> None:
         if error is not None:
@@ -93,7 +102,7 @@ class LineProducer:
 
 @click.command(cls=Command)
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(dir_okay=False))
-@click.option("--topic", required=True, help="Where to send; created if it does not exist.")
+@topic_option("Where to send; created if it does not exist.", required=True)
 @click.option("--parse-key", is_flag=True, help="Lines begin with a key.")
 @click.option(
     "--key-separator", metavar="TEXT", help="Between key and value; implies --parse-key. [\\t]"
@@ -180,6 +189,7 @@ def produce(
         retries=options["message_send_max_retries"],
         retry_backoff_ms=options["retry_backoff_ms"],
     )
+    refuse_transactions(config)
     config.setdefault("linger_ms", _LINGER_MS)
     limit_bytes = ProducerConfig.from_options(config).max_request_size
     with ExitStack() as stack:
@@ -193,6 +203,8 @@ def produce(
             try:
                 _send_all(lines, inputs, parse, limit_bytes)
             finally:
+                if any(source.is_terminal for source in inputs):
+                    note("")  # what is said next is not to stand behind the prompt
                 producer.flush()
             lines.check()
         finally:

@@ -11,6 +11,7 @@ import click
 
 from streamlog.broker.broker import Broker
 from streamlog.cli.failures import NOT_FOUND, Failure
+from streamlog.client.admin import Admin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,8 @@ class Session:
         """
         if self.data is None:
             raise click.UsageError("which data directory? Say --data DIR, or set STREAMLOG_DATA.")
-        if not create and not os.path.isdir(self.data):
+        # An empty directory is none: opening it for writing would make it one.
+        if not create and not (os.path.isdir(self.data) and os.listdir(self.data)):
             raise Failure(
                 f"{self.data}: no such data directory",
                 hint="`streamlog topics create` and `streamlog produce` make a new one",
@@ -54,8 +56,24 @@ class Session:
         without it a typing error would leave an empty broker behind. Raises as `directory` and
         `Broker` do.
         """
-        with Broker(self.directory(create=create), **config) as broker:
+        with Broker(self.directory(create=create), read_only=read_only, **config) as broker:
             yield broker
+
+    @contextmanager
+    def open_or_in_memory(self) -> Iterator[Broker]:
+        """Open the broker of the data directory, which may be a new one; without one a broker in memory."""
+        if self.data is None:
+            with Broker() as broker:
+                yield broker
+            return
+        with self.open_broker(create=True) as broker:
+            yield broker
+
+    @contextmanager
+    def open_admin(self, *, read_only: bool = False, create: bool = False) -> Iterator[Admin]:
+        """Open the broker as `open_broker` does, and an `Admin` of it; close both in the end."""
+        with self.open_broker(read_only=read_only, create=create) as broker, Admin(broker) as admin:
+            yield admin
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)

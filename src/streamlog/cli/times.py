@@ -1,57 +1,67 @@
-"""Times on the command line: ISO 8601 or milliseconds since 1970 in, UTC with milliseconds out."""
+"""Moments as text: ISO 8601 in UTC with milliseconds, or milliseconds since 1970."""
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+import re
+from datetime import datetime, timedelta, timezone
 
 import click
 
-from streamlog.structs import NO_TIMESTAMP
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_LAST_MS = (datetime.max.replace(tzinfo=timezone.utc) - _EPOCH) // timedelta(milliseconds=1)
+_ISO = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)"
+    r"(?:[T ](?P<time>\d\d:\d\d(?::\d\d)?)(?:[.,](?P<fraction>\d{1,9}))?)?"
+    r"(?P<zone>Z|[+-]\d\d:?\d\d)?",
+    re.ASCII | re.IGNORECASE,
+)
 
 
-def parse_time_ms(text: str) -> int:
-    """Return the milliseconds since 1970 of *text*: ISO 8601, UTC if no zone is named, or that number.
+def format_time(timestamp_ms: int | None) -> str | None:
+    """Return ``2026-03-01T12:00:00.000Z`` for milliseconds since 1970; None for no time (None, negative).
 
-    Raises ValueError for anything else and for a time before 1970.
+    What lies after the year 9999 stays a number.
+
+    >>> format_time(0)
+    '1970-01-01T00:00:00.000Z'
     """
-    if text.isascii() and text.isdecimal():
-        return int(text)
-    try:
-        # Python 3.10 knows no Z.
-        time = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in ("Z", "z") else text)
-    except ValueError:
-        time = None
-    if time is not None:
-        if time.tzinfo is None:
-            time = time.replace(tzinfo=timezone.utc)
-        since = time - datetime(1970, 1, 1, tzinfo=timezone.utc)
-        time_ms = (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
-        if time_ms >= 0:
-            return time_ms
-    raise ValueError(
-        f"expected a time such as 2026-03-01T12:00:00Z, or milliseconds since 1970, found {text!r}"
-    )
-
-
-def time_callback(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
-    """For an option that takes a time: return its milliseconds, None when it was not given."""
-    if value is None:
+    if timestamp_ms is None or timestamp_ms < 0:
         return None
-    try:
-        return parse_time_ms(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+    if timestamp_ms > _LAST_MS:
+        return str(timestamp_ms)
+    moment = _EPOCH + timedelta(milliseconds=timestamp_ms)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
 def utc_text(timestamp_ms: int) -> str:
-    """Return a time such as 2026-03-01T12:00:00.000Z, ``NO_TIMESTAMP`` for none.
+    """As `format_time`, with Kafka's ``NO_TIMESTAMP`` for no time."""
+    return format_time(timestamp_ms) or "NO_TIMESTAMP"
 
-    After the year 9999 it is the number.
+
+def parse_time(text: str) -> int:
+    """Return the milliseconds since 1970 of ISO 8601, UTC where no zone is named, or of a number.
+
+    For an option's ``type``. Raises click.BadParameter for anything else, and for a time before 1970.
+    Source: Kafka ``Utils.getDateTime``.
     """
-    if timestamp_ms == NO_TIMESTAMP:
-        return "NO_TIMESTAMP"
-    try:
-        time = datetime.fromtimestamp(timestamp_ms // 1000, timezone.utc)
-    except (ValueError, OverflowError, OSError):
-        return str(timestamp_ms)
-    return f"{time:%Y-%m-%dT%H:%M:%S}.{timestamp_ms % 1000:03}Z"
+    if re.fullmatch(r"\d{1,18}", text, re.ASCII):
+        return int(text)
+    found = _ISO.fullmatch(text.strip())
+    if found is not None:
+        try:
+            timestamp_ms = _milliseconds(**found.groupdict(default=""))
+        except ValueError:  # the 31st of February
+            timestamp_ms = -1
+        if timestamp_ms >= 0:
+            return timestamp_ms
+    raise click.BadParameter(
+        "expected a time since 1970 such as 2026-03-01T12:00:00.000Z, or milliseconds, "
+        f"found {text!r}"
+    )
+
+
+def _milliseconds(day: str, time: str, fraction: str, zone: str) -> int:
+    # Python 3.10 reads neither Z nor a zone without its colon, nor other fractions than of 3 or 6 digits.
+    zone = "+00:00" if zone in ("", "Z", "z") else f"{zone[:3]}:{zone[-2:]}"
+    moment = datetime.fromisoformat(f"{day}T{time or '00:00'}{zone}")
+    return (moment - _EPOCH) // timedelta(milliseconds=1) + int(fraction[:3].ljust(3, "0"))

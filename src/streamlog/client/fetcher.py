@@ -17,7 +17,7 @@ from streamlog.errors import (
     StreamlogError,
     UnknownTopicOrPartitionError,
 )
-from streamlog.record.layout import CONTROL_BIT
+from streamlog.record.layout import CONTROL_BIT, HEADER_SIZE
 from streamlog.record.serialization import Deserializer, resolve_deserializer
 from streamlog.structs import Isolation, TopicPartition
 
@@ -75,7 +75,7 @@ class Fetcher:
         self.delivered_count = 0
         """Records that were returned to the user, in all."""
         self.read_bytes = 0
-        """Bytes of batches that were read for that, in all."""
+        """Bytes of batches that were read for that, in all, headers left out."""
         # What the present call may still read, in all, and whether that kept it from reading.
         self._budget_bytes = 0
         self._is_cut = False
@@ -322,7 +322,7 @@ class Fetcher:
         if assigned.read_size_bytes < _READ_BYTES:
             assigned.read_size_bytes = min(assigned.read_size_bytes * _READ_GROWTH, _READ_BYTES)
         self._budget_bytes -= read_bytes
-        self.read_bytes += read_bytes
+        self.read_bytes += read_bytes - HEADER_SIZE * len(batches)
         return read_bytes
 
     def _deserialize(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
 from streamlog.config import TopicConfig
 from streamlog.errors import DataLossError, StorageError
-from streamlog.record.layout import HEADER_SIZE, BatchHeader, read_header
+from streamlog.record.layout import HEADER_SIZE, TRANSACTIONAL_BIT, BatchHeader, read_header
 from streamlog.runtime import Lock, Runtime, TokenLock
 from streamlog.storage.batch_scan import body_is_good, headers_from
 from streamlog.storage.file_names import LOG_SUFFIX, join, segment_stem
@@ -75,6 +75,9 @@ class FollowedLog(ReadableLog):
         self._segments = LogSegments()
         self._epochs = LeaderEpochs()
         self._leader_epoch = -1
+        self._epochs_are_settled = False
+        #: Whether a batch of a transaction was ever stored, as far as was looked.
+        self.has_transactions = False
         # Grows whenever a segment comes, goes or is another file.
         self._version = 0
         # The last batch that was checked, position and header: others in its place mean that the log was cut.
@@ -104,8 +107,7 @@ class FollowedLog(ReadableLog):
         with self._refresh_lock:
             self._check_usable()
             before = self._version, self._log_start_offset, self._next_offset
-            if _is_another_log(self._look(), self._state):
-                self._rebuild()
+            self._take_state(self._look())
             self._catch_up()
             return before != (self._version, self._log_start_offset, self._next_offset)
 
@@ -122,19 +124,42 @@ class FollowedLog(ReadableLog):
                     self._version = version
             return self._version != version
 
+    def _take_state(self, state: LogState) -> None:
+        if state != self._state:
+            if _was_cut_between(self._state, state):
+                self._rebuild()
+            else:
+                self._state = state
+
     def _catch_up(self) -> None:
-        self._state = self._look()
-        try:
-            self._grow()
-        except FileNotFoundError:
-            self._rebuild()  # it was renamed, to be deleted
-            self._grow()
+        self._grow_on()
+        if self._is_left_behind():
+            self._rebuild(was_cut=True)
+            self._grow_on()
+        if not self._epochs_are_settled:
+            # As recovery does it, and not before the end is known: the checkpoint may tell of epochs that begin behind it.
+            self._epochs.truncate_from_end(self._next_offset)
+            self._epochs.assign(self._leader_epoch, self._next_offset)
+            self._epochs_are_settled = True
         # Last: what is deleted may have been stored a moment ago.
         point = self._state.checkpoint
         if point is not None and point.log_start_offset > self._log_start_offset:
             self._log_start_offset = point.log_start_offset
             self._next_offset = max(self._next_offset, point.log_start_offset)
             self._drop_below(point.log_start_offset)
+
+    def _grow_on(self) -> None:
+        while True:
+            try:
+                self._grow()
+                return
+            except FileNotFoundError:
+                self._rebuild()  # it was renamed, to be deleted; this raises if it should be there
+
+    def _is_left_behind(self) -> bool:
+        """Whether what follows the last segment here was deleted before it was seen."""
+        point = self._state.checkpoint
+        return point is not None and point.log_start_offset > self._active.next_offset
 
     def _drop_below(self, offset: int) -> None:
         segments = self._segments.in_order()
@@ -212,8 +237,22 @@ class FollowedLog(ReadableLog):
         *,
         keep_end: bool,
     ) -> None:
+        # First what may find a file gone: nothing has changed then.
+        active, point = segments[-1], state.checkpoint
+        epochs = LeaderEpochs(point.epochs if point else ())
+        has_transactions = point is None or point.has_transactions
+        for header in _headers_behind(point, segments[:-1]):
+            epochs.assign_all([(header.leader_epoch, header.base_offset)])
+            has_transactions |= bool(header.attributes & TRANSACTIONAL_BIT)
+        if keep_end:
+            found = self._epochs.pack()
+            epochs.assign_all(zip(found[::2], found[1::2], strict=True))
+        self._leader_epoch = max(point.leader_epoch if point else 0, epochs.latest)
+        self._epochs = epochs
+        self._epochs_are_settled = False
+        self.has_transactions |= has_transactions
         before, self._segments = self._segments, LogSegments(segments)
-        self._active = active = segments[-1]
+        self._active = active
         self._next_offset = max(active.next_offset, log_start_offset)
         self._log_start_offset = log_start_offset
         self._version += 1
@@ -222,15 +261,6 @@ class FollowedLog(ReadableLog):
         for segment in before.in_order():
             if id(segment) not in kept:
                 segment.release_files()
-        point = state.checkpoint
-        epochs = LeaderEpochs(point.epochs if point else ())
-        self._leader_epoch = max(point.leader_epoch if point else 0, epochs.latest)
-        if keep_end:
-            found = self._epochs.pack()
-            epochs.assign_all(zip(found[::2], found[1::2], strict=True))
-        epochs.truncate_from_end(active.next_offset)
-        epochs.assign(self._leader_epoch, active.next_offset)
-        self._epochs = epochs
 
     def _whole_ones(
         self, segments: list[ReadOnlySegment], point: PartitionCheckpoint | None
@@ -338,6 +368,7 @@ class FollowedLog(ReadableLog):
         if point.segment_base_offset != segment.base_offset:
             self._rebuild(was_cut=True)
             return True
+        segment.open_file()  # raises if it was deleted since STATE told of it
         _logger.error(
             "%s: %s: byte %d: expected the batch of offset %d, found none; the log goes on at offset %d",
             self.topic_partition,
@@ -362,12 +393,18 @@ def _start_at(segment: ReadOnlySegment, point: PartitionCheckpoint | None) -> No
         segment.max_timestamp_offset = point.max_timestamp_offset
 
 
-def _is_another_log(state: LogState, known: LogState) -> bool:
-    """Whether *state* tells of files that were replaced or cut since *known*; not of growth, nor of what was deleted."""
-    return state != known and _was_cut_between(known, state)
+def _headers_behind(
+    point: PartitionCheckpoint | None, segments: list[ReadOnlySegment]
+) -> Iterator[BatchHeader]:
+    """Yield the header of each batch in those of the sealed *segments* that *point* knows nothing of."""
+    for segment in segments:
+        if segment.position and (point is None or segment.base_offset >= point.segment_base_offset):
+            for _, header in headers_from(segment.mapping_for_read(), 0, segment.position):
+                yield header
 
 
 def _was_cut_between(known: LogState, state: LogState) -> bool:
+    """Whether *state* tells of files that were replaced or cut since *known*; not of growth, nor of what was deleted."""
     return state[1:] != known[1:] or _ending(state.checkpoint) != _ending(known.checkpoint)
 
 

@@ -55,10 +55,13 @@ def read_entries(filesystem: FileSystem, path: str, log_bytes: int) -> IndexCont
     """
     if not filesystem.exists(path):
         return IndexContent(b"", 0, True)
-    # A batch takes 96 bytes at least; its entry, in a block of its own, takes 32.
-    if filesystem.file_size(path) > log_bytes + SLACK_BYTES:
-        return IndexContent(b"", 0, False)
-    data = filesystem.read_file(path, log_bytes + SLACK_BYTES)
+    try:
+        # A batch takes 96 bytes at least; its entry, in a block of its own, takes 32.
+        if filesystem.file_size(path) > log_bytes + SLACK_BYTES:
+            return IndexContent(b"", 0, False)
+        data = filesystem.read_file(path, log_bytes + SLACK_BYTES)
+    except FileNotFoundError:
+        return IndexContent(b"", 0, True)  # another process has deleted it since
     return parse_entries(data, path)
 
 

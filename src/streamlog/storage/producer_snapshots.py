@@ -71,8 +71,10 @@ class ProducerSnapshots:
         spared = {*base_offsets, *self.offsets[-_KEPT:]}
         self._delete([offset for offset in self.offsets if offset not in spared])
 
-    def load(self, states: ProducerStates) -> int | None:
-        """Put the last snapshot that is good into *states*, and return its offset; None when none is. Never raises for what it finds."""
+    def load(self, states: ProducerStates, log_level: int = logging.WARNING) -> int | None:
+        """Put the last snapshot that is good into *states*, and return its offset; None when none is. Never raises for what it finds,
+        but logs it.
+        """
         for offset in reversed(self.offsets):
             path = self._path(offset)
             try:
@@ -83,7 +85,7 @@ class ProducerSnapshots:
                     raise ValueError(f"expected that of {_place(path)}")
                 states.unpack(content.get("producers"))
             except (OSError, ValueError, CorruptLogError, UnsupportedFormatError) as error:
-                _logger.warning("%s: not used, the log is read instead: %s", path, error)
+                _logger.log(log_level, "%s: not used, the log is read instead: %s", path, error)
                 continue
             return offset
         return None

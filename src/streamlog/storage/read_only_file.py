@@ -40,12 +40,9 @@ class FileView:
     def __getitem__(self, key: slice, /) -> bytes: ...
 
     def __getitem__(self, key: int | slice, /) -> int | bytes:
-        """Return one byte as a number, or a range. What the file no longer has is missing. Raises OSError."""
+        """Return one byte as a number, or a range. Raises OSError."""
         if not isinstance(key, slice):
-            found = self[key : key + 1]
-            if not found:
-                raise IndexError(f"{self._file.path}: byte {key} of {self._size}")
-            return found[0]
+            return self[key : key + 1][0]
         start, stop, _ = key.indices(self._size)
         if stop <= start:
             return b""
@@ -54,8 +51,8 @@ class FileView:
         if at >= 0 and stop - window_start <= len(window):
             return window[at : stop - window_start]
         if stop - start >= WINDOW_BYTES:
-            return self._file.read_at(start, stop - start)
-        window = self._file.read_at(start, min(WINDOW_BYTES, self._size - start))
+            return self._read(start, stop - start)
+        window = self._read(start, min(WINDOW_BYTES, self._size - start))
         self._window = start, window
         return window[: stop - start]
 
@@ -63,13 +60,17 @@ class FileView:
         """Return the lowest position of *sub* within ``start <= position < end``, or -1. Raises OSError."""
         end = self._size if end is None else min(end, self._size)
         while start + len(sub) <= end:
-            chunk = self._file.read_at(start, min(_SEARCH_BYTES, end - start))
+            chunk = self._read(start, min(_SEARCH_BYTES, end - start))
             found = chunk.find(sub)
             if found >= 0:
                 return start + found
             # The last bytes again: it may begin in them.
-            start += max(len(chunk) - len(sub) + 1, 1)
+            start += len(chunk) - len(sub) + 1
         return -1
+
+    def _read(self, start: int, size: int) -> bytes:
+        found = self._file.read_at(start, size)
+        return found if len(found) == size else found + bytes(size - len(found))
 
     def __setitem__(self, key: int | slice, value: object, /) -> NoReturn:
         """Refuse: the file is somebody else's."""

@@ -57,9 +57,6 @@ class ReadOnlyLog(FollowedLog):
             look=look,
             look_again=look_again,
         )
-        point = self._state.checkpoint
-        #: Whether a batch of a transaction was ever stored, as far as was read.
-        self.has_transactions = point is None or point.has_transactions
         # Always known where there are transactions; elsewhere once somebody has asked.
         self._producers: ProducerStates | None = None
         with self._refresh_lock:
@@ -173,8 +170,6 @@ class ReadOnlyLog(FollowedLog):
         segment.transactions.begin(segment.position, segment.next_offset)
         if is_next:
             return
-        point = self._state.checkpoint
-        self.has_transactions |= point is None or point.has_transactions
         if self.has_transactions or producers is not None:
             self._producers = self._find_producers()
 
@@ -211,7 +206,8 @@ class ReadOnlyLog(FollowedLog):
         snapshots = ProducerSnapshots(
             self._filesystem, self.directory, sorted(at for at in offsets if at <= newest)
         )
-        start_offset = snapshots.load(states)
+        # Not worth a warning: it may be half written.
+        start_offset = snapshots.load(states, logging.DEBUG)
         for segment in segments:
             if start_offset is None or segment.next_offset > start_offset:
                 self._replay(segment, start_offset or 0, states)

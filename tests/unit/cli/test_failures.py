@@ -67,6 +67,23 @@ def test_an_error_is_said_in_one_line_with_its_hint(capsys: pytest.CaptureFixtur
     assert (said.out, said.err) == ("", "streamlog: two lines\nhint: do this\n")
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PermissionError(13, "Permission denied", "d/LOCK"), "d/LOCK: Permission denied"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("strange"), "strange"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_an_error_of_the_system_names_its_file(
+    error: OSError, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with exit_code_of():
+        raise error
+    assert capsys.readouterr().err == f"streamlog: {reason}\n"
+
+
 def test_further_failures_of_one_call_are_said_too(capsys: pytest.CaptureFixture[str]) -> None:
     error = UnknownTopicOrPartitionError("no topic 'a'")
     error.__notes__ = ["no topic 'b'"]

@@ -133,6 +133,18 @@ def test_a_record_that_is_not_stored_names_its_line_and_its_reason() -> None:
     assert values() == [b"a"]
 
 
+def test_a_batch_that_is_refused_names_its_lines_from_first_to_last() -> None:
+    lines = [b"{}", b"{}", b'{"timestamp": 9999999999999}', b"{}"]
+    done = produce("--json-lines", "--linger-ms", "60000", given=b"\n".join(lines))
+    assert done.exit_code == 1
+    assert "streamlog: standard input:1 to standard input:4, in one batch: t-0: " in done.stderr
+    assert "9999999999999" in done.stderr
+    assert "0 records stored" in done.stderr
+    done = produce("--json-lines", "--linger-ms", "0", given=b"\n".join(lines))
+    assert "streamlog: standard input:3: t-0: " in done.stderr
+    assert "2 records stored" in done.stderr
+
+
 def test_a_line_that_is_too_long_is_refused_with_its_number() -> None:
     done = produce("--command-property", "max.request.size=1000", given=b"a\n" + b"x" * 990 + b"\n")
     assert done.exit_code == 1
@@ -186,6 +198,7 @@ def test_configuration_comes_from_a_file_too() -> None:
         (["--property", "parse.keys=true"], "did you mean parse.key?"),
         (["--property", "parse.key"], "expected key=value"),
         (["--json-lines", "--parse-key"], "parse.key has no meaning"),
+        (["--command-property", "transactional.id=x"], "sends no transactions"),
         (["--key-separator", ""], "key.separator may not be empty"),
         (["--null-marker", ","], "null.marker and headers.separator may not be equal"),
     ],

@@ -24,6 +24,13 @@ def test_a_missing_directory_is_not_found_and_not_made(tmp_path: Path) -> None:
     assert not data.exists()
 
 
+def test_an_empty_directory_is_no_data_directory_and_stays_empty(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="no such data directory"):
+        with Session(data=str(tmp_path)).open_broker():
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_new_directory_is_made_when_the_command_says_so(tmp_path: Path) -> None:
     session = Session(data=str(tmp_path / "data"))
     with session.open_broker(create=True, num_partitions=2) as broker:

@@ -93,5 +93,6 @@ def test_repair_waits_for_nobody(data: Path) -> None:
 
 
 def test_what_is_no_data_directory_is_refused(tmp_path: Path) -> None:
+    assert verify(tmp_path).exit_code == verify(tmp_path / "nowhere").exit_code == 3
+    (tmp_path / "letter.txt").write_text("Dear")
     assert verify(tmp_path).exit_code == 1
-    assert verify(tmp_path / "nowhere").exit_code == 3

@@ -42,13 +42,13 @@ def test_blocks_are_joined_and_the_last_says_what_they_cover(disk: Disk) -> None
     append(disk, b"one", 100)
     append(disk, b"", 200)
     append(disk, b"two", 300)
-    assert read(disk) == IndexContent(b"onetwo", 300, True)
+    assert read(disk) == IndexContent(b"onetwo", 300, True, 54)
 
 
 def test_replacing_leaves_one_block(disk: Disk) -> None:
     append(disk, b"one", 100)
     replace_entries(disk.filesystem, disk.path("x.idx"), b"all", 150)
-    assert read(disk) == IndexContent(b"all", 150, True)
+    assert read(disk) == IndexContent(b"all", 150, True, 19)
 
 
 def test_a_file_cut_anywhere_gives_whole_blocks_and_says_that_it_is_torn(disk: Disk) -> None:
@@ -59,7 +59,7 @@ def test_a_file_cut_anywhere_gives_whole_blocks_and_says_that_it_is_torn(disk: D
     for size in range(len(data) + 1):
         disk.write(disk.path("x.idx"), data[:size])
         entries, covers = [(b"", 0), (b"one", 100), (b"onetwo", 200)][size // half]
-        assert read(disk) == IndexContent(entries, covers, size % half == 0)
+        assert read(disk) == IndexContent(entries, covers, size % half == 0, size // half * half)
 
 
 def test_every_flipped_byte_is_noticed(disk: Disk) -> None:
@@ -72,7 +72,9 @@ def test_every_flipped_byte_is_noticed(disk: Disk) -> None:
         damaged[position] ^= 0x40
         disk.write(disk.path("x.idx"), bytes(damaged))
         expected = (
-            IndexContent(b"", 0, False) if position < half else IndexContent(b"one", 100, False)
+            IndexContent(b"", 0, False)
+            if position < half
+            else IndexContent(b"one", 100, False, half)
         )
         assert read(disk) == expected
 
@@ -87,7 +89,7 @@ def test_a_full_disk_leaves_the_file_as_it_was() -> None:
     append(disk, b"one", 100)
     with pytest.raises(DiskFullError):
         append(disk, bytes(200), 200)
-    assert read(disk) == IndexContent(b"one", 100, True)
+    assert read(disk) == IndexContent(b"one", 100, True, 19)
 
 
 def test_the_index_of_another_log_or_segment_is_not_believed(disk: Disk) -> None:
@@ -95,7 +97,8 @@ def test_the_index_of_another_log_or_segment_is_not_believed(disk: Disk) -> None
         disk.filesystem.make_dir(disk.path(name))
     path = disk.path("a-0/1.idx")
     replace_entries(disk.filesystem, path, b"entries", 100)
-    assert read_entries(disk.filesystem, path, LOG_BYTES) == IndexContent(b"entries", 100, True)
+    expected = IndexContent(b"entries", 100, True, 23)
+    assert read_entries(disk.filesystem, path, LOG_BYTES) == expected
     for other in ("b-0/1.idx", "a-0/2.idx", "a-0/1.tix"):
         disk.write(disk.path(other), disk.read(path))
         found = read_entries(disk.filesystem, disk.path(other), LOG_BYTES)

@@ -86,7 +86,7 @@ def test_flushing_appends_what_is_new_and_says_how_far_it_reaches(disk: Disk) ->
         (segment.offset_index_path, segment.time_index_path), entries(segment), strict=True
     ):
         content = index_file.read_entries(disk.filesystem, path, segment.position)
-        assert content == (packed, segment.position, True)
+        assert content == (packed, segment.position, True, disk.filesystem.file_size(path))
 
 
 def test_nothing_is_written_for_a_segment_whose_indexes_were_never_loaded(disk: Disk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from streamlog.broker.metadata_tree import values
 from streamlog.broker.metadata_tree.node import Node, folder
 from streamlog.broker.metadata_tree.tree import MetadataTree
 from streamlog.errors import StreamlogError
+from streamlog.runtime import LOCK_FILE_NAME
 
 if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
@@ -20,16 +22,18 @@ if TYPE_CHECKING:
     from streamlog.structs import TopicPartition
 
 
-def metadata_tree(broker: Broker, directory: DataDirectory, registered_ms: int) -> MetadataTree:
-    """Return the tree of *broker* in *directory*, which is its own controller since *registered_ms*.
+def metadata_tree(broker: Broker, directory: DataDirectory, opened_ms: int) -> MetadataTree:
+    """Return the tree of *broker*, which has *directory* since *opened_ms* and is its own controller.
 
+    One that only reads shows the broker that writes, or wrote last.
     The broker's epoch as a controller is the generation of its directory: both grow by one with each election, which opening is here.
     """
-    return MetadataTree(folder(partial(_root, broker, directory, registered_ms)))
+    return MetadataTree(folder(partial(_root, broker, directory, opened_ms)))
 
 
-def _root(broker: Broker, directory: DataDirectory, registered_ms: int) -> dict[str, Node]:
+def _root(broker: Broker, directory: DataDirectory, opened_ms: int) -> dict[str, Node]:
     broker.check_open()
+    registered_ms = (_lock_ms(broker, directory) if broker.read_only else None) or opened_ms
     broker_id = broker.config.broker_id
     return {
         "admin": folder({"delete_topics": Node()}),
@@ -62,6 +66,17 @@ def _root(broker: Broker, directory: DataDirectory, registered_ms: int) -> dict[
         "log_dir_event_notification": Node(),
         "zookeeper": Node(),
     }
+
+
+def _lock_ms(broker: Broker, directory: DataDirectory) -> int | None:
+    """Return since when the directory is, or last was, open for writing; None when that cannot be read."""
+    try:
+        path = f"{directory.path}/{LOCK_FILE_NAME}"
+        noted = broker.runtime.filesystem.read_file(path, 4096).decode("ascii", "replace")
+        since = dict(line.partition("=")[::2] for line in noted.splitlines())["since"]
+        return round(datetime.fromisoformat(since).timestamp() * 1000)
+    except (OSError, KeyError, ValueError, StreamlogError):
+        return None
 
 
 def _all_topics(broker: Broker) -> dict[str, Topic]:

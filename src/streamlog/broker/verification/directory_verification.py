@@ -79,7 +79,7 @@ class DirectoryVerification:
         known: set[str] = set()
         for log in stored_logs(self._path, manifest, state):
             known.add(log.path)
-            yield from self._check_log(log, is_closed=state is not None and state.is_clean)
+            yield from self._check_log(log, state)
         for directory in self._directories():
             if directory not in known and not directory.endswith(DELETE_SUFFIX):
                 message = "a log directory that META does not name: it is ignored"
@@ -131,13 +131,16 @@ class DirectoryVerification:
 
     # ---- the logs
 
-    def _check_log(self, log: StoredLog, *, is_closed: bool) -> list[Finding]:
+    def _check_log(self, log: StoredLog, state: DirectoryState | None) -> list[Finding]:
+        is_closed = state is not None and state.is_clean
         found = self._look(log, is_closed=is_closed, on_bytes=self._on_bytes)
-        for _ in range(0 if is_closed else _PASSES - 1):
+        for _ in range(_PASSES - 1):
             if all(finding.severity is Severity.NOTE for finding in found):
                 break
-            state, _ = self.read_state()
-            again = self._log_now(log, state)
+            state_now, _ = self.read_state()
+            if is_closed and state_now == state:
+                break  # nobody has opened it meanwhile
+            again = self._log_now(log, state_now)
             if again is None:
                 return []  # deleted meanwhile
             seen = {(f.path, f.message) for f in self._look(again, is_closed=False)}

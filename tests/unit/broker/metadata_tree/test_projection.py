@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -191,3 +192,16 @@ def commit(broker: Broker, group: str, topic: str, partition: int, offset: int) 
         topic_partition = TopicPartition(topic, partition)
         consumer.assign([topic_partition])
         consumer.commit({topic_partition: OffsetAndMetadata(offset)})
+
+
+def test_one_that_only_reads_shows_since_when_its_owner_has_the_directory(tmp_path: Path) -> None:
+    with Broker(tmp_path) as owner:
+        owner.create_topic("orders")
+        shown = []
+        for _ in range(2):
+            with Broker(tmp_path, read_only=True) as reader:
+                shown.append(value(reader, "/controller")["timestamp"])
+                assert list(reader.metadata.walk()) == list(owner.metadata.walk())
+        since = (tmp_path / "LOCK").read_text().splitlines()[1].removeprefix("since=")
+    expected = datetime.fromisoformat(since).timestamp() * 1000
+    assert shown == [str(round(expected))] * 2
