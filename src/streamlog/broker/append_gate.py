@@ -11,7 +11,13 @@ from streamlog.errors import (
     RecordBatchTooLargeError,
 )
 from streamlog.record import compressor_for
-from streamlog.record.layout import HEADER_SIZE, LOG_APPEND_TIME_BIT, MAX_BATCH_BYTES
+from streamlog.record.kafka_batch import look_into, recompress, set_append_time
+from streamlog.record.layout import (
+    HEADER_SIZE,
+    KAFKA_V2_ENCODING,
+    LOG_APPEND_TIME_BIT,
+    MAX_BATCH_BYTES,
+)
 from streamlog.structs import NO_TIMESTAMP
 
 if TYPE_CHECKING:
@@ -45,6 +51,7 @@ class AppendGate:
         "_checks_every_batch",
         "_compressor",
         "_config",
+        "_looks_at_records",
         "_time_ns",
         "flush_messages",
         "max_body_bytes",
@@ -73,10 +80,16 @@ class AppendGate:
             or "compact" in config.cleanup_policy
             or self._compressor is not None
         )
+        self._looks_at_records = (
+            config.message_timestamp_before_max_ms < _UNLIMITED_MS
+            or "compact" in config.cleanup_policy
+        )
+        """Whether a Kafka batch has to be decoded before it is stored."""
 
     def admit(self, batch: PendingBatch, target: TopicPartition) -> None:
         """Raise what is wrong with *batch*; under LogAppendTime put the broker's time on it, and
-        bring it into the topic's codec, after which its size is looked at again, as in Kafka.
+        bring it into the topic's codec, after which its size is looked at again, as in Kafka. The records
+        of a Kafka batch are decoded where one of the rules is about them.
 
         Raises `MessageTooLargeError` above ``max_message_bytes``, `RecordBatchTooLargeError` above
         ``segment_bytes``, `InvalidRecordError` for a null key in a compacted topic,
@@ -85,6 +98,9 @@ class AppendGate:
         """
         config = self._config
         self._check_size(batch, target)
+        is_kafka = batch.body_encoding == KAFKA_V2_ENCODING
+        if is_kafka and self._looks_at_records:
+            look_into(batch)
         if batch.has_null_keys and "compact" in config.cleanup_policy:
             raise InvalidRecordError(
                 f"{target}: expected a key in every record of a compacted topic, found a null key "
@@ -92,12 +108,18 @@ class AppendGate:
             )
         now_ms = self._time_ns() // 1_000_000
         if config.message_timestamp_type == "LogAppendTime":
-            batch.attributes |= LOG_APPEND_TIME_BIT
-            batch.max_timestamp_ms = now_ms
+            if is_kafka:
+                set_append_time(batch, now_ms)
+            else:
+                batch.attributes |= LOG_APPEND_TIME_BIT
+                batch.max_timestamp_ms = now_ms
         else:
             self._check_timestamps(batch, now_ms, target)
         if self._compressor is not None and not batch.is_control:
-            self._compressor.apply(batch)
+            if is_kafka:
+                recompress(batch, self._compressor)
+            else:
+                self._compressor.apply(batch)
             self._check_size(batch, target)
         if not self._checks_every_batch:
             self.newest_ms = now_ms + config.message_timestamp_after_max_ms
@@ -105,12 +127,14 @@ class AppendGate:
     def _check_size(self, batch: PendingBatch, target: TopicPartition) -> None:
         """Raise when the batch, as it is now, is larger than REC-6 allows."""
         config = self._config
-        size_bytes = batch.size_bytes
-        max_message_bytes = min(config.max_message_bytes, MAX_BATCH_BYTES)
-        if size_bytes > max_message_bytes:
+        message_bytes, size_bytes = batch.message_bytes, batch.size_bytes
+        max_message_bytes = min(
+            config.max_message_bytes, MAX_BATCH_BYTES - size_bytes + message_bytes
+        )
+        if message_bytes > max_message_bytes:
             raise MessageTooLargeError(
                 f"{target}: expected a batch of at most max_message_bytes={max_message_bytes}, "
-                f"found {size_bytes} bytes in {batch.record_count} record(s)"
+                f"found {message_bytes} bytes in {batch.record_count} record(s)"
             )
         if size_bytes > config.segment_bytes:
             raise RecordBatchTooLargeError(

@@ -15,12 +15,14 @@ from streamlog.record.columns import (
     plain_value,
 )
 from streamlog.record.decompression import decompress
+from streamlog.record.kafka_columns import KafkaColumnReader
 from streamlog.record.layout import (
     COLUMNS_ENCODING,
     COMPRESSION_MASK,
     CONTROL_BIT,
     DELETE_HORIZON_BIT,
     HEADER_SIZE,
+    KAFKA_V2_ENCODING,
     LOG_APPEND_TIME_BIT,
     SPARSE_COLUMNS_ENCODING,
     TRANSACTIONAL_BIT,
@@ -31,7 +33,7 @@ from streamlog.record.layout import (
 from streamlog.record.sparse_columns import SparseColumnReader
 from streamlog.structs import TimestampType
 
-_READABLE_ENCODINGS = (COLUMNS_ENCODING, SPARSE_COLUMNS_ENCODING)
+_READABLE_ENCODINGS = (COLUMNS_ENCODING, KAFKA_V2_ENCODING, SPARSE_COLUMNS_ENCODING)
 
 
 class BatchView:
@@ -66,7 +68,7 @@ class BatchView:
         self.leader_epoch: int = header[6]
         # Columns as they are: nothing newer, nothing sparse, nothing to decompress.
         self.is_plain: bool = header[8] == COLUMNS_ENCODING and not header[7] & COMPRESSION_MASK
-        self._columns: ColumnReader | None = None
+        self._columns: ColumnReader | KafkaColumnReader | None = None
 
     @property
     def last_offset(self) -> int:
@@ -80,7 +82,7 @@ class BatchView:
 
     @property
     def body_encoding(self) -> int:
-        """How the body is laid out: ``layout.COLUMNS_ENCODING`` or ``SPARSE_COLUMNS_ENCODING``; any other is of a newer version."""
+        """How the body is laid out: one of the ``_ENCODING`` numbers of ``layout.py``; any other is of a newer version."""
         return self.header.body_encoding
 
     @property
@@ -152,9 +154,9 @@ class BatchView:
         return self.header.record_count != self.header.last_offset_delta + 1
 
     @property
-    def columns(self) -> ColumnReader:
-        """The decoder of the body; made on first use, when a compressed body is decompressed and sparse offsets are decoded. Raises
-        RecordDecodeError for a body it cannot read.
+    def columns(self) -> ColumnReader | KafkaColumnReader:
+        """The decoder of the body; made on first use, when a compressed body is decompressed, and sparse offsets or the records of a
+        Kafka batch are decoded. Raises RecordDecodeError for a body it cannot read.
         """
         if self._columns is None:
             if self.is_plain:
@@ -163,18 +165,20 @@ class BatchView:
                 self._columns = self._read_columns()
         return self._columns
 
-    def _read_columns(self) -> ColumnReader:
+    def _read_columns(self) -> ColumnReader | KafkaColumnReader:
         encoding = self.body_encoding
         if encoding not in _READABLE_ENCODINGS:
             raise RecordDecodeError(
-                f"batch at offset {self.base_offset}: expected body encoding {COLUMNS_ENCODING} or {SPARSE_COLUMNS_ENCODING}, "
+                f"batch at offset {self.base_offset}: expected a body encoding from {COLUMNS_ENCODING} to {SPARSE_COLUMNS_ENCODING}, "
                 f"found encoding {encoding}: written by a newer version"
             )
         header, body = self.header, memoryview(self.body)
         try:
+            if encoding == KAFKA_V2_ENCODING and self.record_count:
+                return KafkaColumnReader(self.body, header)
             if self.codec and self.body:  # without records there is nothing to decompress
                 body = decompress(self.body, self.codec, header.uncompressed_size)
-            if encoding == COLUMNS_ENCODING or not self.record_count:
+            if encoding != SPARSE_COLUMNS_ENCODING or not self.record_count:
                 return ColumnReader(body, self.record_count)
             return SparseColumnReader(
                 body, self.record_count, self.base_offset, header.last_offset_delta
@@ -201,7 +205,7 @@ class BatchView:
     @property
     def has_values_only(self) -> bool:
         """Whether no record has a key, headers, or a timestamp of its own: most batches of one record. Raises RecordDecodeError for a
-        compressed or sparse body it cannot read.
+        compressed, sparse or Kafka body it cannot read.
         """
         if self.is_plain:
             return body_has_values_only(self.body)

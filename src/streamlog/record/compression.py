@@ -72,10 +72,36 @@ class Compressor:
         elif len(body) > MAX_BATCH_BYTES:
             return
         else:
-            changed, size = _compress(self.codec, body, self._level), len(body)
+            changed, size = self.compress(body), len(body)
         attributes = batch.attributes & ~COMPRESSION_MASK | self.codec
         # Together, and with no call in between: after Ctrl-C the batch may be appended again.
         batch.body, batch.uncompressed_size, batch.attributes = changed, size, attributes
+
+    def compress(self, data: bytes | memoryview) -> bytes:
+        """Return *data* in the codec, which is not NONE. Raises as `apply` does without the library."""
+        codec, level, library = self.codec, self._level, _library(self.codec)
+        if codec is Codec.ZSTD:
+            return bytes(library.zstd.compress(data, level=level))
+        if codec is Codec.LZ4:
+            return bytes(library.lz4.compress(data, level=_lz4_level(level)))
+        if codec is Codec.SNAPPY:
+            return bytes(library.snappy.compress_raw(data))
+        level = _ZLIB_DEFAULT_LEVEL if level == GZIP_DEFAULT_LEVEL else level
+        return bytes(library.gzip.compress(data, level=level))
+
+    def compress_block(self, data: memoryview) -> bytes:
+        """Return *data* as one block of LZ4 or snappy, for a frame that somebody else makes. Raises as `apply` does."""
+        library = _library(self.codec)
+        if self.codec is Codec.SNAPPY:
+            return bytes(library.snappy.compress_raw(data))
+        level = _lz4_level(self._level)
+        if level == _LZ4_FAST:
+            return bytes(library.lz4.compress_block(data, store_size=False))
+        return bytes(
+            library.lz4.compress_block(
+                data, mode="high_compression", compression=level, store_size=False
+            )
+        )
 
 
 def compressor_for(config: CompressionConfig) -> Compressor | None:
@@ -92,19 +118,9 @@ def compressor_for(config: CompressionConfig) -> Compressor | None:
     return Compressor(Codec[name.upper()], level)
 
 
-def _compress(codec: Codec, body: bytes | memoryview, level: int) -> bytes:
-    library = _library(codec)
-    if codec is Codec.ZSTD:
-        return bytes(library.zstd.compress(body, level=level))
-    if codec is Codec.LZ4:
-        # As in Kafka, the default level stands for the fast compressor, and any other for the
-        # high compressor at that level.
-        level = _LZ4_FAST if level == LZ4_DEFAULT_LEVEL else max(level, _LZ4_LOWEST)
-        return bytes(library.lz4.compress(body, level=level))
-    if codec is Codec.SNAPPY:
-        return bytes(library.snappy.compress_raw(body))
-    level = _ZLIB_DEFAULT_LEVEL if level == GZIP_DEFAULT_LEVEL else level
-    return bytes(library.gzip.compress(body, level=level))
+def _lz4_level(level: int) -> int:
+    # As in Kafka, the default level stands for the fast compressor, and any other for the high compressor at that level.
+    return _LZ4_FAST if level == LZ4_DEFAULT_LEVEL else max(level, _LZ4_LOWEST)
 
 
 def _library(codec: Codec) -> ModuleType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from streamlog.errors import RecordDecodeError
 from streamlog.record.codec import INSTALL_HINT, Codec, load_library
 from streamlog.record.layout import MAX_BATCH_BYTES
+from streamlog.record.xerial import snappy_block_size
 from streamlog.record.zstd_frame import read_frame_header
 
 #: The most bytes that one compressed byte can stand for: 258 in two bits of deflate; a copy of 64 in three bytes of snappy; a length
@@ -71,23 +72,13 @@ def _check_declared(codec: Codec, body: bytes, uncompressed_size: int) -> None:
     if codec is Codec.GZIP:
         declared = int.from_bytes(body[-4:], "little")  # of the last member: ours have one
     elif codec is Codec.SNAPPY:
-        declared = _snappy_size(body)
+        declared = snappy_block_size(body)
     else:
         declared = _zstd_size(body, uncompressed_size)
     if declared != uncompressed_size:
         raise RecordDecodeError(
             f"{codec.label}: expected a body of {uncompressed_size} bytes, found one that declares {declared}"
         )
-
-
-def _snappy_size(body: bytes) -> int:
-    """Return what the block begins with: its size, seven bits a byte, the lowest first; -1 for what is no such number."""
-    size = 0
-    for number, byte in enumerate(body[:5]):
-        size |= (byte & 0x7F) << 7 * number
-        if byte < 0x80:
-            return size
-    return -1
 
 
 def _zstd_size(body: bytes, uncompressed_size: int) -> int:

@@ -31,7 +31,7 @@ import struct
 from typing import NamedTuple
 
 from streamlog.errors import CorruptRecordError
-from streamlog.record.checksum import crc32c
+from streamlog.record.checksum import crc32c, extend_crc32c
 
 KAFKA_MAGIC = 2
 KAFKA_HEADER_SIZE = 61
@@ -43,8 +43,9 @@ LENGTH_END = 12
 #: Where the part begins that the checksum covers.
 CHECKED_AT = 21
 
-_PLACE = struct.Struct(">q4xi")
+_PLACE = struct.Struct(">qii")
 _MAGIC_AT = 16
+_CRC_AT = 17
 
 
 class KafkaBatchHeader(NamedTuple):
@@ -108,9 +109,18 @@ def read_kafka_header(data: bytes) -> KafkaBatchHeader:
 
 
 def at_offset(batch: bytes, base_offset: int, leader_epoch: int) -> bytearray:
-    """Return a copy of *batch* that begins at *base_offset*, appended by the leader of *leader_epoch*."""
+    """Return a copy of the whole *batch* that begins at *base_offset*, appended by the leader of *leader_epoch*.
+
+    Its length is written as well: no checksum covers that, and a reader that steps by a damaged one loses what follows.
+    """
     copy = bytearray(batch)
-    length = copy[8:LENGTH_END]
-    _PLACE.pack_into(copy, 0, base_offset, leader_epoch)
-    copy[8:LENGTH_END] = length
+    _PLACE.pack_into(copy, 0, base_offset, len(batch) - LENGTH_END, leader_epoch)
     return copy
+
+
+def pack_kafka_batch(header: KafkaBatchHeader, records: bytes) -> bytes:
+    """Return the bytes of a batch: *header* with its length, version and checksum made right, then *records*."""
+    length = KAFKA_HEADER_SIZE - LENGTH_END + len(records)
+    packed = KAFKA_HEADER.pack(*header._replace(batch_length=length, magic=KAFKA_MAGIC, crc=0))
+    crc = extend_crc32c(crc32c(packed[CHECKED_AT:]), records)
+    return b"".join((packed[:_CRC_AT], crc.to_bytes(4, "big"), packed[CHECKED_AT:], records))

@@ -28,7 +28,6 @@ _SMALL = 4096
 class KafkaColumns(NamedTuple):
     """What the records of a batch hold, by column; a column that has nothing but nulls or zeros is None, but for the values."""
 
-    offset_deltas: list[int]
     timestamp_deltas: list[int] | None
     keys: list[bytes | None] | None
     values: list[bytes | None]
@@ -36,7 +35,7 @@ class KafkaColumns(NamedTuple):
 
 
 def decode_kafka_records(data: bytes, records_count: int) -> KafkaColumns:
-    """Return the *records_count* records that *data*, uncompressed, is made of.
+    """Return the *records_count* records that *data*, uncompressed, is made of; they take one offset each, from 0 on.
 
     Never trusts a length or a count: raises RecordDecodeError for bytes that are anything else, before it allocates for what they claim.
     """
@@ -56,113 +55,145 @@ def decode_kafka_records(data: bytes, records_count: int) -> KafkaColumns:
 
 
 def _decode(data: bytes, records_count: int) -> tuple[KafkaColumns, int]:
-    # One-byte numbers are decoded where they stand: a call for each would be half of the time.
-    offset_deltas: list[int] = []
+    # Numbers of one and two bytes are decoded where they stand: a call for each would be half of the time. What the sign bit is set
+    # in is negative: a null where there may be one, and elsewhere wrong, as the check at the end of each record finds.
     timestamp_deltas: list[int] = []
     keys: list[bytes | None] = []
     values: list[bytes | None] = []
     headers: list[Headers] = []
-    has_headers = False
+    has_keys = has_headers = False
     position = 0
-    for _ in range(records_count):
-        length = data[position]
+    for doubled_offset in range(0, 2 * records_count, 2):
+        raw = data[position]
         position += 1
-        if length > 127:
-            length, position = _read_varint(data, position - 1)
-        else:
-            length = (length >> 1) ^ -(length & 1)
-        end = position + length
+        if raw > 127:
+            following = data[position]
+            if following < 128:
+                raw += (following << 7) - 128
+                position += 1
+            else:
+                raw, position = _read_raw(data, position - 1)
+        doubled_end = 2 * position + raw
         position += 1  # attributes: none are defined
-        delta = data[position]
+        raw = data[position]
         position += 1
-        if delta > 127:
-            delta, position = _read_varint(data, position - 1)
-        else:
-            delta = (delta >> 1) ^ -(delta & 1)
-        timestamp_deltas.append(delta)
-        delta = data[position]
+        if raw > 127:
+            following = data[position]
+            if following < 128:
+                raw += (following << 7) - 128
+                position += 1
+            else:
+                raw, position = _read_raw(data, position - 1)
+        timestamp_deltas.append((raw >> 1) ^ -(raw & 1))
+        raw = data[position]
         position += 1
-        if delta > 127:
-            delta, position = _read_varint(data, position - 1)
-        else:
-            delta = (delta >> 1) ^ -(delta & 1)
-        offset_deltas.append(delta)
-        size = data[position]
+        if raw > 127:
+            following = data[position]
+            if following < 128:
+                raw += (following << 7) - 128
+                position += 1
+            else:
+                raw, position = _read_raw(data, position - 1)
+        if raw != doubled_offset:
+            raise RecordDecodeError(
+                f"record batch: record {len(values)}: expected that offset delta, found {(raw >> 1) ^ -(raw & 1)}"
+            )
+        raw = data[position]
         position += 1
-        if size > 127:
-            size, position = _read_varint(data, position - 1)
-        else:
-            size = (size >> 1) ^ -(size & 1)
-        if size < 0:
+        if raw == 1:
             keys.append(None)
         else:
-            stop = position + size
+            if raw > 127:
+                raw, position = _read_raw(data, position - 1)
+            stop = position + (raw >> 1 if not raw & 1 else _negative(raw))
             keys.append(data[position:stop])
             position = stop
-        size = data[position]
+            has_keys = True
+        raw = data[position]
         position += 1
-        if size > 127:
-            size, position = _read_varint(data, position - 1)
-        else:
-            size = (size >> 1) ^ -(size & 1)
-        if size < 0:
+        if raw == 1:
             values.append(None)
         else:
-            stop = position + size
+            if raw > 127:
+                following = data[position]
+                if following < 128:
+                    raw += (following << 7) - 128
+                    position += 1
+                else:
+                    raw, position = _read_raw(data, position - 1)
+            stop = position + (raw >> 1 if not raw & 1 else _negative(raw))
             values.append(data[position:stop])
             position = stop
         if data[position]:
-            has_headers = True
-            found, position = _read_headers(data, position, end)
+            if not has_headers:
+                has_headers = True
+                headers = [()] * (len(values) - 1)
+            found, position = _read_headers(data, position, doubled_end >> 1)
             headers.append(found)
         else:
             position += 1
-            headers.append(())
+            if has_headers:
+                headers.append(())
         # A field that reached too far, a negative length, a record that says another size: all end up here.
-        if position != end:
+        if 2 * position != doubled_end:
             raise RecordDecodeError(
-                f"record batch: record {len(values) - 1}: expected it to end at byte {end}, found {position}"
+                f"record batch: record {len(values) - 1}: expected it to end at byte {doubled_end / 2:g}, found {position}"
             )
     columns = KafkaColumns(
-        offset_deltas,
         timestamp_deltas if any(timestamp_deltas) else None,
-        None if keys.count(None) == len(keys) else keys,
+        keys if has_keys else None,
         values,
         headers if has_headers else None,
     )
     return columns, position
 
 
+def _negative(raw: int) -> int:
+    raise RecordDecodeError(f"record batch: expected a length of -1 or more, found {~(raw >> 1)}")
+
+
 def _read_headers(data: bytes, position: int, end: int) -> tuple[Headers, int]:
-    count, position = _read_varint(data, position)
+    raw, position = _read_raw(data, position)
+    count = (raw >> 1) ^ -(raw & 1)
     # Each takes two bytes at least.
     if not 0 <= count <= (end - position) // 2:
         raise RecordDecodeError(f"record batch: {count} headers in {end - position} bytes")
     found: list[tuple[str, bytes | None]] = []
     for _ in range(count):
-        size, position = _read_varint(data, position)
-        stop = position + size
-        if size < 0 or stop > end:
-            raise RecordDecodeError(f"record batch: header name of {size} bytes")
-        name = str(data[position:stop], "utf-8")
-        size, position = _read_varint(data, stop)
-        stop = position + max(size, 0)
-        if stop > end:
-            raise RecordDecodeError(f"record batch: header value of {size} bytes")
-        found.append((name, None if size < 0 else data[position:stop]))
+        raw = data[position]
+        position += 1
+        if raw > 127:
+            raw, position = _read_raw(data, position - 1)
+        stop = position + (raw >> 1)
+        if raw & 1 or stop > end:
+            raise RecordDecodeError(f"record batch: header name of {(raw >> 1) ^ -(raw & 1)} bytes")
+        name = data[position:stop].decode()
+        raw = data[stop]
+        position = stop + 1
+        if raw == 1:
+            found.append((name, None))
+            continue
+        if raw > 127:
+            raw, position = _read_raw(data, stop)
+        stop = position + (raw >> 1)
+        if raw & 1 or stop > end:
+            raise RecordDecodeError(
+                f"record batch: header value of {(raw >> 1) ^ -(raw & 1)} bytes"
+            )
+        found.append((name, data[position:stop]))
         position = stop
     return tuple(found), position
 
 
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """Return the zigzag number of at most ten bytes at *position*, and the position behind it."""
+def _read_raw(data: bytes, position: int) -> tuple[int, int]:
+    """Return the number of at most ten bytes at *position*, its sign still in the lowest bit, and the position behind it."""
     value = shift = 0
     while True:
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return (value >> 1) ^ -(value & 1), position
+            return value, position
         shift += 7
         if shift > 63:
             raise RecordDecodeError(f"record batch: byte {position}: number of more than 64 bits")
@@ -225,12 +256,16 @@ def _small_varints() -> list[bytes]:
 
 
 def _encode_headers(headers: Headers) -> bytes:
-    parts = [_varint(len(headers))]
+    small, limit = _small_varints(), _SMALL
+    size = len(headers)
+    parts = [small[size] if size < limit else _varint(size)]
     for name, value in headers:
         raw = name.encode()
-        parts += (_varint(len(raw)), raw)
+        size = len(raw)
+        parts += (small[size] if size < limit else _varint(size), raw)
         if value is None:
             parts.append(_NULL)
         else:
-            parts += (_varint(len(value)), value)
+            size = len(value)
+            parts += (small[size] if size < limit else _varint(size), value)
     return b"".join(parts)

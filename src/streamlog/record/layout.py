@@ -14,8 +14,8 @@ offset size type   field              meaning
 24     4    u32    body_crc           CRC-32C of the body (bytes 80 to length - 1)
 28     4    i32    leader_epoch       stamped by the leader
 32     2    u16    attributes         bits 0-2 compression, 3 timestamp type, 4 transactional, 5 control, 6 delete horizon
-34     1    u8     body_encoding      0 = columns of msgpack (``columns.py``), 1 = Kafka record batch v2, verbatim (reserved),
-                                       2 = sparse columns (``sparse_columns.py``)
+34     1    u8     body_encoding      0 = columns of msgpack (``columns.py``), 1 = a Kafka record batch v2 as it came
+                                       (``kafka_columns.py``), 2 = sparse columns (``sparse_columns.py``)
 35     1    u8     reserved           0
 36     4    u32    record_count       records in the body; 0 = all of them were removed, and the body is empty
 40     4    u32    last_offset_delta  last offset of the batch - base_offset (more than the count says once compacted)
@@ -23,13 +23,16 @@ offset size type   field              meaning
 48     8    i64    producer_id        -1 without idempotence
 56     2    i16    producer_epoch     -1 without idempotence
 58     2    u16    reserved           0
-60     4    u32    uncompressed_size  size of the body before compression; 0 = the body is not compressed
+60     4    u32    uncompressed_size  size of the body before compression; 0 = the body is not compressed, or encoding 1
 64     8    i64    first_timestamp    of the first record, or the delete horizon (attributes); timestamp deltas count from here
 72     8    i64    max_timestamp      greatest of the batch; under LogAppendTime the timestamp of every record
 80     n    bytes  body               see body_encoding
 ====== ==== ====== ================== ============================================================================
 
-Offsets: batches tile them, each begins where the one before ends. With body encoding 0 record n has base_offset + n; what is in the
+With body encoding 1 the body has a header of its own. Compression means the records in there, in Kafka's framing, and every field
+that both headers have says the same, but for base offset and leader epoch, which only ours knows.
+
+Offsets: batches tile them, each begins where the one before ends. With body encoding 0 and 1 record n has base_offset + n; what is in the
 range behind the last record was removed. With body encoding 2 the body says which offsets are left (docs/decisions/0013).
 
 Why two checksums: ``header_crc`` lets recovery trust ``length`` before it jumps, so a flipped length cannot mis-frame the rest of

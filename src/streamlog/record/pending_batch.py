@@ -6,6 +6,7 @@ from streamlog.record.layout import (
     COLUMNS_ENCODING,
     CONTROL_BIT,
     HEADER_SIZE,
+    KAFKA_V2_ENCODING,
     NO_PRODUCER_EPOCH,
     NO_PRODUCER_ID,
     NO_SEQUENCE,
@@ -50,9 +51,9 @@ class PendingBatch:
         self.record_count = record_count
         self.first_timestamp_ms = first_timestamp_ms
         self.max_timestamp_ms = max_timestamp_ms
-        #: Not stored: the leader checks the bounds of REC-4 against it.
+        #: Not stored: the leader checks the bounds of REC-4 against it, which of a Kafka batch is the first one until somebody looked.
         self.min_timestamp_ms = first_timestamp_ms if min_timestamp_ms is None else min_timestamp_ms
-        #: Not stored: a compacted topic refuses the batch (REC-7).
+        #: Not stored: a compacted topic refuses the batch (REC-7), a Kafka batch once somebody looked.
         self.has_null_keys = has_null_keys
         self.attributes = 0
         self.body_encoding = COLUMNS_ENCODING
@@ -66,8 +67,14 @@ class PendingBatch:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of header and body: what ``max_message_bytes`` and ``segment_bytes`` are compared with."""
+        """Bytes of header and body: what ``segment_bytes`` is compared with."""
         return HEADER_SIZE + len(self.body)
+
+    @property
+    def message_bytes(self) -> int:
+        """What ``max_message_bytes`` is compared with: the same, but for a Kafka batch its own size, as in Kafka."""
+        size_bytes = len(self.body)
+        return size_bytes if self.body_encoding == KAFKA_V2_ENCODING else HEADER_SIZE + size_bytes
 
     @property
     def is_control(self) -> bool:

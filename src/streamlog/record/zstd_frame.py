@@ -1,4 +1,4 @@
-"""The header of a zstd frame: what the frame says of its size, before any of it is decompressed.
+"""Zstd frames: what they say of their size, before anything is decompressed.
 
 ====== ==== ================== ==================================================================================
 offset size field              meaning
@@ -11,7 +11,7 @@ offset size field              meaning
 ..     0-8  content size       little-endian; with two bytes 256 less than it is
 ====== ==== ================== ==================================================================================
 
-Source: RFC 8878, section 3.1.1.1.
+Source: RFC 8878, sections 3.1.1.1 and 3.1.1.2.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ _DICTIONARY_ID_SIZES = (0, 1, 2, 4)
 _CONTENT_SIZE_SIZES = (0, 2, 4, 8)
 _SINGLE_SEGMENT_BIT = 0x20
 _RESERVED_BIT = 0x08
+_CHECKSUM_BIT = 0x04
+
+#: No block is larger before compression.
+_BLOCK_BYTES = 128 * 1024
+_RUN, _COMPRESSED = 1, 2
 
 
 def read_frame_header(data: bytes) -> tuple[int, int] | None:
@@ -43,5 +48,44 @@ def read_frame_header(data: bytes) -> tuple[int, int] | None:
     content_bytes = int.from_bytes(field, "little") + (256 if size_bytes == 2 else 0)
     if is_single:
         return content_bytes, content_bytes
-    base = 1 << (10 + (data[5] >> 3))
-    return base + base // 8 * (data[5] & 7), content_bytes
+    return _window_bytes(data[5]), content_bytes
+
+
+def zstd_frame_bound(data: bytes) -> int | None:
+    """Return how many bytes the one frame that *data* is decompresses to at most.
+
+    For frames that may declare no content size, as those written in a stream: by the sizes of their blocks. Each begins with three
+    bytes, little-endian: bit 0 the last one, 1-2 raw, one byte repeated, or compressed, the rest the size. None when it needs a
+    dictionary, is cut short or has something behind it, or is no frame. Never raises; takes time only for what is there.
+    """
+    if data[:4] != _MAGIC or len(data) < 6:
+        return None
+    descriptor = data[4]
+    if descriptor & (3 | _RESERVED_BIT):
+        return None
+    is_single = bool(descriptor & _SINGLE_SEGMENT_BIT)
+    size_bytes = _CONTENT_SIZE_SIZES[descriptor >> 6] or int(is_single)
+    declared = read_frame_header(data) if size_bytes else None
+    position = (5 if is_single else 6) + size_bytes
+    bound = 0
+    is_last = False
+    while not is_last:
+        field = data[position : position + 3]
+        if len(field) < 3:
+            return None
+        block = int.from_bytes(field, "little")
+        is_last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
+        if kind > _COMPRESSED or size > _BLOCK_BYTES:
+            return None
+        bound += _BLOCK_BYTES if kind == _COMPRESSED else size
+        position += 3 + (1 if kind == _RUN else size)
+    if descriptor & _CHECKSUM_BIT:
+        position += 4
+    if position != len(data):
+        return None
+    return bound if declared is None else min(bound, declared[1])
+
+
+def _window_bytes(descriptor: int) -> int:
+    base = 1 << (10 + (descriptor >> 3))
+    return base + base // 8 * (descriptor & 7)

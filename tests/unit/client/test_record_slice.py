@@ -14,7 +14,6 @@ from streamlog.client.record_slice import (
 )
 from streamlog.errors import RecordDecodeError
 from streamlog.record import BatchView, build_batch, split_batches
-from streamlog.record.layout import KAFKA_V2_ENCODING
 from streamlog.record.serialization import resolve_deserializer
 from streamlog.runtime import VirtualClock
 from streamlog.structs import ConsumerRecord, TimestampType, TopicPartition
@@ -205,7 +204,7 @@ def test_single_record_is_the_same_by_the_shortest_way(
 
 def test_body_of_a_newer_encoding_is_not_taken_for_a_plain_one(topic: Broker) -> None:
     batch = build_batch([b"x"], NOW_MS)
-    batch.body_encoding = KAFKA_V2_ENCODING
+    batch.body_encoding = 9
     topic.partition("t", 0).append(batch)
     view = stored(topic)
     assert (view.plain_value, view.has_values_only) == (None, False)

@@ -21,9 +21,18 @@ from streamlog.record.layout import (
     BatchHeader,
     aligned,
     header_checksum,
+    pack_batch,
     read_header,
 )
 from streamlog.structs import TimestampType
+from tests.support.kafka_batches import (
+    FIRST_MS,
+    GOLDEN,
+    GOLDEN_HEADERS,
+    GOLDEN_KEYS,
+    GOLDEN_TIMESTAMPS_MS,
+    GOLDEN_VALUES,
+)
 from tests.support.segments import append, append_value, new_segment
 from tests.unit.storage.conftest import memory_disk_of
 
@@ -262,12 +271,37 @@ def test_a_wrong_body_checksum_says_offset_expected_and_found() -> None:
 # ---- lies with good checksums
 
 
-@pytest.mark.parametrize("changes", [{"body_encoding": KAFKA_V2_ENCODING}, {"attributes": 5}])
+@pytest.mark.parametrize("changes", [{"body_encoding": 3}, {"attributes": 5}])
 def test_a_body_of_a_newer_version_is_refused_by_name(changes: dict[str, int]) -> None:
     view = one(with_header(stored(([b"a"], T0)), **changes))
     for decode in (view.values, view.keys, view.headers, view.timestamps_ms):
         with pytest.raises(RecordDecodeError, match="written by a newer version"):
             decode()
+
+
+def test_columns_are_not_taken_for_a_batch_of_kafka() -> None:
+    view = one(with_header(stored(([b"a"], T0)), body_encoding=KAFKA_V2_ENCODING))
+    for decode in (view.values, view.keys, view.headers, view.timestamps_ms):
+        with pytest.raises(RecordDecodeError, match="offset 100: record batch: expected at least"):
+            decode()
+
+
+def test_a_batch_of_kafka_is_decoded_once_and_when_asked() -> None:
+    body = GOLDEN[Codec.GZIP]
+    view = one(
+        pack_batch(
+            one(stored(([b"a"] * 3, FIRST_MS))).header._replace(
+                body_encoding=KAFKA_V2_ENCODING, attributes=0x11
+            ),
+            body,
+        )
+    )
+    assert (view.is_plain, view.plain_value, view.codec) == (False, None, Codec.GZIP)
+    assert view.columns is view.columns
+    assert (view.values(), view.keys()) == (GOLDEN_VALUES, GOLDEN_KEYS)
+    assert (view.headers(), view.timestamps_ms()) == (GOLDEN_HEADERS, GOLDEN_TIMESTAMPS_MS)
+    assert view.offsets() == range(100, 103)
+    assert not view.has_values_only
 
 
 @pytest.mark.parametrize("attributes", [0, LOG_APPEND_TIME_BIT])
