@@ -8,65 +8,21 @@ import pytest
 
 from streamlog import (
     Admin,
-    Broker,
     Consumer,
     OffsetAndMetadata,
     Producer,
     ReadOnlyError,
-    TopicPartition,
     UnknownTopicOrPartitionError,
 )
-from streamlog.runtime import MemoryFileSystem, VirtualClock
-from tests.support.frozen_files import FrozenFileSystem
+from tests.support.read_only_world import ORDERS, World, assigned, values
 from tests.support.transaction_writer import new_writer
-
-ORDERS = TopicPartition("orders", 0)
-
-
-class World:
-    """A writer, and readers of its directory on a file system that fails the test for a write."""
-
-    def __init__(self) -> None:
-        self.disk = MemoryFileSystem()
-        self.clock = VirtualClock()
-        self.writer = self.new_writer()
-        self.readers: list[Broker] = []
-
-    def new_writer(self) -> Broker:
-        return Broker(
-            "/data", filesystem=self.disk, clock=self.clock, offsets_topic_num_partitions=2
-        )
-
-    def reader(self) -> Broker:
-        broker = Broker(
-            "/data", read_only=True, filesystem=FrozenFileSystem(self.disk), clock=self.clock
-        )
-        self.readers.append(broker)
-        return broker
-
-    def write(self, *values: bytes, topic: str = "orders") -> None:
-        with Producer(self.writer) as producer:
-            for value in values:
-                producer.send(topic, value)
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
     world = World()
     yield world
-    for reader in world.readers:
-        reader.close()
-    world.writer.close()
-
-
-def values(consumer: Consumer, timeout_ms: float = 1000) -> list[bytes | None]:
-    return [record.value for record in consumer.poll(timeout_ms)]
-
-
-def assigned(broker: Broker, **config: object) -> Consumer:
-    consumer = Consumer(broker, auto_offset_reset="earliest", config=config)
-    consumer.assign([ORDERS])
-    return consumer
+    world.close()
 
 
 def test_a_directory_in_use_is_read_while_it_grows(world: World) -> None:

@@ -42,6 +42,9 @@ OUTSIDE_CALLS |= {"uuid.uuid1", "uuid.uuid4", "uuid1", "uuid4"}
 # Data never becomes code (durability 3.22), in runtime neither.
 CODE_FROM_DATA = {"eval", "exec", "compile", "__import__", "builtins", "importlib", "runpy", "code"}
 CODE_FROM_DATA |= {"pickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle", "yaml"}
+CODE_FROM_DATA |= {"pkgutil", "zipimport"}
+MAY_LOAD = {"cli/app.py": {"pkgutil"}}
+"""The commands are loaded by their names in a table of that file, and by nothing that comes from outside."""
 EVERY_FILE = sorted(SOURCE.rglob("*.py"))
 
 
@@ -69,13 +72,15 @@ def violations(tree: ast.AST, forbidden: Collection[str] = FORBIDDEN) -> Iterato
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_module_touches_the_outside_world_through_runtime_only(path: Path) -> None:
-    allowed = MAY_IMPORT.get(path.relative_to(SOURCE).parts[0], set())
+    name = path.relative_to(SOURCE)
+    allowed = MAY_IMPORT.get(name.parts[0], set()) | MAY_LOAD.get(name.as_posix(), set())
     assert list(violations(ast.parse(path.read_text()), FORBIDDEN - allowed)) == []
 
 
 @pytest.mark.parametrize("path", EVERY_FILE, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_module_makes_no_code_from_data(path: Path) -> None:
-    assert list(violations(ast.parse(path.read_text()), CODE_FROM_DATA)) == []
+    allowed = MAY_LOAD.get(path.relative_to(SOURCE).as_posix(), set())
+    assert list(violations(ast.parse(path.read_text()), CODE_FROM_DATA - allowed)) == []
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,13 @@ _NUMBER = re.compile(r"\d{1,10}", re.ASCII)
 
 def topic_option(text: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
     """Return the option `--topic` with the help *text*; names are completed from the directory."""
-    attributes = {"metavar": "TOPIC", "shell_complete": complete_topics, "help": text, **attributes}
+    attributes = {
+        "metavar": "TOPIC",
+        "type": _name,
+        "shell_complete": complete_topics,
+        "help": text,
+        **attributes,
+    }
     return click.option("--topic", **attributes)
 
 
@@ -31,6 +37,12 @@ def group_option(text: str, **attributes: Any) -> Callable[[Decorated], Decorate
     """Return the option `--group` with the help *text*; ids are completed from the directory."""
     attributes = {"metavar": "GROUP", "shell_complete": complete_groups, "help": text, **attributes}
     return click.option("--group", **attributes)
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise click.BadParameter("expected a name, found an empty one")
+    return text
 
 
 def config_pairs(text: str) -> dict[str, str]:

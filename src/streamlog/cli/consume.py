@@ -182,12 +182,12 @@ def _print_all(
             for record in records:
                 output.write(to_bytes(record))
                 count += 1
-        except KeyboardInterrupt:
+            output.flush()  # what the pipe did not take was not printed
+            reading.printed(records, count)
+        except KeyboardInterrupt:  # wherever it came, what stands on the screen counts
             output.flush()
             reading.printed(records, count)
             raise
-        output.flush()  # what the pipe did not take was not printed
-        reading.printed(records, count)
         if monotonic_ms() >= next_commit_ms:
             reading.commit()
             next_commit_ms = monotonic_ms() + commit_interval_ms

@@ -84,8 +84,8 @@ class Reading:
         """What is waited for while there is nothing to read: it never comes, time passes."""
         self._quiet_since_ms = self._clock.monotonic_ms()
         self._uncommitted: dict[TopicPartition, OffsetAndMetadata] = {}
-        self.count = 0
-        """How many records were printed."""
+        self.count = self._count_before = 0
+        """How many records were printed, in all and before the records of this round."""
 
     def begin(self) -> None:
         """Find the place to start and, unless it follows, the place to end."""
@@ -104,6 +104,7 @@ class Reading:
     def next_records(self) -> ConsumerRecords | None:
         """Return the records to print next, perhaps none yet; None at the end."""
         wanted = self._wanted
+        self._count_before = self.count
         left = None if wanted.max_messages is None else wanted.max_messages - self.count
         if left is not None and left <= 0:
             return None
@@ -127,10 +128,13 @@ class Reading:
             return EMPTY
 
     def printed(self, records: ConsumerRecords, count: int) -> None:
-        """Note that the first *count* of *records* were printed: they are what is committed."""
+        """Note that the first *count* of *records* were printed: they are what is committed.
+
+        Saying it again, perhaps with another number, replaces what was said of this round.
+        """
         if not count:
             return
-        self.count += count
+        self.count = self._count_before + count
         self._quiet_since_ms = self._clock.monotonic_ms()
         if count == len(records):
             self._uncommitted.update(records.next_offsets)

@@ -177,6 +177,9 @@ def abort(
         assert producer_id is not None and producer_epoch is not None
         admin.abort_transaction(TopicPartition(topic, partition), producer_id, producer_epoch)
     note(f"Aborted the transaction of producer {producer_id} in {topic}-{partition}.")
+    if session.json:
+        aborted = {"producer_id": producer_id, "producer_epoch": producer_epoch}
+        emit_object(session, {"topic": topic, "partition": partition, **aborted})
 
 
 @transactions.command("force-terminate")
@@ -190,6 +193,9 @@ def force_terminate(session: Session, transactional_id: str) -> None:
     """
     with session.open_admin() as admin:
         admin.force_terminate_transaction(transactional_id)
+        state = admin.describe_transactions([transactional_id])[transactional_id].state
+    if session.json:
+        emit_object(session, {"transactional_id": transactional_id, "transaction_state": state})
     note(f"No transaction of {transactional_id} is open.")
 
 

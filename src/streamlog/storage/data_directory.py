@@ -304,7 +304,10 @@ class DataDirectory:
             self._finish_report(started_ms)
         self._not_opened.discard(key)
         self._logs[key] = log
-        if (checkpoint is not None and checkpoint.truncating_to_offset >= 0) or sync_failed:
+        if sync_failed or (
+            checkpoint is not None
+            and max(checkpoint.truncating_to_offset, checkpoint.swapping_to_offset) >= 0
+        ):
             # Or the next recovery would do it once more, whatever was appended since.
             self.checkpoint()
         return log

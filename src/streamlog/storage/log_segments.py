@@ -57,10 +57,21 @@ class LogSegments:
         with self._lock:
             self._replace(segment.base_offset, [])
 
-    def _replace(self, base_offset: int, new: list[Segment]) -> None:
+    def swap(self, new: Segment) -> list[Segment]:
+        """Put *new* in the place of the segments that begin in its range, as one change, and return those."""
+        with self._lock:
+            base_offsets, segments = self._sorted
+            at = bisect_left(base_offsets, new.base_offset)
+            stop = bisect_left(base_offsets, new.next_offset)
+            self._replace(new.base_offset, [new], new.next_offset - 1)
+            return segments[at:stop]
+
+    def _replace(
+        self, base_offset: int, new: list[Segment], last_offset: int | None = None
+    ) -> None:
         base_offsets, segments = self._sorted
         at = bisect_left(base_offsets, base_offset)
-        stop = bisect_right(base_offsets, base_offset)
+        stop = bisect_right(base_offsets, base_offset if last_offset is None else last_offset)
         self._sorted = (
             [*base_offsets[:at], *[base_offset for _ in new], *base_offsets[stop:]],
             [*segments[:at], *new, *segments[stop:]],
@@ -83,6 +94,14 @@ class LogSegments:
         base_offsets, segments = self._sorted
         at = bisect_right(base_offsets, base_offset)
         return segments[at] if at < len(segments) else None
+
+    def at_or_behind(self, offset: int, seen: Segment) -> Segment | None:
+        """Return the segment that holds *offset*, or else the next one; the one behind *seen* where that is *seen*; or None.
+
+        For whoever goes from one to the next while compaction may put one in the place of both, or retention take them.
+        """
+        found = self.floor(offset) or self.higher(offset)
+        return self.higher(seen.base_offset) if found is seen else found
 
     def first(self) -> Segment:
         """Return the oldest segment."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from streamlog.errors import ClosedError
 from streamlog.runtime import locked
+from streamlog.storage.compaction.segment_swap import swapped
 from streamlog.storage.log_segments import fingerprint
 from streamlog.storage.log_trimming import TrimmableLog
 from streamlog.storage.partition_checkpoint import (
@@ -128,8 +129,13 @@ class SyncableLog(TrimmableLog):
         if self._closed is None:
             self._take_snapshot_if_due()
         self._epochs.truncate_from_start(self._log_start_offset)
+        base_offsets = self._segments.base_offsets()
+        from_offset, to_offset = self._swapping or (-1, -1)
+        if self._swapping is not None:
+            # As they will be, whoever finishes it.
+            base_offsets = swapped(base_offsets, from_offset, to_offset)
         sealed_count, sealed_crc = fingerprint(
-            self._segments.base_offsets(), self._log_start_offset, point.segment_base_offset
+            base_offsets, self._log_start_offset, point.segment_base_offset
         )
         return point._replace(
             log_start_offset=self._log_start_offset,
@@ -140,5 +146,8 @@ class SyncableLog(TrimmableLog):
             | (HAS_TRANSACTIONS if self.has_transactions else 0),
             sealed_count=sealed_count,
             sealed_crc=sealed_crc,
+            first_dirty_offset=self._first_dirty_offset,
+            swapping_from_offset=from_offset,
+            swapping_to_offset=to_offset,
             epochs=self._epochs.pack(),
         )

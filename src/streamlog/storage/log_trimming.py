@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from streamlog.config import TopicConfig
 from streamlog.errors import DiskFullError
-from streamlog.runtime import FileSystem, TokenLock, locked
+from streamlog.runtime import FileSystem, Lock, TokenLock, locked
 from streamlog.storage.file_names import DELETED_SUFFIX
 from streamlog.storage.group_commit import GroupCommit
 from streamlog.storage.leader_epochs import LeaderEpochs
@@ -35,6 +35,15 @@ class TrimmableLog(ReadableLog, ABC):
         super().__init__(directory, topic_partition)
         # The greatest log start that is known to be in STATE, or there by other means.
         self._recorded_log_start = 0
+        # Below it compaction has been, unless that is below the log start.
+        self._first_dirty_offset = 0
+        # The range of the segments that are being replaced by a cleaned one: noted before STATE is told, until STATE is told that
+        # it is done. Whatever fails in between is done again.
+        self._swapping: tuple[int, int] | None = None
+        # So many truncations there were.
+        self._cuts = 0
+        # Held by whoever renames files of segments: retention, truncation, compaction; and while closing. Comes before the log's lock.
+        self._files_lock = Lock()
         #: Gets the renamed files of deleted segments, and the delay in ms after which to unlink them. None: at once.
         self.on_files_retired: Callable[[list[str], int], None] | None = None
 
@@ -53,6 +62,10 @@ class TrimmableLog(ReadableLog, ABC):
     @abstractmethod
     def _forget_producers(self, end_offset: int) -> bool:
         """Find the producers again in a log that ends at *end_offset* now; return whether a name went that must not come back."""
+
+    @abstractmethod
+    def _finish_swap(self) -> None:
+        """Finish the swap of segments that was interrupted, if there is one. Raises OSError."""
 
     @abstractmethod
     def _drop_old_snapshots(self) -> None:
@@ -84,11 +97,12 @@ class TrimmableLog(ReadableLog, ABC):
         Files are renamed at once and unlinked ``file_delete_delay_ms`` later. The log start moves first, durably: a log whose
         first file is missing without that would look like data loss.
         """
-        expired = self._leave_behind(now_ms, high_watermark)
-        if expired:
-            self._record_log_start(expired)
-            self._retire(expired)
-            self._forget_snapshots()
+        with self._files_lock:
+            expired = self._leave_behind(now_ms, high_watermark)
+            if expired:
+                self._record_log_start(expired)
+                self._retire(expired)
+                self._forget_snapshots()
         return len(expired)
 
     @locked
@@ -150,9 +164,11 @@ class TrimmableLog(ReadableLog, ABC):
             return
         if offset < self._log_start_offset:
             raise self._out_of_range(offset)
-        self.sync()  # so that the recovery point may be the place of the cut
-        with self._group_commit.paused():
-            self._truncate(offset)
+        with self._files_lock:
+            self._finish_swap()
+            self.sync()  # so that the recovery point may be the place of the cut
+            with self._group_commit.paused():
+                self._truncate(offset)
 
     def _truncate(self, offset: int) -> None:
         target, position, later = self._announce_cut(offset)
@@ -175,6 +191,8 @@ class TrimmableLog(ReadableLog, ABC):
         keep = max(number for number, s in enumerate(segments) if s.base_offset <= offset)
         target, later = segments[keep], segments[keep + 1 :]
         position, end_offset = target.position_of(offset)
+        self._cuts += 1
+        self._first_dirty_offset = min(self._first_dirty_offset, end_offset)
         self._log_start_offset = min(self._log_start_offset, end_offset)
         self._recorded_log_start = min(self._recorded_log_start, end_offset)
         self._truncating_to_offset = end_offset
@@ -232,3 +250,7 @@ class TrimmableLog(ReadableLog, ABC):
             <= end_offset
         )
         assert self._truncating_to_offset < 0
+        assert not self._files_lock.locked()
+        assert self._first_dirty_offset <= end_offset
+        if self._swapping is None:
+            assert all(segment.stored_at == segment.path for segment in segments)

@@ -36,6 +36,12 @@ class PartitionCheckpoint(NamedTuple):
     #: CRC-32C of their base offsets (``log_segments.fingerprint``).
     sealed_count: int = 0
     sealed_crc: int = 0
+    #: Below it, compaction has been. (From here on not in a STATE of before there was any.)
+    first_dirty_offset: int = 0
+    #: A swap of compaction under way: recovery finishes it. The file ``.cleaned`` of the first offset is to stand in the place of all
+    #: segments from there up to, not including, the second; the checksum above counts it as one. -1 = none.
+    swapping_from_offset: int = -1
+    swapping_to_offset: int = -1
     #: Leader epochs and the offsets at which they begin, in turn (``LeaderEpochs.pack``).
     epochs: tuple[int, ...] = ()
 
@@ -62,18 +68,25 @@ class PartitionCheckpoint(NamedTuple):
     @classmethod
     def unpack(cls, fields: Any, name: str) -> PartitionCheckpoint:
         """Return the checkpoint in *fields*; raises CorruptLogError, naming the log *name*, when they are not one."""
+        fixed = _FIXED
+        if type(fields) is list and len(fields) % 2 == _FIXED_BEFORE % 2:
+            fixed = _FIXED_BEFORE
         if (
             type(fields) is not list
-            or len(fields) < _FIXED
-            or (len(fields) - _FIXED) % 2
+            or len(fields) < fixed
+            or (len(fields) - fixed) % 2
             or set(map(type, fields)) != _ONLY_INT
         ):
             raise CorruptLogError(
                 f"STATE: checkpoint of {name}: expected {_FIXED} integers and pairs of them, found {fields!r:.100}",
                 file="STATE",
             )
-        return cls._make([*fields[:_FIXED], tuple(fields[_FIXED:])])
+        return cls._make(fields[:fixed] + _NEW[fixed:] + [tuple(fields[fixed:])])
 
 
 _FIXED = len(PartitionCheckpoint._fields) - 1
+
+#: So many there were before there was compaction. With pairs behind them, an even number tells these from today's.
+_FIXED_BEFORE = 12
+_NEW = [0] * _FIXED_BEFORE + [0, -1, -1]
 _ONLY_INT = {int}

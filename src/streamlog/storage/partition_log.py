@@ -16,9 +16,10 @@ from streamlog.record.layout import HEADER_SIZE, MAX_BATCH_BYTES, aligned, singl
 from streamlog.record.pending_batch import PendingBatch
 from streamlog.record.producer_stamp import ProducerStamp
 from streamlog.record.sequence import MAX_SEQUENCE
-from streamlog.runtime import TOKEN, FileSystem, Runtime, TokenLock, locked
+from streamlog.runtime import TOKEN, FileSystem, Lock, Runtime, TokenLock, locked
 from streamlog.storage.group_commit import GroupCommit
-from streamlog.storage.log_producers import MAX_RELATIVE_OFFSET, ProducerLog
+from streamlog.storage.log_cleaning import CleanableLog
+from streamlog.storage.log_producers import MAX_RELATIVE_OFFSET
 from streamlog.storage.log_segments import LogSegments
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
@@ -37,7 +38,7 @@ _SINGLE_OVERHEAD = aligned(HEADER_SIZE + 12 + 1 + 5 + 7)
 _ROLL_NOT_CHOSEN_MS = 2**62
 
 
-class PartitionLog(ProducerLog):
+class PartitionLog(CleanableLog):
     """Append at the end, read anywhere, drop the beginning.
 
     At all times ``log_start_offset <= durable_end_offset <= log_end_offset``, the last but for truncation only ever growing
@@ -112,6 +113,8 @@ class PartitionLog(ProducerLog):
         self.greatest_producer_id = recovered.greatest_producer_id
         self._log_start_offset = min(recovered.log_start_offset, self._next_offset)
         self._recorded_log_start = self._log_start_offset
+        if checkpoint is not None:
+            self._first_dirty_offset = min(checkpoint.first_dirty_offset, self._next_offset)
         self._append_refused = recovered.append_refused
         self._leader_epoch = recovered.leader_epoch
         self._epochs = recovered.epochs
@@ -383,8 +386,11 @@ class PartitionLog(ProducerLog):
         Raises DurabilityError or OSError when the end of the log did not reach the disk; it is closed all the same, and the next
         open recovers it.
         """
-        if not self._begin_close():
-            return
+        with self._files_lock:
+            if self._begin_close():
+                self._close()
+
+    def _close(self) -> None:
         try:
             if self._dirty or self._group_commit.durable_end_offset < self._next_offset:
                 self.sync()
@@ -419,16 +425,18 @@ class PartitionLog(ProducerLog):
 
     def discard(self, reason: Exception) -> None:
         """Let go of the files as they are: the topic was deleted. Any use raises *reason* from now on."""
-        self._refuse(reason)
-        for segment in self._segments.in_order():
-            segment.release_files()
-        self.is_closed = True
+        with self._files_lock:
+            self._refuse(reason)
+            for segment in self._segments.in_order():
+                segment.release_files()
+            self.is_closed = True
 
     def abandon(self, reason: Exception) -> None:
         """Drop every file and take no lock: for the child of a fork. Any use raises *reason* from now on."""
         # New locks: the old ones may be held by threads that only the parent has.
         self.lock = TokenLock()
         self._tokens = self.lock.tokens
+        self._files_lock = Lock()
         self._group_commit = GroupCommit(self._sync_segments, lambda: str(self.topic_partition))
         self._closed = reason
         self._segments.abandon()

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import count, pairwise
 
 import attrs
 
@@ -36,15 +36,8 @@ from streamlog.errors import DataLossError
 from streamlog.record.layout import NO_PRODUCER_ID
 from streamlog.runtime import FileSystem, Mapping
 from streamlog.storage.batch_scan import find_next_batch, header_at, is_zero, resync
-from streamlog.storage.file_names import (
-    DELETED_SUFFIX,
-    LOG_SUFFIX,
-    SEGMENT_SUFFIXES,
-    TEMPORARY_SUFFIX,
-    base_offset_of,
-    join,
-    snapshot_offset_of,
-)
+from streamlog.storage.compaction.segment_swap import drop_leftovers, finish_swap
+from streamlog.storage.file_names import LOG_SUFFIX
 from streamlog.storage.leader_epochs import LeaderEpochs
 from streamlog.storage.log_cut import LogCut
 from streamlog.storage.log_segments import fingerprint
@@ -53,6 +46,7 @@ from streamlog.storage.producer_snapshots import ProducerSnapshots
 from streamlog.storage.quarantine import Quarantine
 from streamlog.storage.recovery_report import DamagedRange, PartitionRecovery, RecoveryOutcome
 from streamlog.storage.segment import Segment
+from streamlog.storage.segment_listing import list_segments
 from streamlog.storage.store_again import store_again
 from streamlog.storage.tail_scan import scan_tail
 
@@ -110,8 +104,15 @@ class LogRecovery:
 
     def run(self) -> RecoveredLog:
         """Return the log as it is after recovery. Raises DataLossError when durable records are missing."""
-        base_offsets = self._list_segments()
         checkpoint = self._checkpoint
+        if checkpoint is not None and checkpoint.swapping_to_offset >= 0:
+            finish_swap(
+                self._filesystem,
+                self._directory,
+                checkpoint.swapping_from_offset,
+                checkpoint.swapping_to_offset,
+            )
+        base_offsets, self._snapshots = list_segments(self._filesystem, self._directory)
         log_start_offset = (
             checkpoint.log_start_offset if checkpoint else (base_offsets[0] if base_offsets else 0)
         )
@@ -184,32 +185,6 @@ class LogRecovery:
 
     # ------------------------------------------------------------------------------------------------------- files
 
-    def _list_segments(self) -> list[int]:
-        """Delete what a crash left half-deleted or half-written, and return the base offsets of the segments, in order."""
-        names = self._filesystem.list_dir(self._directory)
-        if not names:
-            return []
-        base_offsets = sorted(base for name in names if (base := base_offset_of(name)) is not None)
-        stems = {f"{base:020d}" for base in base_offsets}
-        for name in names:
-            path = join(self._directory, name)
-            leftover = name.endswith((DELETED_SUFFIX, TEMPORARY_SUFFIX))
-            orphan_index = (
-                name.endswith(SEGMENT_SUFFIXES)
-                and not name.endswith(LOG_SUFFIX)
-                and name[:20] not in stems
-            )
-            offset = snapshot_offset_of(name)
-            if not (leftover or orphan_index or offset is not None) or self._filesystem.is_dir(
-                path
-            ):
-                continue
-            if offset is None:
-                self._filesystem.unlink(path)
-            else:
-                self._snapshots.append(offset)
-        return base_offsets
-
     def _drop_segments_below(self, log_start_offset: int, base_offsets: list[int]) -> list[int]:
         """Finish a retention that was interrupted after it moved the log start."""
         while len(base_offsets) > 1 and base_offsets[1] <= log_start_offset:
@@ -268,7 +243,9 @@ class LogRecovery:
         """Read everything from *position* of segment number *first* on, and return the segments that remain."""
         recovery = self._recovery
         recovery.outcome = RecoveryOutcome.SCANNED
-        for number in range(first, len(segments)):
+        for number in count(first):
+            if number >= len(segments):
+                break
             segment = segments[number]
             size = self._filesystem.file_size(segment.path)
             mapping = self._map(segment, size)
@@ -293,6 +270,7 @@ class LogRecovery:
                 return segments[: number + 1]
             segment.position, segment.next_offset = good_end, expected
             position = 0
+            drop_leftovers(segments, number, expected, self._cut.delete)
             if number + 1 < len(segments):
                 if expected != segments[number + 1].base_offset:
                     # Batches are missing at the very end of a file, on a batch boundary.

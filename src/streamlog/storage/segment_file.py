@@ -58,6 +58,7 @@ class SegmentFile:
         "path",
         "position",
         "sealed",
+        "stored_at",
         "synced_position",
     )
 
@@ -90,6 +91,8 @@ class SegmentFile:
         self.directory = directory
         self.base_offset = base_offset
         self.path = join(directory, segment_stem(base_offset) + LOG_SUFFIX)
+        #: Where the file is: ``path``, but for one that compaction made and that has not got its name yet.
+        self.stored_at = self.path
         #: End of the valid batches, in bytes, a multiple of 8. Published after the bytes.
         self.position = 0
         #: The offset behind the last one. Published after the bytes.
@@ -212,6 +215,13 @@ class SegmentFile:
             self._allocated = min(self._allocated, end)
             self._loaded = min(self._loaded, end)
 
+    def move_into_place(self) -> None:
+        """Give the file its name, in place of what has it. Readers may come at any time. Raises OSError."""
+        with self._open_lock:
+            if self.stored_at != self.path:
+                self._filesystem.rename(self.stored_at, self.path)
+                self.stored_at = self.path
+
     def abandon(self) -> None:
         """Drop maps and descriptors and take no lock: for the child of a fork, where a lock may be held by nobody."""
         self._open_lock = Lock()
@@ -309,7 +319,7 @@ class SegmentFile:
             if mapping is not None:
                 return mapping
             opened_now = self._file is None
-            file = self._filesystem.open(self.path) if self._file is None else self._file
+            file = self._filesystem.open(self.stored_at) if self._file is None else self._file
             # Read-only even for the active segment: its writer makes the map that it stores through (see reserve).
             mapping = file.map(self.position, writable=False)
             self._file, self._mapping = file, mapping

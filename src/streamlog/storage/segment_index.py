@@ -181,6 +181,17 @@ class IndexedSegmentFile(SegmentFile):
                 except OSError:
                     pass
 
+    def load_cleaned(self, path: str, next_offset: int) -> None:
+        """Take the file at *path*, which compaction wrote, synced and checked, and which ends with *next_offset*.
+
+        Makes the indexes, by the headers of all batches. Raises OSError.
+        """
+        self.stored_at = path
+        self.sealed = self.created_durably = self._index_loaded = True
+        self.position = self.synced_position = self._filesystem.file_size(path)
+        self.next_offset = next_offset
+        self._index_tail(self.mapping_for_read(), 0, self.position)
+
     def ensure_indexes(self) -> None:
         """Load the indexes unless they are. Before the first append, and before any lookup."""
         if not self._index_loaded:

@@ -52,24 +52,30 @@ def greatest(log: ReadableLog, bound: int) -> OffsetAndTimestamp | None:
 
 def _each_segment(log: ReadableLog, bound: int, find: _Find) -> Iterator[OffsetAndTimestamp]:
     """Yield what *find* finds in each segment, oldest first, between the log start and *bound*."""
-    for segment in log.segments:
+    segments = log._segments
+    offset = log.log_start_offset
+    segment = segments.floor(offset)
+    while segment is not None and offset < bound:
         start, stop = (
-            max(segment.base_offset, log.log_start_offset),
+            max(segment.base_offset, offset, log.log_start_offset),
             min(segment.next_offset, bound),
         )
-        if start >= stop:
-            continue
+        found = None
         try:
-            found = find(segment, start, stop)
+            if start < stop:
+                found = find(segment, start, stop)
+            offset = max(offset, segment.next_offset)
         except CorruptLogError as error:
             error.topic_partition = log.topic_partition
             raise
         except (ClosedError, FileNotFoundError):
-            if stop > log.log_start_offset:
+            # Retention took the segment meanwhile, or compaction put another one in its place.
+            offset = max(offset, log.log_start_offset)
+            if segments.floor(offset) is segment:
                 raise
-            continue  # retention took the segment meanwhile
         if found is not None:
             yield found
+        segment = segments.at_or_behind(offset, segment)
 
 
 def _first_match(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import NamedTuple
 
-from streamlog.runtime import FileSystem, Mapping
+from streamlog.runtime import FileSystem, Lock, Mapping
 from streamlog.storage import index_file
 from streamlog.storage.aborted_transaction import AbortedTransaction
 from streamlog.storage.transaction_walk import walk_transactions
@@ -61,7 +61,9 @@ class TransactionIndex:
         "_end_position",
         "_filesystem",
         "_flushed_count",
+        "_file_lock",
         "_flushed_position",
+        "_is_replaced",
         "_found",
         "_open_at_end",
         "path",
@@ -69,6 +71,9 @@ class TransactionIndex:
 
     def __init__(self, filesystem: FileSystem, path: str) -> None:
         self._filesystem = filesystem
+        # The file is the reader's to write who finds what it lacks, until compaction puts another segment in the place of this one.
+        self._file_lock = Lock()
+        self._is_replaced = False
         #: Path of the index file.
         self.path = path
         # What was there when the segment was opened; None until somebody asks.
@@ -222,6 +227,30 @@ class TransactionIndex:
                 self._try_to_replace(known)
         self._found = known
 
+    def let_go(self) -> None:
+        """Never write the file again: it belongs to the segment that compaction puts in the place of this one. Raises OSError."""
+        with self._file_lock:
+            self._is_replaced = True
+        self.forget()
+
+    def take_over(
+        self,
+        aborted: list[AbortedTransaction],
+        open_transactions: dict[int, tuple[int, int]],
+        position: int,
+    ) -> None:
+        """Take what is known of a segment of *position* bytes that compaction made.
+
+        *aborted* are those of which the segments that it replaces had data, and of which it need not have any: readers may have read that
+        before, and do not know yet that it does not count.
+        """
+        self._found = KnownTransactions(aborted, open_transactions, position, True)
+
+    def rewrite(self, found: list[AbortedTransaction]) -> None:
+        """Write the file of such a segment, with what is *found* in it and nothing else."""
+        assert self._found is not None
+        self._try_to_replace(self._found._replace(aborted=found))
+
     def ended_from(self, offset: int) -> Iterator[AbortedTransaction]:
         """Yield those whose marker is at *offset* or behind, in that order. Cost: O(log entries) to find the first."""
         found = self._found
@@ -231,10 +260,13 @@ class TransactionIndex:
 
     def _try_to_replace(self, known: KnownTransactions) -> None:
         block = _pack(known.aborted, known.open_transactions, known.position)
-        try:
-            index_file.replace_entries(self._filesystem, self.path, block, known.position)
-        except OSError as error:  # a full disk must not keep anybody from reading
-            _logger.warning("%s: not written, it stays in memory: %s", self.path, error)
+        with self._file_lock:
+            if self._is_replaced:
+                return
+            try:
+                index_file.replace_entries(self._filesystem, self.path, block, known.position)
+            except OSError as error:  # a full disk must not keep anybody from reading
+                _logger.warning("%s: not written, it stays in memory: %s", self.path, error)
 
 
 def _pack(

@@ -22,23 +22,40 @@ def aborted_between(
     at the first entry which tells that all later ones begin behind *end_offset*. Raises OSError, and ClosedError when the log is.
     """
     found: list[AbortedTransaction] = []
-    segment = segments.floor(start_offset)
+    offset = start_offset
+    segment = segments.floor(offset)
     while segment is not None:
-        transactions = segment.transactions
-        if not transactions.is_known:
-            try:
-                _find(segments, segment)
-            except (ClosedError, FileNotFoundError):
-                if segments.floor(segment.base_offset) is segment:
-                    raise
-                # Retention took it meanwhile, and whoever reads there finds that out by himself.
-        for entry in transactions.ended_from(start_offset):
-            if entry.first_offset < end_offset:
-                found.append(entry)
-            if entry.last_stable_offset >= end_offset:
-                return found
-        segment = segments.higher(segment.base_offset)
+        if _is_known(segments, segment):
+            for entry in segment.transactions.ended_from(offset):
+                if entry.first_offset < end_offset:
+                    found.append(entry)
+                if entry.last_stable_offset >= end_offset:
+                    return found
+            offset = max(offset, segment.next_offset)
+        segment = segments.at_or_behind(offset, segment)
     return found
+
+
+def all_aborted(segments: LogSegments) -> list[AbortedTransaction]:
+    """Return the aborted transactions of all segments, by marker, for who is about to change some. Raises as above."""
+    found: list[AbortedTransaction] = []
+    for segment in segments.in_order():
+        if _is_known(segments, segment):
+            found.extend(segment.transactions.ended_from(segment.base_offset))
+    return found
+
+
+def _is_known(segments: LogSegments, segment: Segment) -> bool:
+    """Return True once it is known what was aborted in *segment*; False if that went while it was looked at."""
+    if not segment.transactions.is_known:
+        try:
+            _find(segments, segment)
+        except (ClosedError, FileNotFoundError):
+            if segments.floor(segment.base_offset) is segment:
+                raise
+            # Retention took it, or compaction put another one in its place.
+            return False
+    return True
 
 
 def _find(segments: LogSegments, segment: Segment) -> None:

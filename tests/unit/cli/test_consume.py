@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -134,6 +135,30 @@ def test_ctrl_c_in_the_middle_commits_what_was_printed(monkeypatch: pytest.Monke
     assert (done.exit_code, done.stdout) == (130, "a\nb\n")
     assert "Processed a total of 2 messages" in done.stderr
     assert consume("--topic", "t", "--group", "g").stdout == "c\n"
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_ctrl_c_right_after_printing_counts_and_commits_all_of_it_once(
+    is_before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill()
+    real = module.Reading.printed
+    said: list[int] = []
+
+    def interrupted(reading: module.Reading, records: Any, count: int) -> None:
+        said.append(count)
+        if len(said) == 1 and is_before:
+            raise KeyboardInterrupt
+        real(reading, records, count)
+        if len(said) == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Reading, "printed", interrupted)
+        done = consume("--topic", "t", "--group", "g", "--from-beginning")
+    assert (done.exit_code, done.stdout, said) == (130, "a\nb\nc\n", [3, 3])
+    assert "Processed a total of 3 messages" in done.stderr
+    assert consume("--topic", "t", "--group", "g", "--from-beginning").stdout == ""
 
 
 def test_commits_are_made_in_between_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,13 @@ def test_describe_of_no_topic_is_not_found(terminal: Terminal) -> None:
     )
 
 
+def test_an_empty_name_is_wrong_usage(terminal: Terminal) -> None:
+    assert terminal.failure("topics", "describe", "--topic", "") == (
+        2,
+        "Invalid value for '--topic': expected a name, found an empty one",
+    )
+
+
 def test_alter_gives_more_partitions_and_never_fewer(terminal: Terminal) -> None:
     terminal.lines("topics", "create", "--topic", "orders", "--partitions", "2")
     terminal.lines("topics", "alter", "--topic", "orders", "--partitions", "4")

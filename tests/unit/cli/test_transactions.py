@@ -54,6 +54,7 @@ def test_an_open_transaction_is_described_and_can_be_ended(terminal: Terminal) -
                 *("--start-offset", "2"),
             )
             ended = terminal.run("transactions", "force-terminate", "--transactional-id", "open")
+            again = terminal.json("transactions", "force-terminate", "--transactional-id", "open")
             after = terminal.json("transactions", "describe", "--transactional-id", "open")
         producer.close()
     assert described["transaction_state"] == "ongoing"
@@ -62,7 +63,7 @@ def test_an_open_transaction_is_described_and_can_be_ended(terminal: Terminal) -
     assert [one["current_transaction_start_offset"] for one in producers] == [None, 2]
     assert refused[0] == 1
     assert ended.stderr == "No transaction of open is open.\n"
-    assert after["transaction_state"] == "complete_abort"
+    assert after["transaction_state"] == again["transaction_state"] == "complete_abort"
 
 
 def test_a_transaction_that_hangs_is_found_and_aborted(terminal: Terminal) -> None:
@@ -76,13 +77,18 @@ def test_a_transaction_that_hangs_is_found_and_aborted(terminal: Terminal) -> No
             found = terminal.json("transactions", "find-hanging", "--topic", "orders")
             where = ("transactions", "abort", "--topic", "orders", "--partition", "0")
             by_offset = terminal.run(*where, "--start-offset", "2")
-            by_producer = terminal.run(*where, "--producer-id", "7001", "--producer-epoch", "0")
+            by_producer = terminal.json(*where, "--producer-id", "7001", "--producer-epoch", "0")
             assert terminal.json("transactions", "find-hanging") == []
         stable = broker.partition("orders", 0).last_stable_offset
     assert [one["producer_id"] for one in found] == [7_000, 7_001]
     assert [one["current_transaction_start_offset"] for one in found] == [2, 3]
     assert by_offset.stderr == "Aborted the transaction of producer 7000 in orders-0.\n"
-    assert by_producer.exit_code == 0
+    assert by_producer == {
+        "topic": "orders",
+        "partition": 0,
+        "producer_id": 7_001,
+        "producer_epoch": 0,
+    }
     assert stable == 6
 
 

@@ -348,3 +348,53 @@ def test_descriptors_are_given_back_and_taken_again(store: Store) -> None:
     for _ in range(3):
         follower.check()
     assert sum(segment._file is not None for segment in follower.log.segments) <= 5
+
+
+def test_who_comes_second_need_not_look_again(store: Store, follower: Follower) -> None:
+    version = follower.log._version
+    store.fill(40)
+    assert follower.refresh()
+    assert follower.log._changed_since(version)
+    follower.log._changed_since(
+        follower.log._version
+    )  # files that have ended are taken as they are now
+    assert not follower.log._changed_since(follower.log._version)
+
+
+def test_everything_may_be_deleted_but_the_last_segment(store: Store, follower: Follower) -> None:
+    store.fill(37)
+    follower.refresh()
+    store.log.advance_log_start(40)
+    follower.refresh()
+    assert len(follower.log.segments) == 1
+    follower.check()
+
+
+def test_after_a_power_failure_what_was_synced_is_not_read(
+    store: Store, reboot: Callable[[], None]
+) -> None:
+    store.fill(30)
+    store.log.sync()
+    store.directory.checkpoint()
+    store.fill(30)
+    damaged = store.base_offsets()[1]
+    store.kill()
+    reboot()
+    store.disk.patch(store.segment_path(damaged), 20, b"damage")
+    follower = Follower(store)
+    assert follower.log.log_end_offset == 60
+    with pytest.raises(CorruptLogError):
+        follower.log.read(damaged, 100)
+
+
+def test_the_last_file_may_go_before_anything_was_read_of_it(store: Store) -> None:
+    store.fill(4)
+    store.log.sync()
+    store.directory.checkpoint()
+    late = Follower(store)
+    late.log.segments[-1]._drop_files()
+    store.with_config(retention_ms=1)
+    store.clock.advance(10)
+    assert store.log.delete_expired(store.clock.time_ms(), store.log.log_end_offset)
+    assert late.log.refresh()
+    late.check()

@@ -133,7 +133,7 @@ class DirectoryVerification:
 
     def _check_log(self, log: StoredLog, state: DirectoryState | None) -> list[Finding]:
         is_closed = state is not None and state.is_clean
-        found = self._look(log, is_closed=is_closed, on_bytes=self._on_bytes)
+        found = self._look(log, state, on_bytes=self._on_bytes)
         for _ in range(_PASSES - 1):
             if all(finding.severity is Severity.NOTE for finding in found):
                 break
@@ -143,7 +143,7 @@ class DirectoryVerification:
             again = self._log_now(log, state_now)
             if again is None:
                 return []  # deleted meanwhile
-            seen = {(f.path, f.message) for f in self._look(again, is_closed=False)}
+            seen = {(f.path, f.message) for f in self._look(again, state_now)}
             found = [finding for finding in found if (finding.path, finding.message) in seen]
         return found
 
@@ -155,8 +155,8 @@ class DirectoryVerification:
     def _look(
         self,
         log: StoredLog,
+        state: DirectoryState | None,
         *,
-        is_closed: bool,
         on_bytes: Callable[[int], object] | None = None,
     ) -> list[Finding]:
         if not self._filesystem.is_dir(log.path):
@@ -167,7 +167,9 @@ class DirectoryVerification:
             log.path,
             log.topic_partition,
             log.checkpoint,
-            is_closed=is_closed,
+            is_closed=state is not None and state.is_clean,
+            power_failed=state is not None
+            and state.power_may_have_failed(self._filesystem.boot_id()),
             may_be_compacted=log.may_be_compacted,
             decode=log.decode,
             on_bytes=on_bytes or (lambda count: None),

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from streamlog.cli.arguments import group_option, topic_option
-from streamlog.cli.bench.output import chart_options, check_charts, memory_option, show_run
+from streamlog.cli.bench.output import (
+    chart_options,
+    check_charts,
+    memory_option,
+    results_after_interrupt,
+    show_run,
+)
 from streamlog.cli.bench.payloads import random_payloads
 from streamlog.cli.bench.statistics import MEBIBYTE, Statistics, Window, rounded
 from streamlog.cli.client_options import client_config, client_options
@@ -131,11 +137,13 @@ def consume(
             consumer.assign(partitions)
             reading.joined_ms = clock.monotonic_ms()
         statistics = Statistics(0, start_ms, options["reporting_interval"], _report)
-        reading.read(statistics)
+        with results_after_interrupt() as ending:
+            reading.read(statistics)
         statistics.finish(reading.last_ms)
         _emit(session, statistics.total, start_time_ms, reading.joined_ms, reading.last_ms)
         metrics = dict(consumer.metrics()) if print_metrics else None
         show_run(statistics.points, metrics, plot=plot, svg=svg, has_latencies=False)
+        ending.go_on()
 
 
 class _Reading:

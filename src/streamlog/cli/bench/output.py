@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -45,6 +46,27 @@ def chart_options(command: Any) -> Any:
     for option in reversed(CHART_OPTIONS):
         command = option(command)
     return command
+
+
+class Ending:
+    """How a run ended."""
+
+    was_interrupted = False
+
+    def go_on(self) -> None:
+        """Let Ctrl-C do what it was held back from."""
+        if self.was_interrupted:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def results_after_interrupt() -> Iterator[Ending]:
+    """Let Ctrl-C end the block only: what was measured until then is printed, and then it goes on."""
+    ending = Ending()
+    try:
+        yield ending
+    except KeyboardInterrupt:
+        ending.was_interrupted = True
 
 
 def check_charts(plot: bool, svg: str | None) -> None:

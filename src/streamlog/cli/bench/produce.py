@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from streamlog.cli.arguments import topic_option
-from streamlog.cli.bench.output import chart_options, check_charts, memory_option, show_run
+from streamlog.cli.bench.output import (
+    chart_options,
+    check_charts,
+    memory_option,
+    results_after_interrupt,
+    show_run,
+)
 from streamlog.cli.bench.payloads import payloads_of, random_payloads
 from streamlog.cli.bench.statistics import Statistics, Window, rounded
 from streamlog.cli.client_options import client_config, client_options, refuse_transactions
@@ -116,17 +122,17 @@ def produce(
         statistics = Statistics(
             num_records, clock.monotonic_ms(), options["reporting_interval"], _report
         )
-        try:
+        with results_after_interrupt() as ending:
             run.send(num_records, statistics)
-            producer.flush()
-        finally:
-            now_ms = clock.monotonic_ms()
-            statistics.count(now_ms)
-            statistics.finish(now_ms)
+        producer.flush()
+        now_ms = clock.monotonic_ms()
+        statistics.count(now_ms)
+        statistics.finish(now_ms)
         run.check()
         _emit(session, statistics, now_ms)
         metrics = producer.metrics() if print_metrics else None
         show_run(statistics.points, metrics, plot=plot, svg=svg, has_latencies=True)
+        ending.go_on()
 
 
 class _Run:

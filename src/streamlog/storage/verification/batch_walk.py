@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from streamlog.record.batch_view import BatchView
+from streamlog.record.checksum import crc32c
 from streamlog.record.layout import HEADER_SIZE, BatchHeader
-from streamlog.storage.batch_scan import body_is_good, header_at, is_zero, resync
+from streamlog.storage.batch_scan import header_at, is_zero, resync
 from streamlog.storage.verification.file_bytes import FileBytes
 
 
@@ -61,7 +62,7 @@ def walk_batches(
         has_looked_again = False
         if header is not None:
             body = mapping[position + HEADER_SIZE : position + header.length]
-            is_valid = body_is_good(mapping, position, header)
+            is_valid = crc32c(body) == header.body_crc
             yield StoredBatch(position, header, is_valid, BatchView(header, body))
             position += header.aligned_size
             expected = header.next_offset

@@ -43,13 +43,14 @@ class LogVerification:
         checkpoint: PartitionCheckpoint | None,
         *,
         is_closed: bool,
+        power_failed: bool = False,
         may_be_compacted: bool = False,
         decode: DecodeRecord | None = None,
         on_bytes: Callable[[int], object] = lambda count: None,
     ) -> None:
         """*checkpoint* is that of STATE, None where it says nothing; *is_closed* whether STATE says that everything is on the disk and nobody has it open.
 
-        *may_be_compacted*: whether the topic's policy says so. *decode* is held against each record; *on_bytes* is told how many
+        *power_failed*: whether what was not synced may be gone. *may_be_compacted*: whether the topic's policy says so. *decode* is held against each record; *on_bytes* is told how many
         bytes were checked since the last call.
         """
         self._filesystem = filesystem
@@ -57,6 +58,10 @@ class LogVerification:
         self._topic_partition = topic_partition
         self._checkpoint = checkpoint
         self._is_closed = is_closed
+        # Opening cuts what is bad behind the recovery point, also after a sync that failed, or where a truncation was under way.
+        self._is_cut_by_opening = checkpoint is not None and (
+            power_failed or checkpoint.sync_failed or checkpoint.truncating_to_offset >= 0
+        )
         self._may_be_compacted = may_be_compacted
         self._decode = decode
         self._on_bytes = on_bytes
@@ -70,6 +75,19 @@ class LogVerification:
 
     def run(self) -> list[Finding]:
         """Check everything and return what was found, in the order of the log. Raises OSError when files cannot be read."""
+        try:
+            self._run()
+        except _CutHereError as cut:
+            self._findings.append(cut.finding)
+        if self._skipped_batches:
+            message = (
+                f"{self._skipped_batches} compressed batches were not looked into: "
+                "their library is not installed"
+            )
+            self._add(Severity.NOTE, message, self._directory)
+        return self._findings
+
+    def _run(self) -> None:
         names = self._filesystem.list_dir(self._directory)
         base_offsets = [base for name in names if (base := base_offset_of(name)) is not None]
         self._check_segments(base_offsets)
@@ -95,13 +113,6 @@ class LogVerification:
             may_be_ahead=not self._is_closed,
         ):
             self._add(Severity.DERIVED, message, path)
-        if self._skipped_batches:
-            message = (
-                f"{self._skipped_batches} compressed batches were not looked into: "
-                "their library is not installed"
-            )
-            self._add(Severity.NOTE, message, self._directory)
-        return self._findings
 
     # ---- the log as a whole
 
@@ -265,8 +276,24 @@ class LogVerification:
     def _damage(
         self, message: str, path: str, offset: int | None, position: int | None = None
     ) -> None:
+        if self._is_cut_by_opening and self._is_behind_recovery_point(path, position):
+            message = (
+                f"was not on the disk for certain, and the next open cuts the log here: {message}"
+            )
+            raise _CutHereError(
+                Finding(Severity.NOTE, message, path, self._topic_partition, offset, position)
+            )
         self._has_damage = True
         self._add(Severity.DAMAGE, message, path, offset, position)
+
+    def _is_behind_recovery_point(self, path: str, position: int | None) -> bool:
+        checkpoint, base_offset = self._checkpoint, base_offset_of(path.rsplit("/", 1)[-1])
+        if checkpoint is None:
+            return False
+        if base_offset is None:  # of the log as a whole
+            return checkpoint.recovery_offset <= checkpoint.log_start_offset
+        place = checkpoint.segment_base_offset, checkpoint.segment_position
+        return (base_offset, position or 0) >= place
 
     def _add(
         self,
@@ -279,3 +306,11 @@ class LogVerification:
         self._findings.append(
             Finding(severity, message, path, self._topic_partition, offset, position)
         )
+
+
+class _CutHereError(Exception):
+    """Nothing behind this place will be there once the log was opened."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.message)
+        self.finding = finding

@@ -10,7 +10,8 @@ from streamlog import Producer
 from streamlog.broker.verification import DirectoryVerification
 from streamlog.errors import NotStreamlogDirectoryError, UnsupportedFormatError
 from streamlog.record import build_batch
-from streamlog.storage.checkpoint_file import write_checkpoint
+from streamlog.storage import index_file
+from streamlog.storage.checkpoint_file import read_checkpoint, write_checkpoint
 from streamlog.storage.verification import Finding, Severity
 from streamlog.structs import TopicPartition
 
@@ -233,3 +234,39 @@ def test_a_newer_format_is_refused(filesystem: MemoryFileSystem, filled: Filled)
     write_checkpoint(filesystem, "/data/FORMAT", "FORMAT", content)
     with pytest.raises(UnsupportedFormatError, match="format version 2"):
         verify(filesystem)
+
+
+def test_an_index_of_aborted_transactions_that_tells_of_others_is_found(
+    filesystem: MemoryFileSystem, filled: Filled
+) -> None:
+    """Its checksums are right, and it forgets the first transaction that was aborted."""
+    path = logs(filesystem, ".txn")[0]
+    entries = index_file.read_entries(filesystem, path, 1 << 20)
+    assert len(entries.entries) >= 64
+    index_file.replace_entries(filesystem, path, entries.entries[32:], entries.covers)
+    found = only(verify(filesystem))
+    assert (found.severity, found.path) == (Severity.DERIVED, path)
+    assert "aborted transactions" in found.message
+
+
+@pytest.mark.parametrize(
+    ("column", "more", "expected"),
+    [(-4, 1, "expected sequences and timestamp"), (-2, 9999, "expected a batch of producer")],
+)
+def test_a_snapshot_that_tells_of_other_batches_is_found(
+    filesystem: MemoryFileSystem, filled: Filled, column: int, more: int, expected: str
+) -> None:
+    path = logs(filesystem, ".snap")[0]
+    content = read_checkpoint(filesystem, path, "SNAPSHOT")
+    content["producers"][0][column] += more
+    write_checkpoint(filesystem, path, "SNAPSHOT", content)
+    found = verify(filesystem)
+    assert {(f.severity, f.path) for f in found} == {(Severity.DERIVED, path)}
+    assert any(expected in f.message for f in found)
+
+
+def test_a_snapshot_of_another_log_is_found(filesystem: MemoryFileSystem, filled: Filled) -> None:
+    path = logs(filesystem, ".snap")[0]
+    content = read_checkpoint(filesystem, path, "SNAPSHOT")
+    write_checkpoint(filesystem, path, "SNAPSHOT", {**content, "place": "other-0/x.snap"})
+    assert "expected the snapshot of orders-0/" in only(verify(filesystem)).message

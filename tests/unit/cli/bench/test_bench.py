@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from streamlog import Broker, Producer
 from streamlog.cli import session
 from streamlog.cli.app import app
+from streamlog.cli.bench.statistics import Statistics
 from streamlog.testing import VirtualClock
 
 
@@ -159,6 +161,26 @@ def test_what_cannot_be_meant_is_an_error(arguments: list[str], code: int, reaso
     done = bench(*arguments)
     assert done.exit_code == code
     assert reason in done.stderr
+
+
+@pytest.mark.parametrize("command", ["produce", "consume"])
+def test_ctrl_c_prints_what_was_measured_and_ends_with_130(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Statistics.consumed if command == "consume" else Statistics.count
+
+    def interrupted(run: Statistics, *numbers: Any) -> None:
+        real(run, *numbers)
+        if run.total.records >= 1000:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Statistics, real.__name__, interrupted)
+    done = bench(command, "--memory", "--num-records", "100000", "--json")
+    assert done.exit_code == 130
+    result = json.loads(done.stdout)
+    records = (result if command == "produce" else result[0])["records"]
+    assert 1000 <= records < 2000
 
 
 def test_memory_wins_over_a_directory_named_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
