@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from streamlog.broker.classic.consumer_protocol import decode_assignment, decode_subscription
+from streamlog.broker.classic.consumer_members import assigned_partitions, wanted_topics
 from streamlog.broker.classic.group import ClassicGroup
 from streamlog.broker.classic.member import ClassicMember
+from streamlog.broker.classic.requests import CONSUMER_PROTOCOL
 from streamlog.broker.group import Group
 from streamlog.broker.group_description import (
     ConsumerGroupDescription,
@@ -104,8 +105,8 @@ def _members(
 
 
 def _classic_member(group: ClassicGroup, member: ClassicMember) -> MemberDescription:
-    topics = decode_subscription(member.protocols[0][1]).topics
-    assignment = tuple(sorted(decode_assignment(member.assignment).partitions))
+    topics = wanted_topics(group, member) or frozenset()
+    assignment = tuple(sorted(assigned_partitions(group, member)))
     return MemberDescription(
         member.member_id,
         member.client_id,
@@ -138,9 +139,15 @@ def handle_delete_offsets(group: Group, partitions: Iterable[TopicPartition]) ->
     """Return what forgets the offsets of *partitions*; those never committed change nothing.
 
     All or nothing. Raises `GroupIdNotFoundError`, `GroupSubscribedToTopicError` when a member wants
-    one of the topics.
+    one of the topics, `GroupNotEmptyError` when there are members that are no consumers.
     """
     check_exists(group)
+    classic = group.classic
+    if classic is not None and classic.members and classic.protocol_type != CONSUMER_PROTOCOL:
+        raise GroupNotEmptyError(
+            f"group {group.group_id!r}: expected no members of protocol type {classic.protocol_type!r}, "
+            f"which may read anything, found {len(classic.members)}"
+        )
     records: list[GroupRecord] = []
     for topic_partition in partitions:
         topic = topic_partition.topic

@@ -45,6 +45,7 @@ from streamlog.broker.group_timers import GroupTimers
 from streamlog.broker.group_topics import GroupTopics
 from streamlog.broker.member_watch import MemberWatch
 from streamlog.broker.offset_expiry import handle_expiry
+from streamlog.broker.remote_members import RemoteMembers, resume_session
 from streamlog.broker.static_membership import find_static_member, handle_leave_for_now
 from streamlog.broker.topics_snapshot import TopicsSnapshot
 from streamlog.errors import (
@@ -67,7 +68,7 @@ _log = logging.getLogger("streamlog")
 class GroupCoordinator:
     """All consumer groups of one broker. Made by the broker; used by consumers and the admin client.
 
-    * membership: `heartbeat`, `leave`
+    * membership: `heartbeat`, `leave`; ``remote`` for members elsewhere
     * the classic protocol: `join`, `sync`, `classic_heartbeat`, `classic_leave`
     * offsets: `commit_offsets`, `fetch_offsets`, `fetch_all_offsets`
     * transactions: `commit_transactional_offsets`, `complete_transaction`
@@ -105,6 +106,10 @@ class GroupCoordinator:
         self._bridge = ProtocolBridge(
             self._classic, self._watch, self._heartbeat, self._new_member_id
         )
+        self.remote = RemoteMembers(
+            self._lock, self._store, self._clock, self._classic, self._watch, self._remove
+        )
+        """What members elsewhere need besides, which are known by their requests alone."""
 
     # ---- membership
 
@@ -123,8 +128,8 @@ class GroupCoordinator:
         """Join the group, or report and learn the assignment; never blocks (NGP-1).
 
         Raises `UnknownMemberIdError` and `FencedMemberEpochError` (join again),
-        `UnreleasedInstanceIdError`, `FencedInstanceIdError`, `DiskFullError` when the group's epoch
-        could not be stored (nothing changed).
+        `UnreleasedInstanceIdError`, `FencedInstanceIdError`, `GroupIdNotFoundError` for one whose classic members
+        are of another kind, `DiskFullError` when the group's epoch could not be stored (nothing changed).
         """
         with self._lock:
             group = self._store.find_or_create(request.group_id)
@@ -152,6 +157,7 @@ class GroupCoordinator:
                 if old is not None and old.member_id != request.member_id:
                     self._watch.forget(group.group_id, old.member_id)
                     old.session.notify()
+        self._watch.heard(group, request.member_id, request.session)
         return response
 
     def leave(self, group_id: str, member_id: str, instance_id: str | None = None) -> None:
@@ -176,6 +182,7 @@ class GroupCoordinator:
         """
         with self._lock:
             group = self._store.find_or_create(request.group_id)
+            request = resume_session(group, request)
             if group.members:
                 self._bridge.join(group, request, reply)
                 return

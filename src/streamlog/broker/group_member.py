@@ -27,7 +27,7 @@ class MemberState(Enum):
 
 @attrs.frozen
 class Subscription:
-    """What a member wants to read: topics by name, or every topic whose whole name matches a pattern.
+    """What a member wants to read: topics by name, and every topic whose whole name matches a pattern.
 
     See `TopicsSnapshot.resolve`.
     """
@@ -75,3 +75,5 @@ class GroupMember:
     """Of a static member, which keeps its place while it is away; see `static_membership`."""
     classic: ClassicMember | None = attrs.field(default=None, eq=False)
     """What it joined with, if it speaks the classic protocol; see `classic.mixed_group`."""
+    client_host: str = ""
+    """Where it calls from; empty in this process."""

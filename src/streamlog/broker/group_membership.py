@@ -49,16 +49,20 @@ class Heartbeat(NamedTuple):
     member_epoch: int
     """The epoch of the last response, `JOIN_EPOCH` to join or to join again."""
     client_id: str
-    subscription: Subscription
+    subscription: Subscription | None
+    """None for the one it has; a join names one."""
     session: MemberSession
-    owned: frozenset[TopicPartition]
-    """The partitions it reads now: not before they were assigned, no longer once given back."""
-    assignor: str = "range"
-    """The coordinator's assignor that it would like: ``"range"`` or ``"uniform"``."""
+    """The one it is watched by from a join on."""
+    owned: frozenset[TopicPartition] | None
+    """The partitions it reads now: not before they were assigned, no longer once given back. None for all it
+    read when it was last heard of."""
+    assignor: str | None = "range"
+    """The coordinator's assignor that it would like: ``"range"`` or ``"uniform"``; None for the one it said before."""
     instance_id: str | None = None
     """Of a static member; it may take the place of the one of this name that is away."""
     classic: ClassicMember | None = None
     """Of a member that speaks the classic protocol, and joins by it."""
+    client_host: str = ""
 
 
 class HeartbeatResponse(NamedTuple):
@@ -68,6 +72,8 @@ class HeartbeatResponse(NamedTuple):
     member_epoch: int
     assignment: frozenset[TopicPartition]
     """All of it. What the member owns beyond this it gives up, and confirms by a heartbeat."""
+    has_changed: bool = True
+    """Whether the last response said something else about the assignment; always true for a join."""
 
 
 def handle_heartbeat(
@@ -86,23 +92,28 @@ def handle_heartbeat(
         replaced = find_predecessor(
             group, member_id, request.instance_id, takes_over=request.classic is not None
         )
-        wanted = topics.resolve(request.subscription)
+        subscription = request.subscription
+        assert subscription is not None and request.assignor is not None, "a join names all"
         member = GroupMember(
             member_id,
             request.client_id,
-            request.subscription,
-            wanted,
+            subscription,
+            topics.resolve(subscription),
             request.session,
             assignor=request.assignor,
             instance_id=request.instance_id,
             classic=request.classic,
+            client_host=request.client_host,
         )
     else:
         check_instance(group, member_id, request.instance_id)
         member = _known_member(group, request)
-        if member.subscription != request.subscription:
-            wanted = topics.resolve(request.subscription)
-            member = attrs.evolve(member, subscription=request.subscription, topics=wanted)
+        subscription = request.subscription
+        if subscription is not None and member.subscription != subscription:
+            wanted = topics.resolve(subscription)
+            member = attrs.evolve(member, subscription=subscription, topics=wanted)
+        if request.assignor is not None and member.assignor != request.assignor:
+            member = attrs.evolve(member, assignor=request.assignor)
     records: list[GroupRecord] = []
     old_id = member_id if replaced is None else replaced.member_id
     members = {**group.members, member_id: member}
@@ -131,10 +142,13 @@ def handle_heartbeat(
     if request.member_epoch == JOIN_EPOCH and old_id in group.members:
         # Joining again gives up what it had; the records say so, `owners` does not yet.
         owners = {tp: owner for tp, owner in owners.items() if owner != old_id}
-    current = reconcile(member_id, member.current, request.owned, epoch, target, owners)
+    owned = member.current.claimed if request.owned is None else request.owned
+    current = reconcile(member_id, member.current, owned, epoch, target, owners)
     if current is not member.current:
         records.append(CurrentAssignment(group_id, member_id, current))
-    return HeartbeatResponse(member_id, current.epoch, current.assigned), records
+    has_changed = request.member_epoch == JOIN_EPOCH or current.assigned != member.current.assigned
+    response = HeartbeatResponse(member_id, current.epoch, current.assigned, has_changed)
+    return response, records
 
 
 def handle_leave(
@@ -163,7 +177,8 @@ def _known_member(group: Group, request: Heartbeat) -> GroupMember:
     current = member.current
     if request.member_epoch == current.epoch:
         return member
-    if request.member_epoch == current.previous_epoch and request.owned <= current.claimed:
+    is_retry = request.owned is not None and request.owned <= current.claimed
+    if request.member_epoch == current.previous_epoch and is_retry:
         return member  # the answer to its last heartbeat did not reach it
     raise FencedMemberEpochError(stale_epoch(group, member, request.member_epoch))
 

@@ -44,8 +44,8 @@ def check_committer(
     With *in_transaction* that last one is not raised, and someone who gives nothing but the name of the group
     may commit at any time. Source: Kafka ``ClassicGroup.validateOffsetCommit``.
     """
-    if member_id == NO_MEMBER:
-        if in_transaction and member_epoch < 0 and instance_id is None:
+    if member_id == NO_MEMBER and member_epoch < 0:
+        if in_transaction and instance_id is None:
             return
         if group.member_count:
             raise UnknownMemberIdError(

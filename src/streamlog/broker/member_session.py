@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import ClassVar
+
 from streamlog.runtime import Signal
 
 
@@ -13,6 +16,9 @@ class MemberSession:
     """
 
     __slots__ = ("last_poll_ms", "max_poll_interval_ms", "news", "signal")
+
+    is_remote: ClassVar[bool] = False
+    """Whether the member is known by its requests alone; see `RemoteSession`."""
 
     def __init__(self, signal: Signal, max_poll_interval_ms: float, now_ms: float) -> None:
         self.signal = signal
@@ -35,3 +41,38 @@ class MemberSession:
         """Tell the member that a heartbeat would change something. The coordinator holds its lock."""
         self.news += 1
         self.signal.set()
+
+    def heard(self, now_ms: float) -> None:
+        """The member sent a request that it is alive by. Changes nothing for one of this process: whether it
+        polls is what counts (CON-14).
+        """
+
+
+#: Set for members that nobody can wake: they ask by themselves.
+_NOBODY = Signal()
+
+
+class RemoteSession(MemberSession):
+    """Of a member elsewhere, which is alive for as long as it sends requests: ``last_poll_ms`` is the last of them, and
+    ``max_poll_interval_ms`` its session time-out. Threads: whoever holds the coordinator's lock.
+    """
+
+    __slots__ = ("rebalance_timeout_ms", "revoke_by_ms")
+
+    is_remote: ClassVar[bool] = True
+
+    def __init__(
+        self, session_timeout_ms: float, rebalance_timeout_ms: float, now_ms: float
+    ) -> None:
+        super().__init__(_NOBODY, session_timeout_ms, now_ms)
+        self.rebalance_timeout_ms = rebalance_timeout_ms
+        """How long it may take to give partitions back, in a KIP-848 group; negative in a request that says nothing of it."""
+        self.revoke_by_ms = math.inf
+        """When that is over; infinity while it has nothing to give back."""
+
+    def heard(self, now_ms: float) -> None:
+        """It has its whole session time-out again."""
+        self.last_poll_ms = now_ms
+
+    def notify(self) -> None:
+        """Do nothing: its next heartbeat tells it."""

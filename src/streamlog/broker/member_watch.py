@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from streamlog.broker.group import Group
-from streamlog.broker.group_member import GroupMember
+from streamlog.broker.group_member import GroupMember, MemberState
 from streamlog.broker.group_timers import GroupTimers
-from streamlog.broker.member_session import MemberSession
+from streamlog.broker.member_session import MemberSession, RemoteSession
 from streamlog.broker.static_membership import LEAVE_FOR_NOW_EPOCH
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class MemberWatch:
     """The timers of the members of KIP-848 groups, one each. Threads: whoever holds the coordinator's lock.
 
     A member that does not poll for ``max_poll_interval_ms`` is let go by *remove*; a static one only
-    leaves for now, by *detach*, and is removed once it has been away for *absence_ms*.
+    leaves for now, by *detach*, and is removed once it has been away for *absence_ms*. One elsewhere is
+    removed when its session ends, static or not, or when it does not give back what it has to.
     """
 
     def __init__(
@@ -43,6 +45,24 @@ class MemberWatch:
     def watch(self, group: Group, member_id: str) -> None:
         """Watch a member that has joined, or joined again."""
         self._arm(group, member_id, self._patience_ms(group.members[member_id].session))
+
+    def heard(self, group: Group, member_id: str, told: MemberSession | None = None) -> None:
+        """Note that a member elsewhere sent a request, in which it may have *told* another rebalance time-out; it is given
+        that much time for what it has to give back (NGP-3).
+        """
+        member = group.members[member_id]
+        session = member.session
+        if not isinstance(session, RemoteSession):
+            return
+        now_ms = self._clock.monotonic_ms()
+        session.heard(now_ms)
+        if isinstance(told, RemoteSession) and told.rebalance_timeout_ms >= 0:
+            session.rebalance_timeout_ms = told.rebalance_timeout_ms
+        if member.current.state is not MemberState.UNREVOKED_PARTITIONS:
+            session.revoke_by_ms = math.inf
+        elif session.revoke_by_ms == math.inf:
+            session.revoke_by_ms = now_ms + session.rebalance_timeout_ms
+            self.watch(group, member_id)
 
     def await_return(self, group: Group, member_id: str) -> None:
         """Watch a static member that has left for now."""
@@ -68,7 +88,10 @@ class MemberWatch:
     def _patience_ms(self, session: MemberSession) -> float:
         now_ms = self._clock.monotonic_ms()
         # A member waiting inside poll has a last poll of infinity: it is as alive as can be.
-        return min(session.last_poll_ms, now_ms) + session.max_poll_interval_ms - now_ms
+        left_ms = min(session.last_poll_ms, now_ms) + session.max_poll_interval_ms - now_ms
+        if isinstance(session, RemoteSession):
+            return min(left_ms, session.revoke_by_ms - now_ms)
+        return left_ms
 
     def _arm(self, group: Group, member_id: str, delay_ms: float) -> None:
         session = group.members[member_id].session
@@ -90,6 +113,17 @@ class MemberWatch:
                 group.group_id,
                 member.instance_id,
                 self._absence_of(member),
+            )
+            self._remove(group.group_id, member_id)
+            return
+        if isinstance(session, RemoteSession):
+            _log.info(
+                "group %r: removed member %r: %s",
+                group.group_id,
+                member_id,
+                f"not heard of for {session.max_poll_interval_ms:.0f} ms"
+                if session.revoke_by_ms == math.inf
+                else f"it gave no partitions back for {session.rebalance_timeout_ms:.0f} ms",
             )
             self._remove(group.group_id, member_id)
             return

@@ -6,7 +6,7 @@ As everywhere in the coordinator it changes nothing: it returns records. Source:
 
 from __future__ import annotations
 
-from streamlog.broker.classic.consumer_protocol import decode_subscription
+from streamlog.broker.classic.consumer_members import wanted_topics
 from streamlog.broker.classic.state import ClassicState
 from streamlog.broker.group import Group
 from streamlog.broker.group_records import (
@@ -50,14 +50,19 @@ def handle_expiry(group: Group, now_ms: int, retention_ms: int) -> list[GroupRec
 
 
 def _unwanted(group: Group) -> list[OffsetCommit]:
-    """Return the commits for topics that no member of the group wants; none while that may change."""
+    """Return the commits for topics that no member of the group wants; none while that may change, or where nobody can
+    tell what members want.
+    """
     topics: frozenset[str] = frozenset()
     classic = group.classic
     if classic is not None and classic.members:
         if classic.state is not ClassicState.STABLE:
             return []
-        subscriptions = [one.protocols[0][1] for one in classic.members.values()]
-        topics = topics.union(*(decode_subscription(one).topics for one in subscriptions))
+        for member in classic.members.values():
+            wanted = wanted_topics(classic, member)
+            if wanted is None:
+                return []
+            topics |= wanted
     else:
         topics = topics.union(*(member.topics for member in group.members.values()))
     return [one for one in group.offsets.values() if one.topic_partition.topic not in topics]

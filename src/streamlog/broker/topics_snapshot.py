@@ -25,10 +25,11 @@ class TopicsSnapshot:
     def __init__(self, facts: Mapping[str, TopicFacts]) -> None:
         self.facts = facts
         """By topic name."""
+        self.names_by_id: Mapping[str, str] = {one.topic_id: name for name, one in facts.items()}
         self._resolved: dict[Subscription, frozenset[str]] = {}
 
     def resolve(self, subscription: Subscription) -> frozenset[str]:
-        """Return the topics *subscription* wants: those named, existing or not, or all that match.
+        """Return the topics *subscription* wants: those named, existing or not, and all that match.
 
         A hundred members with one pattern cost one pass over the topics.
         """
@@ -37,7 +38,7 @@ class TopicsSnapshot:
             return subscription.topics
         names = self._resolved.get(subscription)
         if names is None:
-            names = frozenset(
+            names = subscription.topics.union(
                 name
                 for name, facts in self.facts.items()
                 if pattern.fullmatch(name)

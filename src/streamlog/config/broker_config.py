@@ -149,7 +149,14 @@ class BrokerConfig(Config):
     group_consumer_session_timeout_ms: int = option(
         integer(1, INT_MAX),
         45_000,
-        "How long a static member may be away with `group_protocol='consumer'`.",
+        "How long a static member may be away with `group_protocol='consumer'`, and how long a member in"
+        " another process may be silent.",
+    )
+    group_consumer_heartbeat_interval_ms: int = option(
+        integer(1, INT_MAX),
+        500,
+        "How often members in other processes are to ask for their assignment with"
+        " `group.protocol=consumer`; Kafka's 5,000 would keep every rebalance waiting.",
     )
     group_max_size: int = option(
         integer(1, INT_MAX), INT_MAX, "Members that a classic group may have."

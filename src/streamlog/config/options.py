@@ -101,6 +101,7 @@ class BrokerOptions(TypedDict, total=False):
     producer_id_expiration_check_interval_ms: int
     group_initial_rebalance_delay_ms: int
     group_consumer_session_timeout_ms: int
+    group_consumer_heartbeat_interval_ms: int
     group_max_size: int
     group_min_session_timeout_ms: int
     group_max_session_timeout_ms: int

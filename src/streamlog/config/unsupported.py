@@ -176,7 +176,6 @@ UNSUPPORTED_BROKER_KEYS = unsupported_keys(
         _GROUP_PROTOCOL: (
             "group_coordinator_*",
             "group_consumer_assignors",
-            "group_consumer_heartbeat_*",
             "group_consumer_max_*",
             "group_consumer_min_*",
             "group_consumer_regex_*",

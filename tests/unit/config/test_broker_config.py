@@ -62,6 +62,7 @@ CASES = {
     "producer_id_expiration_check_interval_ms": integer(600_000, 1),
     "group_initial_rebalance_delay_ms": integer(0, 0, INT_MAX),
     "group_consumer_session_timeout_ms": integer(45_000, 1, INT_MAX),
+    "group_consumer_heartbeat_interval_ms": integer(500, 1, INT_MAX),
     "group_max_size": integer(INT_MAX, 1, INT_MAX),
     "group_min_session_timeout_ms": integer(6_000, 1, INT_MAX),
     "group_max_session_timeout_ms": integer(1_800_000, 1, INT_MAX),

@@ -54,15 +54,15 @@ class ProtocolBridge:
     def join(self, group: Group, request: JoinRequest, reply: Reply[JoinResponse]) -> None:
         """Join, or take the next step; *reply* is given at once.
 
-        Raises `InvalidSessionTimeoutError`, `MemberIdRequiredError`, `FencedInstanceIdError`, and what
-        storing the group's epoch may raise.
+        Raises `InvalidSessionTimeoutError`, `InconsistentGroupProtocolError`, `MemberIdRequiredError`,
+        `FencedInstanceIdError`, and what storing the group's epoch may raise.
         """
         self._classic.check_session_timeout(request)
         member_id = request.member_id
         if member_id == "":
             name = request.instance_id or request.client_id
             member_id = self._new_member_id(group.group_id, name)
-            if request.instance_id is None:
+            if request.instance_id is None and request.requires_member_id:
                 raise MemberIdRequiredError(
                     f"group {group.group_id!r}: join again as {member_id!r}", member_id=member_id
                 )
@@ -81,6 +81,7 @@ class ProtocolBridge:
         member = check_classic_member(
             group, request.member_id, request.instance_id, request.generation
         )
+        self._watch.heard(group, member.member_id)
         reply.give(sync_response(member))
 
     def heartbeat(
@@ -89,15 +90,18 @@ class ProtocolBridge:
         """Return while another join would change nothing. Raises as `check_classic_member` does, and
         `RebalanceInProgressError`.
         """
-        check_up_to_date(group, check_classic_member(group, member_id, instance_id, generation))
+        member = check_classic_member(group, member_id, instance_id, generation)
+        self._watch.heard(group, member_id)
+        check_up_to_date(group, member)
 
     def to_consumer(self, group: Group) -> None:
-        """Turn a classic group into a KIP-848 one, with the members it has."""
+        """Turn a classic group into a KIP-848 one, with the members it has. Raises `GroupIdNotFoundError`; see `consumer_of`."""
         classic = group.classic
         assert classic is not None
+        members = members_of_classic(classic)
         self._classic.give_up(classic)
         group.classic = None
-        group.replay_all(members_of_classic(classic))
+        group.replay_all(members)
         for member_id, member in classic.members.items():
             if member.is_away:
                 self._watch.await_return(group, member_id)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 from streamlog.broker.classic.group import ClassicGroup
 from streamlog.broker.classic.member import ClassicMember
+from streamlog.broker.classic.requests import SyncRequest
 from streamlog.broker.classic.state import ClassicState
 from streamlog.errors import (
     FencedInstanceIdError,
     IllegalGenerationError,
+    InconsistentGroupProtocolError,
     StreamlogError,
     UnknownMemberIdError,
 )
@@ -32,6 +34,18 @@ def known_member(group: ClassicGroup, member_id: str, instance_id: str | None) -
             f"(generation {group.generation})"
         )
     return member
+
+
+def check_protocol(group: ClassicGroup, request: SyncRequest) -> None:
+    """Raise `InconsistentGroupProtocolError` when the member believes in a protocol that is not the group's (KIP-559)."""
+    for expected, found in (
+        (group.protocol_type, request.protocol_type),
+        (group.protocol, request.protocol),
+    ):
+        if found is not None and found != expected:
+            raise InconsistentGroupProtocolError(
+                f"group {group.group_id!r}: expected protocol {expected!r}, found {found!r}"
+            )
 
 
 def check_member(

@@ -7,13 +7,13 @@ left, it turns back. Source: Kafka ``ConsumerGroup.fromClassicGroup``, ``Classic
 
 from __future__ import annotations
 
+from streamlog.broker.classic.consumer_members import consumer_of
 from streamlog.broker.classic.consumer_protocol import (
     ConsumerAssignment,
-    decode_assignment,
-    decode_subscription,
     encode_assignment,
 )
 from streamlog.broker.classic.group import ClassicGroup
+from streamlog.broker.classic.requests import CONSUMER_PROTOCOL
 from streamlog.broker.group import Group
 from streamlog.broker.group_member import GroupMember, MemberAssignment, Subscription
 from streamlog.broker.group_records import GroupRecord, MemberChanged, MemberLeft
@@ -26,15 +26,16 @@ NO_VOTE = ""
 
 def members_of_classic(classic: ClassicGroup) -> list[GroupRecord]:
     """Return what makes the members of *classic* members of a KIP-848 group, in the epoch that is their
-    generation, with what the last assignment gave them.
+    generation, with what the last assignment gave them. Raises `GroupIdNotFoundError`; see `consumer_of`.
     """
     records: list[GroupRecord] = []
     taken: set[TopicPartition] = set()
     for member in classic.members.values():
         # An assignor of the user's may have given a partition twice; here nobody may.
-        assigned = decode_assignment(member.assignment).partitions - taken
+        subscription, assignment = consumer_of(classic, member)
+        assigned = assignment.partitions - taken
         taken |= assigned
-        topics = decode_subscription(member.protocols[0][1]).topics
+        topics = subscription.topics
         epoch = LEAVE_FOR_NOW_EPOCH if member.is_away else classic.generation_of(member)
         current = MemberAssignment(epoch, epoch, assigned=assigned)
         converted = GroupMember(
@@ -47,6 +48,7 @@ def members_of_classic(classic: ClassicGroup) -> list[GroupRecord]:
             NO_VOTE,
             member.instance_id,
             member,
+            member.client_host,
         )
         records.append(MemberChanged(classic.group_id, converted))
     return records
@@ -65,6 +67,7 @@ def to_classic(group: Group, without: str = "") -> tuple[ClassicGroup, list[Grou
     then what they read.
     """
     classic = ClassicGroup(group.group_id, group.epoch)
+    classic.protocol_type = CONSUMER_PROTOCOL
     for member in group.members.values():
         if member.member_id != without and member.classic is not None:
             one = member.classic

@@ -11,10 +11,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from streamlog.broker.classic.checks import check_member, known_member
+from streamlog.broker.classic.checks import check_member, check_protocol, known_member
 from streamlog.broker.classic.group import ClassicGroup
+from streamlog.broker.classic.join_checks import (
+    check_protocols,
+    check_session_timeout,
+    check_size,
+)
 from streamlog.broker.classic.member import ClassicMember
 from streamlog.broker.classic.requests import (
     JoinRequest,
@@ -26,9 +31,6 @@ from streamlog.broker.classic.requests import (
 from streamlog.broker.classic.state import HEARTBEAT_REFUSALS, ClassicEvent, ClassicState
 from streamlog.errors import (
     FencedInstanceIdError,
-    GroupMaxSizeReachedError,
-    InconsistentGroupProtocolError,
-    InvalidSessionTimeoutError,
     MemberIdRequiredError,
     RebalanceInProgressError,
     StreamlogError,
@@ -37,6 +39,7 @@ from streamlog.errors import (
 
 if TYPE_CHECKING:
     from streamlog.broker.group_timers import GroupTimers
+    from streamlog.broker.member_session import MemberSession
     from streamlog.config import BrokerConfig
     from streamlog.runtime import Clock
 
@@ -81,26 +84,38 @@ class ClassicCoordinator:
         `UnknownMemberIdError` for a member that was removed, `FencedInstanceIdError` (GRP-11).
         """
         self.check_session_timeout(request)
-        self._check_protocols(group, request)
+        check_protocols(group, request)
+        if not group.members:
+            group.protocol_type = request.protocol_type
         instance_id = request.instance_id
         if instance_id is not None and request.member_id == "":
             if instance_id in group.static_ids:
                 self._come_back(group, request, reply)
             else:
-                self._check_size(group)
+                check_size(self._config, group)
                 self._add(group, self._new_member_id(group.group_id, instance_id), request, reply)
         elif request.member_id == "":
-            self._check_size(group)
+            check_size(self._config, group)
             member_id = self._new_member_id(group.group_id, request.client_id)
-            group.pending_ids.add(member_id)
+            if not request.requires_member_id:
+                self._add(group, member_id, request, reply)
+                return
+            self._expect(group, member_id, request.session_timeout_ms)
             raise MemberIdRequiredError(
                 f"group {group.group_id!r}: join again as {member_id!r}", member_id=member_id
             )
         elif instance_id is None and request.member_id in group.pending_ids:
-            self._check_size(group)
+            check_size(self._config, group)
             self._add(group, request.member_id, request, reply)
         else:
             self._join_again(group, request, reply)
+
+    def _expect(self, group: ClassicGroup, member_id: str, timeout_ms: int) -> None:
+        """Remember an id that was handed out, until somebody joins with it or takes too long."""
+        group.pending_ids.add(member_id)
+        self._timers.arm(
+            _name_of(group, member_id), timeout_ms, partial(group.pending_ids.discard, member_id)
+        )
 
     def _add(
         self,
@@ -177,25 +192,27 @@ class ClassicCoordinator:
             for member in group.members.values():
                 if member.joining is None:
                     member.session.notify()
-            delay_ms = self._config.group_initial_rebalance_delay_ms
+            delay_ms = float(
+                max(self._config.group_initial_rebalance_delay_ms, group.longest_initial_delay_ms)
+            )
             if was_empty and delay_ms:
                 group.has_newcomers = False
-                self._delay(group, float(group.longest_rebalance_ms))
+                self._delay(group, delay_ms, float(group.longest_rebalance_ms))
                 return
             self._arm(group, group.longest_rebalance_ms, self._end_join_phase)
         if not group.is_delayed:
             self._end_join_phase_if_all_joined(group)
 
-    def _delay(self, group: ClassicGroup, left_ms: float) -> None:
+    def _delay(self, group: ClassicGroup, delay_ms: float, left_ms: float) -> None:
         """Give others the time to come to a group that was empty, longer while they do (GRP-3)."""
         group.is_delayed = True
-        pause_ms = min(float(self._config.group_initial_rebalance_delay_ms), left_ms)
+        pause_ms = min(delay_ms, left_ms)
         left_ms -= pause_ms
 
         def look_again(group: ClassicGroup) -> None:
             if group.has_newcomers and left_ms > 0:
                 group.has_newcomers = False
-                self._delay(group, left_ms)
+                self._delay(group, delay_ms, left_ms)
             else:
                 group.is_delayed = False
                 self._end_join_phase(group)
@@ -229,9 +246,11 @@ class ClassicCoordinator:
             return
         group.unsynced = frozenset(member.member_id for member in joined)
         self._arm(group, group.longest_rebalance_ms, self._give_up_on_unsynced)
+        now_ms = self._clock.monotonic_ms()
         for member in joined:
             reply, member.joining = member.joining, None
             assert reply is not None
+            _hear_waiting(member, reply, now_ms)
             reply.give(group.join_response(member))
 
     # ---- the sync phase
@@ -240,11 +259,14 @@ class ClassicCoordinator:
         """Bring the assignment, as the leader, and fetch one's own; followers wait for the leader.
 
         Raises `UnknownMemberIdError`, `FencedInstanceIdError`, `IllegalGenerationError`,
-        `RebalanceInProgressError`.
+        `RebalanceInProgressError`, `InconsistentGroupProtocolError` when the member believes in another protocol.
         """
         member = check_member(
             group, request.member_id, request.instance_id, request.generation, HEARTBEAT_REFUSALS
         )
+        check_protocol(group, request)
+        now_ms = self._clock.monotonic_ms()
+        member.session.heard(now_ms)
         group.unsynced -= {member.member_id}
         if not group.unsynced:
             self._timers.disarm(_name_of(group))
@@ -260,6 +282,7 @@ class ClassicCoordinator:
         for one in group.members.values():
             waiting, one.syncing = one.syncing, None
             if waiting is not None:
+                _hear_waiting(one, waiting, now_ms)
                 waiting.give(group.sync_response(one))
 
     def _give_up_on_unsynced(self, group: ClassicGroup) -> None:
@@ -279,6 +302,9 @@ class ClassicCoordinator:
         Raises `UnknownMemberIdError`, `FencedInstanceIdError`, `IllegalGenerationError`, and
         `RebalanceInProgressError` when the member has to join again.
         """
+        check_member(group, member_id, instance_id, generation, {}).session.heard(
+            self._clock.monotonic_ms()  # also when it is told to join again
+        )
         check_member(group, member_id, instance_id, generation, HEARTBEAT_REFUSALS)
 
     def begin_leaving(self, group: ClassicGroup, member_id: str) -> int | None:
@@ -300,7 +326,9 @@ class ClassicCoordinator:
 
     def leave(self, group: ClassicGroup, member_id: str) -> None:
         """Remove the member, static or not; nothing happens when it is none."""
-        group.pending_ids.discard(member_id)
+        if member_id in group.pending_ids:
+            group.pending_ids.discard(member_id)
+            self._timers.disarm(_name_of(group, member_id))
         if member_id in group.members:
             self._forget(group, member_id)
             self._rebalance(group)
@@ -333,6 +361,8 @@ class ClassicCoordinator:
         """
         again = RebalanceInProgressError(f"group {group.group_id!r} changes its protocol")
         self._timers.disarm(_name_of(group))
+        for member_id in group.pending_ids:
+            self._timers.disarm(_name_of(group, member_id))
         for member in group.members.values():
             self._timers.disarm(_name_of(group, member.member_id))
             for reply in (member.joining, member.syncing):
@@ -358,7 +388,8 @@ class ClassicCoordinator:
         """Remove the member once it was silent for too long.
 
         A dynamic one may not poll for ``max_poll_interval_ms``, after which Kafka's heartbeat thread
-        leaves for it; for a static one the thread only falls silent, and the session ends later.
+        leaves for it; for a static one the thread only falls silent, and the session ends later. One elsewhere may
+        not be silent for its session time-out, unless it waits for an answer.
         """
         now_ms = self._clock.monotonic_ms()
         due_ms = self._end_of_patience_ms(member, now_ms)
@@ -369,17 +400,31 @@ class ClassicCoordinator:
         session = member.session
         # A member waiting inside poll has a last poll of infinity: it is as alive as can be.
         silent_since_ms = min(session.last_poll_ms, now_ms)
+        if session.is_remote:
+            for reply in (member.joining, member.syncing):
+                if reply is not None:
+                    silent_since_ms = max(silent_since_ms, min(reply.abandoned_ms, now_ms))
+            return silent_since_ms + session.max_poll_interval_ms
         grace_ms = member.session_timeout_ms if member.is_static else 0
         return silent_since_ms + session.max_poll_interval_ms + grace_ms
 
-    def _look_after(self, group: ClassicGroup, member: ClassicMember, session: object) -> None:
+    def _look_after(
+        self, group: ClassicGroup, member: ClassicMember, session: MemberSession
+    ) -> None:
         if group.members.get(member.member_id) is not member or member.session is not session:
             return
         now_ms = self._clock.monotonic_ms()
         if now_ms < self._end_of_patience_ms(member, now_ms):
             self._watch(group, member)
             return
-        if member.is_static:
+        if session.is_remote:
+            _log.info(
+                "group %r: removed member %r: not heard of for session_timeout_ms=%d",
+                group.group_id,
+                member.member_id,
+                member.session_timeout_ms,
+            )
+        elif member.is_static:
             _log.info(
                 "group %r: removed static member %r: away for more than session_timeout_ms=%d",
                 group.group_id,
@@ -400,37 +445,7 @@ class ClassicCoordinator:
 
     def check_session_timeout(self, request: JoinRequest) -> None:
         """Raise `InvalidSessionTimeoutError` outside the broker's bounds (GRP-6)."""
-        config = self._config
-        low, high = config.group_min_session_timeout_ms, config.group_max_session_timeout_ms
-        if not low <= request.session_timeout_ms <= high:
-            raise InvalidSessionTimeoutError(
-                f"group {request.group_id!r}: session_timeout_ms: expected {low} to {high} "
-                f"(group_min_session_timeout_ms, group_max_session_timeout_ms), "
-                f"found {request.session_timeout_ms}"
-            )
-
-    def _check_protocols(self, group: ClassicGroup, request: JoinRequest) -> None:
-        names = [name for name, _ in request.protocols]
-        if not names:
-            raise InconsistentGroupProtocolError(
-                f"group {request.group_id!r}: expected an assignor, found none"
-            )
-        itself = {request.member_id, group.static_ids.get(request.instance_id or "", "")}
-        if group.members.keys() <= itself:
-            return
-        common = group.common_protocols(itself)
-        if not common.intersection(names):
-            raise InconsistentGroupProtocolError(
-                f"group {request.group_id!r}: expected one of the assignors that all members have, "
-                f"{sorted(common)}, found {names}"
-            )
-
-    def _check_size(self, group: ClassicGroup) -> None:
-        limit = self._config.group_max_size
-        if len(group.members) >= limit:
-            raise GroupMaxSizeReachedError(
-                f"group {group.group_id!r}: expected at most group_max_size={limit} members"
-            )
+        check_session_timeout(self._config, request)
 
     # ---- timers
 
@@ -443,10 +458,15 @@ class ClassicCoordinator:
         """Assert that of *groups*, which are all, every member is watched, and every rebalance has an end. For tests."""
         expected = set()
         for group in groups:
-            expected |= {_name_of(group, member_id) for member_id in group.members}
+            expected |= {_name_of(group, one) for one in (*group.members, *group.pending_ids)}
             if group.state is ClassicState.PREPARING_REBALANCE or group.unsynced:
                 expected.add(_name_of(group))
         assert expected == self._timers.armed
+
+
+def _hear_waiting(member: ClassicMember, reply: Reply[Any], now_ms: float) -> None:
+    """Give a member elsewhere its whole session time-out again, unless nobody waits for *reply* any more."""
+    member.session.heard(min(reply.abandoned_ms, now_ms))
 
 
 def _name_of(group: ClassicGroup, member_id: str = "") -> tuple[str, str]:

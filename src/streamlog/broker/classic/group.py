@@ -21,6 +21,8 @@ class ClassicGroup:
         self.generation = generation
         """Grows when a join phase ends (GRP-4)."""
         self.state = ClassicState.EMPTY
+        self.protocol_type = ""
+        """What the last member to come to the empty group said; see `JoinRequest`. Empty where nobody came yet."""
         self.protocol: str | None = None
         """The assignor in force; None without members."""
         self.leader_id: str | None = None
@@ -41,6 +43,11 @@ class ClassicGroup:
     def longest_rebalance_ms(self) -> int:
         """How long the others wait for a member to join again (GRP-4)."""
         return max((one.rebalance_timeout_ms for one in self.members.values()), default=0)
+
+    @property
+    def longest_initial_delay_ms(self) -> int:
+        """How long the members want an empty group to wait for others (GRP-3)."""
+        return max((one.initial_delay_ms for one in self.members.values()), default=0)
 
     def generation_of(self, member: ClassicMember) -> int:
         """Return the generation that *member* has to name."""
@@ -142,12 +149,13 @@ class ClassicGroup:
             member.member_id,
             members,
             skip_assignment,
+            self.protocol_type,
         )
 
     def sync_response(self, member: ClassicMember) -> SyncResponse:
         """Return what *member* is told once there is an assignment."""
         assert self.protocol is not None
-        return SyncResponse(self.protocol, member.assignment)
+        return SyncResponse(self.protocol, member.assignment, self.protocol_type)
 
     def _check(self) -> None:
         """Assert what holds while no call is under way. For tests."""

@@ -21,6 +21,8 @@ class ClassicMember:
     session: MemberSession
     protocol_names: frozenset[str]
     """The names in ``protocols``; an object that remembers its hash, unlike the tuple."""
+    client_host: str = ""
+    initial_delay_ms: int = 0
     assignment: bytes = b""
     is_away: bool = False
     """Whether it is a static member that closed, and whose place is kept."""
@@ -44,6 +46,8 @@ class ClassicMember:
             request.protocols,
             request.session,
             _names(request),
+            request.client_host,
+            request.initial_delay_ms,
         )
 
     @property
@@ -61,7 +65,7 @@ class ClassicMember:
 
     def update(self, request: JoinRequest) -> None:
         """Take over what a new join says."""
-        self.client_id = request.client_id
+        self.client_id, self.client_host = request.client_id, request.client_host
         self.session_timeout_ms = request.session_timeout_ms
         self.rebalance_timeout_ms = request.rebalance_timeout_ms
         self.protocols = request.protocols

@@ -8,9 +8,9 @@ others, each by a join. Source: Kafka ``GroupMetadataManager.classicGroupJoinToC
 
 from __future__ import annotations
 
+from streamlog.broker.classic.consumer_members import subscription_of
 from streamlog.broker.classic.consumer_protocol import (
     ConsumerAssignment,
-    decode_subscription,
     encode_assignment,
 )
 from streamlog.broker.classic.conversion import NO_VOTE
@@ -28,8 +28,8 @@ from streamlog.errors import (
 
 
 def heartbeat_of(group: Group, request: JoinRequest, member_id: str) -> Heartbeat:
-    """Return the heartbeat that a classic join by *member_id* amounts to."""
-    told = decode_subscription(request.protocols[0][1])
+    """Return the heartbeat that a classic join by *member_id* amounts to. Raises `InconsistentGroupProtocolError`."""
+    told = subscription_of(request)
     member = group.members.get(member_id)
     is_new = member is None or member.classic is None or member.session is not request.session
     return Heartbeat(
@@ -43,6 +43,7 @@ def heartbeat_of(group: Group, request: JoinRequest, member_id: str) -> Heartbea
         NO_VOTE,
         request.instance_id,
         ClassicMember.of(member_id, request),
+        request.client_host,
     )
 
 

@@ -6,6 +6,7 @@ of other languages may be in one group with those of this process.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
@@ -14,6 +15,9 @@ import attrs
 from streamlog.broker.member_session import MemberSession
 
 T = TypeVar("T")
+
+CONSUMER_PROTOCOL = "consumer"
+"""The protocol type of consumers, and the only one whose bytes anybody but a member reads."""
 
 
 @attrs.frozen
@@ -31,7 +35,16 @@ class JoinRequest:
     protocols: tuple[tuple[str, bytes], ...]
     """Names of assignors, the preferred one first, each with the member's subscription."""
     session: MemberSession
-    protocol_type: str = "consumer"
+    protocol_type: str = CONSUMER_PROTOCOL
+    """What the bytes mean to the members: all members of a group have the same."""
+    client_host: str = ""
+    """Where it calls from; empty in this process."""
+    requires_member_id: bool = True
+    """Whether a first join is only given an id (GRP-2): clients from before KIP-394 do not come back with it."""
+    initial_delay_ms: int = 0
+    """How long at least an empty group is to wait for others (GRP-3): members that learn of a rebalance by
+    their next heartbeat alone are late for the second one.
+    """
 
 
 class JoinResponse(NamedTuple):
@@ -46,6 +59,7 @@ class JoinResponse(NamedTuple):
     """For the leader alone: instance id and subscription of each member, by id (GRP-5)."""
     skip_assignment: bool = False
     """For a leader that came back as a static member: the assignment stays as it is (KIP-814)."""
+    protocol_type: str = CONSUMER_PROTOCOL
 
     @property
     def is_leader(self) -> bool:
@@ -63,6 +77,9 @@ class SyncRequest:
     generation: int
     assignments: Mapping[str, bytes]
     """The leader's; empty from everybody else."""
+    protocol_type: str | None = None
+    protocol: str | None = None
+    """What the member believes the two are; None believes nothing."""
 
 
 class SyncResponse(NamedTuple):
@@ -70,6 +87,7 @@ class SyncResponse(NamedTuple):
 
     protocol: str
     assignment: bytes
+    protocol_type: str = CONSUMER_PROTOCOL
 
 
 class Reply(Generic[T]):
@@ -79,10 +97,14 @@ class Reply(Generic[T]):
     any.
     """
 
-    __slots__ = ("_on_ready", "error", "value")
+    __slots__ = ("_on_ready", "abandoned_ms", "error", "value")
 
     def __init__(self, on_ready: Callable[[], object]) -> None:
         self._on_ready = on_ready
+        self.abandoned_ms = math.inf
+        """When whoever waited for it went away (monotonic clock). A member elsewhere that waits for an answer need not send
+        heartbeats; one whose connection broke has its session time-out from then on.
+        """
         self.value: T | None = None
         self.error: Exception | None = None
 
