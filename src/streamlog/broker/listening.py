@@ -40,6 +40,8 @@ class ListeningBroker:
         * ``allow_remote``: needed for any address but a loopback one: there is no TLS and no SASL (False)
         * ``max_frame_bytes`` (100 MiB), ``max_connections`` (1,000), ``max_idle_ms`` (600,000), ``max_handshake_ms`` (30,000): what a
           client may do before it is cut off
+        * ``initial_rebalance_delay_ms``: how long at least an empty classic group waits for more members when one comes over the wire,
+          which would learn of a second rebalance by its next heartbeat only (50)
 
         Raises `InvalidConfigurationError`, OSError when the address cannot be bound, `ClosedError`, `ReadOnlyError`. Threads: any. Source:
         Kafka ``listeners``, ``advertised.listeners``.

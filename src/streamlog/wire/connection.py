@@ -250,6 +250,9 @@ class Connection(asyncio.Protocol):
         self._parked = parked
         self._signal = signal = WakeSignal(self._loop, self._look)
         parked.start(signal)
+        if self._transport is None:  # it was made by a slow handler, and the client is gone
+            self._end_parking()
+            return
         if parked.timeout_ms is not None:
             self._timer = self._loop.call_later(parked.timeout_ms / 1000, self._look, True)
         self._look()

@@ -20,6 +20,14 @@ from streamlog.wire.handlers import (
     produce,
     topics,
 )
+from streamlog.wire.handlers.groups import (
+    consumer_groups,
+    coordinators,
+    looks,
+    membership,
+    offsets,
+    rebalance,
+)
 from streamlog.wire.messages import BY_NAME
 
 API_VERSIONS_KEY = 18
@@ -65,6 +73,19 @@ ROUTES: dict[int, Route] = dict(
         _route("ElectLeaders", 0, 2, cluster.handle_elect_leaders),
         _route("DescribeAcls", 1, 3, cluster.handle_acls),
         _route("SaslHandshake", 0, 1, cluster.handle_sasl),
+        _route("FindCoordinator", 0, 4, coordinators.handle),
+        _route("JoinGroup", 0, 7, rebalance.handle_join, is_slow=True),
+        _route("SyncGroup", 0, 5, rebalance.handle_sync, is_slow=True),
+        _route("Heartbeat", 0, 4, membership.handle_heartbeat, is_slow=True),
+        _route("LeaveGroup", 0, 5, membership.handle_leave, is_slow=True),
+        _route("OffsetCommit", 2, 9, offsets.handle_commit, is_slow=True),
+        _route("OffsetFetch", 1, 9, offsets.handle_fetch, is_slow=True),
+        _route("OffsetDelete", 0, 0, offsets.handle_delete, is_slow=True),
+        _route("DescribeGroups", 0, 5, looks.handle_describe, is_slow=True),
+        _route("ListGroups", 0, 5, looks.handle_list, is_slow=True),
+        _route("DeleteGroups", 0, 2, looks.handle_delete, is_slow=True),
+        _route("ConsumerGroupHeartbeat", 0, 1, consumer_groups.handle_heartbeat, is_slow=True),
+        _route("ConsumerGroupDescribe", 0, 0, consumer_groups.handle_describe, is_slow=True),
     )
 )
 """By API key."""

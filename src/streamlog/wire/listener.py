@@ -13,7 +13,11 @@ import attrs
 from streamlog.errors import InvalidConfigurationError
 from streamlog.runtime.threads import Thread, get_ident, spawn
 from streamlog.wire.connection import Connection
-from streamlog.wire.settings import MAX_FRAME_BYTES, ListenerSettings
+from streamlog.wire.settings import (
+    INITIAL_REBALANCE_DELAY_MS,
+    MAX_FRAME_BYTES,
+    ListenerSettings,
+)
 
 if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
@@ -46,6 +50,7 @@ class Listener:
         max_connections: int = 1000,
         max_idle_ms: int = 600_000,
         max_handshake_ms: int = 30_000,
+        initial_rebalance_delay_ms: int = INITIAL_REBALANCE_DELAY_MS,
     ) -> None:
         host, port = split_address(address)
         if not allow_remote and not _is_loopback(host):
@@ -63,6 +68,7 @@ class Listener:
             max_connections=max_connections,
             max_idle_ms=max_idle_ms,
             max_handshake_ms=max_handshake_ms,
+            initial_rebalance_delay_ms=initial_rebalance_delay_ms,
         )
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         """The loop that serves. Internal."""

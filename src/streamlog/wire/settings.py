@@ -8,6 +8,8 @@ import attrs
 
 #: Kafka's ``socket.request.max.bytes``.
 MAX_FRAME_BYTES = 100 * 1024 * 1024
+#: Kafka waits for 3 s.
+INITIAL_REBALANCE_DELAY_MS = 50
 
 
 @attrs.frozen(kw_only=True)
@@ -23,6 +25,7 @@ class ListenerSettings:
     max_connections: int = 1000
     max_idle_ms: int = 600_000
     max_handshake_ms: int = 30_000
+    initial_rebalance_delay_ms: int = INITIAL_REBALANCE_DELAY_MS
 
 
 class ListenOptions(TypedDict, total=False):
@@ -37,3 +40,4 @@ class ListenOptions(TypedDict, total=False):
     max_connections: int
     max_idle_ms: int
     max_handshake_ms: int
+    initial_rebalance_delay_ms: int

@@ -1,0 +1,214 @@
+"""OffsetCommit, OffsetFetch and OffsetDelete: what a group has read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streamlog.errors import StreamlogError, UnstableOffsetCommitError
+from streamlog.structs import OffsetAndMetadata, TopicPartition
+from streamlog.wire.error_codes import (
+    NONE,
+    OFFSET_METADATA_TOO_LARGE,
+    OFFSET_OUT_OF_RANGE,
+    code_of,
+)
+
+if TYPE_CHECKING:
+    from streamlog.wire.call import Call
+
+#: The version from which one request asks for several groups.
+_SEVERAL_GROUPS = 8
+_NO_OFFSET = -1
+_NO_EPOCH = -1
+
+
+# ---- commits
+
+
+def handle_commit(call: Call) -> Any:
+    """Store offsets; what is wrong with one partition is told for that one, and the others are stored.
+
+    ``retention_time_ms`` of old versions counts for nothing, as in Kafka since 2.1 for all that is left of it (GRP-12).
+    """
+    codes, offsets = check_commit(call)
+    if offsets:
+        code = _commit(call, offsets)
+        codes.update(dict.fromkeys(offsets, code))
+    return commit_response(call, codes)
+
+
+def _commit(call: Call, offsets: dict[TopicPartition, OffsetAndMetadata]) -> int:
+    request, coordinator = call.request, call.broker.group_coordinator
+    try:
+        coordinator.commit_offsets(
+            request.group_id,
+            request.member_id,
+            request.generation_id_or_member_epoch,
+            offsets,
+            request.group_instance_id,
+        )
+    except (StreamlogError, OSError) as error:
+        return code_of(error)
+    if request.member_id:
+        coordinator.remote.heard(request.group_id, request.member_id)
+    return NONE
+
+
+def check_commit(
+    call: Call,
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, OffsetAndMetadata]]:
+    """Return the error of each partition of a commit that cannot be stored, and what can be."""
+    codes: dict[TopicPartition, int] = {}
+    offsets: dict[TopicPartition, OffsetAndMetadata] = {}
+    limit = call.broker.config.offset_metadata_max_bytes
+    for topic in call.request.topics:
+        for one in topic.partitions:
+            topic_partition = TopicPartition(topic.name, one.partition_index)
+            metadata, epoch = one.committed_metadata or "", one.committed_leader_epoch
+            try:
+                call.broker.partition(*topic_partition)
+            except StreamlogError as error:
+                codes[topic_partition] = code_of(error)
+                continue
+            if one.committed_offset < 0:
+                codes[topic_partition] = OFFSET_OUT_OF_RANGE
+            elif len(metadata.encode()) > limit:
+                codes[topic_partition] = OFFSET_METADATA_TOO_LARGE
+            else:
+                offsets[topic_partition] = OffsetAndMetadata(
+                    one.committed_offset, metadata, epoch if epoch >= 0 else None
+                )
+    return codes, offsets
+
+
+def commit_response(call: Call, codes: dict[TopicPartition, int]) -> Any:
+    """Return the response that has *codes* for the partitions of the request."""
+    make = call.response
+    return make(
+        topics=[
+            make.Topics(
+                name=topic.name,
+                partitions=[
+                    make.Topics.Partitions(
+                        partition_index=one.partition_index,
+                        error_code=codes[TopicPartition(topic.name, one.partition_index)],
+                    )
+                    for one in topic.partitions
+                ],
+            )
+            for topic in call.request.topics
+        ]
+    )
+
+
+# ---- looking them up
+
+
+def handle_fetch(call: Call) -> Any:
+    """Return what was committed for each partition, for all that anything was committed for when no topics are named."""
+    request, make = call.request, call.response
+    if call.version < _SEVERAL_GROUPS:
+        topics, code = _fetch_group(call, request, make.Topics)
+        return make(topics=topics, error_code=code)
+    groups = []
+    for wanted in request.groups:
+        topics, code = _fetch_group(call, wanted, make.Groups.Topics)
+        groups.append(make.Groups(group_id=wanted.group_id, topics=topics, error_code=code))
+    return make(groups=groups)
+
+
+def _fetch_group(call: Call, wanted: Any, make: Any) -> tuple[list[Any], int]:
+    """Return the topics of one group's answer, and the error of all of them."""
+    coordinator, group_id = call.broker.group_coordinator, wanted.group_id
+    try:
+        if call.version > _SEVERAL_GROUPS:
+            coordinator.remote.check_epoch(group_id, wanted.member_id or "", wanted.member_epoch)
+        if wanted.topics is None:
+            partitions = list(coordinator.fetch_all_offsets(group_id))
+        else:
+            partitions = [
+                TopicPartition(topic.name, number)
+                for topic in wanted.topics
+                for number in topic.partition_indexes
+            ]
+        found = _fetch(call, group_id, partitions)
+    except (StreamlogError, OSError) as error:
+        return [], code_of(error)
+    by_topic: dict[str, list[Any]] = (
+        {} if wanted.topics is None else {t.name: [] for t in wanted.topics}
+    )
+    for topic_partition in partitions:
+        answer = found[topic_partition]
+        one = make.Partitions(
+            partition_index=topic_partition.partition,
+            committed_offset=_NO_OFFSET,
+            committed_leader_epoch=_NO_EPOCH,
+            metadata="",
+        )
+        if isinstance(answer, int):
+            one.error_code = answer
+        elif answer is not None:
+            one.committed_offset, one.metadata = answer.offset, answer.metadata
+            if answer.leader_epoch is not None:
+                one.committed_leader_epoch = answer.leader_epoch
+        by_topic.setdefault(topic_partition.topic, []).append(one)
+    return [make(name=name, partitions=found) for name, found in by_topic.items()], NONE
+
+
+def _fetch(
+    call: Call, group_id: str, partitions: list[TopicPartition]
+) -> dict[TopicPartition, OffsetAndMetadata | int | None]:
+    """Return what was committed, None for nothing, and an error for what depends on a transaction if that matters (TXN-7)."""
+    fetch, is_strict = call.broker.group_coordinator.fetch_offsets, call.request.require_stable
+    try:
+        return {**fetch(group_id, partitions, require_stable=is_strict)}
+    except UnstableOffsetCommitError:
+        pass  # some of them
+    found: dict[TopicPartition, OffsetAndMetadata | int | None] = {}
+    for topic_partition in partitions:
+        try:
+            found.update(fetch(group_id, [topic_partition], require_stable=True))
+        except UnstableOffsetCommitError as error:
+            found[topic_partition] = code_of(error)
+    return found
+
+
+# ---- forgetting them
+
+
+def handle_delete(call: Call) -> Any:
+    """Forget offsets of topics that no member reads."""
+    request, make = call.request, call.response
+    coordinator = call.broker.group_coordinator
+    try:
+        coordinator.delete_offsets(request.group_id, [])
+    except (StreamlogError, OSError) as error:
+        return make(error_code=code_of(error))
+    answers = []
+    for topic in request.topics:
+        codes, partitions = {}, []
+        for one in topic.partitions:
+            topic_partition = TopicPartition(topic.name, one.partition_index)
+            try:
+                call.broker.partition(*topic_partition)
+                partitions.append(topic_partition)
+            except StreamlogError as error:
+                codes[one.partition_index] = code_of(error)
+        code = NONE
+        try:
+            coordinator.delete_offsets(request.group_id, partitions)
+        except (StreamlogError, OSError) as error:
+            code = code_of(error)
+        answers.append(
+            make.Topics(
+                name=topic.name,
+                partitions=[
+                    make.Topics.Partitions(
+                        partition_index=one.partition_index,
+                        error_code=codes.get(one.partition_index, code),
+                    )
+                    for one in topic.partitions
+                ],
+            )
+        )
+    return make(topics=answers)

@@ -1,0 +1,385 @@
+"""ConsumerGroupHeartbeat and ConsumerGroupDescribe; NGP-1 to NGP-5."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from streamlog.broker.broker import Broker
+from streamlog.client.consumer import Consumer
+from streamlog.runtime import VirtualClock
+from streamlog.structs import OffsetAndMetadata, TopicPartition
+from tests.support.wire import RawClient
+from tests.support.wire_group import WireMember
+
+Connect = Callable[[], RawClient]
+
+UNKNOWN_MEMBER, INVALID_REQUEST, NOT_FOUND = 25, 42, 69
+FENCED_EPOCH, UNRELEASED, UNSUPPORTED_ASSIGNOR, STALE_EPOCH, INVALID_REGEX = 110, 111, 112, 113, 128
+SESSION_MS = 45_000
+REBALANCE_MS = 20_000
+
+
+class NewMember:
+    """A member under KIP-848: what it does not say is left out, as clients do."""
+
+    def __init__(self, broker: Broker, client: RawClient, name: str, **fields: Any) -> None:
+        self.client = client
+        self.fields = {"group_id": "g", "member_id": name, **fields}
+        self.epoch = 0
+        self.has: dict[str, list[int]] | None = None
+        self.names = {bytes.fromhex(broker.topic(name).topic_id): name for name in broker.topics()}
+        self.ids = {name: topic_id for topic_id, name in self.names.items()}
+
+    def heartbeat(self, **fields: Any) -> Any:
+        told = {"member_epoch": self.epoch, **self.fields, **fields}
+        response = self.client.request("ConsumerGroupHeartbeat", 1, **told)
+        if not response.error_code:
+            self.epoch = response.member_epoch
+            if response.assignment is not None:
+                self.has = {
+                    self.names[one.topic_id]: one.partitions
+                    for one in response.assignment.topic_partitions
+                }
+        return response
+
+    def join(self, **fields: Any) -> Any:
+        told: dict[str, Any] = {"subscribed_topic_names": ["t"], **fields}
+        response = self.heartbeat(
+            member_epoch=0, rebalance_timeout_ms=REBALANCE_MS, topic_partitions=[], **told
+        )
+        assert response.error_code == 0, response.error_message
+        return response
+
+    def confirm(self) -> Any:
+        """Say that it reads what it was given, and no more."""
+        assert self.has is not None
+        owned = [
+            {"topic_id": self.ids[name], "partitions": numbers}
+            for name, numbers in self.has.items()
+        ]
+        return self.heartbeat(topic_partitions=owned)
+
+
+@pytest.fixture
+def new_member(broker: Broker, connect: Connect) -> Callable[..., NewMember]:
+    return lambda name="a", **fields: NewMember(broker, connect(), name, **fields)
+
+
+Make = Callable[..., NewMember]
+
+
+def member_count(broker: Broker) -> int:
+    return len(broker.group_coordinator.describe("g").members)
+
+
+def test_ngp_1_member_joins_under_the_name_it_chose(new_member: Make) -> None:
+    response = new_member().join()
+    assert (response.member_id, response.member_epoch) == ("a", 1)
+    assert response.heartbeat_interval_ms == 500
+
+
+def test_ngp_1_assignment_is_told_when_it_changed_and_to_who_tells_everything(
+    new_member: Make,
+) -> None:
+    a = new_member()
+    a.join()
+    assert a.has == {"t": [0, 1]}
+    assert a.heartbeat().assignment is None
+    assert a.confirm().assignment is None
+    everything = a.heartbeat(
+        rebalance_timeout_ms=REBALANCE_MS,
+        subscribed_topic_names=["t"],
+        topic_partitions=[{"topic_id": a.ids["t"], "partitions": [0, 1]}],
+    )
+    assert everything.assignment is not None
+
+
+def test_version_0_is_given_a_name(client: RawClient) -> None:
+    response = client.request(
+        "ConsumerGroupHeartbeat", 0, group_id="g", rebalance_timeout_ms=1,
+        subscribed_topic_names=["t"], topic_partitions=[],
+    )  # fmt: skip
+    assert response.error_code == 0
+    assert response.member_id.startswith("raw-")
+
+
+def test_ngp_3_partitions_move_once_they_were_given_back(new_member: Make) -> None:
+    a, b = new_member("a"), new_member("b")
+    a.join()
+    b.join()
+    assert b.has == {}
+    response = a.heartbeat()
+    assert (response.member_epoch, len(a.has or {})) == (1, 1)
+    (kept,) = (a.has or {})["t"]
+    b.heartbeat()
+    assert b.has == {}, "nothing was given back yet"
+    # It says nothing of what it reads: so that is what it read before.
+    assert a.heartbeat().member_epoch == 1
+    assert a.confirm().member_epoch == 2
+    b.heartbeat()
+    assert b.has == {"t": [1 - kept]}
+    assert b.epoch == 2
+
+
+def test_ngp_3_member_that_does_not_give_back_in_time_is_removed(
+    new_member: Make, broker: Broker, clock: VirtualClock
+) -> None:
+    a, b = new_member("a"), new_member("b")
+    a.join()
+    b.join()
+    a.heartbeat()
+    clock.advance(REBALANCE_MS - 1)
+    assert a.heartbeat().error_code == b.heartbeat().error_code == 0
+    clock.advance(1)
+    assert a.heartbeat().error_code == UNKNOWN_MEMBER
+    b.heartbeat()
+    assert b.has == {"t": [0, 1]}
+    clock.advance(REBALANCE_MS)
+    assert b.heartbeat().error_code == 0
+
+
+def test_member_that_is_not_heard_of_for_the_session_timeout_is_removed(
+    new_member: Make, broker: Broker, clock: VirtualClock
+) -> None:
+    a = new_member()
+    a.join()
+    clock.advance(SESSION_MS - 1)
+    a.heartbeat()
+    clock.advance(SESSION_MS - 1)
+    commit(a, 5)
+    clock.advance(SESSION_MS - 1)
+    assert member_count(broker) == 1
+    clock.advance(1)
+    assert member_count(broker) == 0
+    assert a.heartbeat().error_code == UNKNOWN_MEMBER
+
+
+def commit(member: NewMember, offset: int, **fields: Any) -> int:
+    response = member.client.request(
+        "OffsetCommit",
+        9,
+        group_id="g",
+        member_id=member.fields["member_id"],
+        generation_id_or_member_epoch=fields.get("epoch", member.epoch),
+        topics=[{"name": "t", "partitions": [{"partition_index": 0, "committed_offset": offset}]}],
+    )
+    return int(response.topics[0].partitions[0].error_code)
+
+
+def test_ngp_4_epochs_that_are_over_are_refused(new_member: Make) -> None:
+    a = new_member()
+    a.join()
+    assert commit(a, 5, epoch=0) == STALE_EPOCH
+    assert commit(a, 5) == 0
+
+    def fetch(member_id: str | None, epoch: int) -> int:
+        group = {"group_id": "g", "member_id": member_id, "member_epoch": epoch, "topics": None}
+        response = a.client.request("OffsetFetch", 9, groups=[group])
+        return int(response.groups[0].error_code)
+
+    assert fetch("a", 1) == fetch(None, -1) == 0
+    assert fetch("a", 0) == STALE_EPOCH
+    assert fetch("stranger", 1) == UNKNOWN_MEMBER
+    assert a.heartbeat(member_epoch=7).error_code == FENCED_EPOCH
+    assert a.heartbeat(member_id="stranger", member_epoch=1).error_code == UNKNOWN_MEMBER
+
+
+def test_member_leaves_with_epoch_minus_1(new_member: Make, broker: Broker) -> None:
+    a = new_member()
+    a.join()
+    response = a.heartbeat(member_epoch=-1)
+    assert (response.error_code, response.member_id, response.member_epoch) == (0, "a", -1)
+    assert member_count(broker) == 0
+    assert a.heartbeat(member_epoch=-1).error_code == UNKNOWN_MEMBER
+
+
+def test_static_member_that_left_for_now_keeps_its_place(
+    new_member: Make, broker: Broker, clock: VirtualClock
+) -> None:
+    old, new = new_member("old", instance_id="one"), new_member("new", instance_id="one")
+    old.join()
+    refused = new.heartbeat(
+        rebalance_timeout_ms=1, subscribed_topic_names=["t"], topic_partitions=[]
+    )
+    assert refused.error_code == UNRELEASED
+    assert "'one' is in use by 'old'" in refused.error_message
+    assert old.heartbeat(member_epoch=-2).member_epoch == -2
+    clock.advance(SESSION_MS - 1)
+    assert new.join().member_epoch == 1
+    assert new.has == {"t": [0, 1]}
+    assert new.heartbeat(member_epoch=-2).error_code == 0
+    clock.advance(SESSION_MS)
+    assert member_count(broker) == 0
+
+
+def test_static_member_that_falls_silent_is_removed_when_its_session_ends(
+    new_member: Make, broker: Broker, clock: VirtualClock
+) -> None:
+    new_member(instance_id="one").join()
+    clock.advance(SESSION_MS)
+    assert member_count(broker) == 0
+
+
+def test_topics_are_subscribed_to_by_name_and_by_regular_expression(
+    new_member: Make, broker: Broker
+) -> None:
+    for name in ("logs-a", "logs-b", "other"):
+        broker.create_topic(name)
+    a = new_member()
+    a.join(subscribed_topic_regex="logs-.*")
+    assert a.has == {"t": [0, 1], "logs-a": [0], "logs-b": [0]}
+    a.heartbeat(subscribed_topic_regex="logs-a")
+    a.confirm()
+    assert a.has == {"t": [0, 1], "logs-a": [0]}
+    a.heartbeat(subscribed_topic_names=[])
+    a.confirm()
+    assert a.has == {"logs-a": [0]}
+    a.heartbeat(subscribed_topic_regex="", subscribed_topic_names=["other"])
+    a.confirm()
+    assert a.has == {"other": [0]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"group_id": ""}, INVALID_REQUEST),
+        ({"member_id": ""}, INVALID_REQUEST),
+        ({"instance_id": ""}, INVALID_REQUEST),
+        ({"rack_id": ""}, INVALID_REQUEST),
+        ({"member_epoch": -3}, INVALID_REQUEST),
+        ({"member_epoch": -2}, INVALID_REQUEST),
+        ({"rebalance_timeout_ms": -1}, INVALID_REQUEST),
+        ({"topic_partitions": None}, INVALID_REQUEST),
+        ({"topic_partitions": [{"topic_id": bytes(16), "partitions": [0]}]}, INVALID_REQUEST),
+        ({"subscribed_topic_names": None}, INVALID_REQUEST),
+        ({"server_assignor": "best"}, UNSUPPORTED_ASSIGNOR),
+        ({"subscribed_topic_regex": "(("}, INVALID_REGEX),
+    ],
+)
+def test_request_that_contradicts_itself_is_refused_with_the_reason(
+    new_member: Make, fields: dict[str, Any], code: int
+) -> None:
+    told: dict[str, Any] = {
+        "rebalance_timeout_ms": 1,
+        "subscribed_topic_names": ["t"],
+        "topic_partitions": [],
+    }
+    response = new_member().heartbeat(**{**told, **fields})
+    assert response.error_code == code
+    assert response.error_message
+
+
+def test_assignor_is_the_one_most_members_ask_for(new_member: Make, broker: Broker) -> None:
+    a = new_member()
+    a.join()
+    assert broker.group_coordinator.describe("g").assignor == "uniform"
+    a.heartbeat(server_assignor="range")
+    assert broker.group_coordinator.describe("g").assignor == "range"
+
+
+def test_consumer_of_this_process_shares_the_group(new_member: Make, broker: Broker) -> None:
+    a = new_member()
+    with Consumer(broker, group_id="g") as consumer:
+        consumer.subscribe(["t"])
+        consumer.poll(0)
+        a.join()
+        consumer.poll(0)
+        a.heartbeat()
+        assert (a.has or {})["t"] == [1 - one.partition for one in consumer.assignment()]
+    a.heartbeat()
+    assert a.has == {"t": [0, 1]}
+
+
+def test_ngp_5_classic_members_over_the_wire_go_on_in_the_group(
+    new_member: Make, connect: Connect, broker: Broker, clock: VirtualClock
+) -> None:
+    told = b"\x00\x00" + b"\x00\x00\x00\x01" + b"\x00\x01t" + b"\xff\xff\xff\xff"
+    classic = WireMember(connect(), protocols=(("range", told),))
+    classic.share = b""
+    classic.join()
+    classic.sync()
+    a = new_member()
+    a.join()
+    assert classic.heartbeat() == 27
+    for _ in range(3):
+        classic.join()
+        classic.sync()
+        a.heartbeat()
+        a.confirm()
+    assert classic.heartbeat() == 0
+    assert a.has in ({"t": [0]}, {"t": [1]})
+    clock.advance(9_999)
+    assert classic.heartbeat() == 0
+    clock.advance(10_000)
+    assert classic.heartbeat() == UNKNOWN_MEMBER, "its session time-out is its own"
+    a.heartbeat()
+    assert a.has == {"t": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("protocol_type", "told"), [("connect", b"\x00\x01"), ("consumer", b"no subscription")]
+)
+def test_ngp_5_classic_group_that_is_not_understood_stays_one(
+    new_member: Make, connect: Connect, broker: Broker, protocol_type: str, told: bytes
+) -> None:
+    classic = WireMember(connect(), protocol_type=protocol_type, protocols=(("x", told),))
+    classic.join()
+    classic.sync()
+    response = new_member().heartbeat(
+        rebalance_timeout_ms=1, subscribed_topic_names=["t"], topic_partitions=[]
+    )
+    assert response.error_code == NOT_FOUND
+    assert "stays one" in response.error_message
+    assert classic.heartbeat() == 0
+
+
+def test_classic_member_that_is_not_understood_cannot_join_the_others(
+    new_member: Make, connect: Connect
+) -> None:
+    new_member().join()
+    for fields in ({"protocol_type": "connect"}, {"protocols": (("x", b"no subscription"),)}):
+        classic = WireMember(connect(), **fields)  # type: ignore[arg-type]
+        classic.get_id()
+        assert classic.try_join().error_code == 23
+
+
+# ---- looks
+
+
+def test_group_is_described(new_member: Make, broker: Broker, client: RawClient) -> None:
+    a, b = new_member("a", instance_id="one"), new_member("b")
+    a.join(subscribed_topic_regex="x.*")
+    b.join()
+    a.heartbeat()
+    (group,) = client.request("ConsumerGroupDescribe", 0, group_ids=["g"]).groups
+    assert (group.error_code, group.group_state) == (0, "Reconciling")
+    assert (group.group_epoch, group.assignment_epoch, group.assignor_name) == (2, 2, "uniform")
+    one, two = group.members
+    assert (one.member_id, one.instance_id, one.member_epoch) == ("a", "one", 1)
+    assert (two.member_id, two.instance_id, two.member_epoch) == ("b", None, 2)
+    assert (one.client_id, one.client_host) == ("raw", "/127.0.0.1")
+    assert (one.subscribed_topic_names, one.subscribed_topic_regex) == (["t"], "x.*")
+    (topic,) = one.assignment.topic_partitions
+    assert (topic.topic_name, topic.topic_id.hex()) == ("t", broker.topic("t").topic_id)
+    assert two.assignment.topic_partitions == []
+    (target,) = two.target_assignment.topic_partitions
+    assert sorted(topic.partitions + target.partitions) == [0, 1]
+
+
+def test_classic_and_unknown_groups_are_not_found(
+    connect: Connect, client: RawClient, broker: Broker
+) -> None:
+    WireMember(connect(), "classic").join()
+    found = client.request("ConsumerGroupDescribe", 0, group_ids=["classic", "no-such"]).groups
+    assert [one.error_code for one in found] == [NOT_FOUND, NOT_FOUND]
+    assert found[0].error_message == "group 'classic' is not a consumer group"
+
+
+def test_group_with_offsets_alone_is_described_as_empty(client: RawClient, broker: Broker) -> None:
+    offset = {TopicPartition("t", 0): OffsetAndMetadata(1)}
+    broker.group_coordinator.commit_offsets("simple", "", -1, offset)
+    (group,) = client.request("ConsumerGroupDescribe", 0, group_ids=["simple"]).groups
+    assert (group.error_code, group.group_state, group.members) == (0, "Empty", [])
