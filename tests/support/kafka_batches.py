@@ -75,6 +75,7 @@ def kafka_batch(
     if records is None:
         records = encode_kafka_records(range(len(values)), timestamp_deltas, keys, values, headers)
     count = len(values)
-    greatest = FIRST_MS + max(timestamp_deltas or (0,))
-    header = KafkaBatchHeader(0, 0, -1, 0, 0, 0, count - 1, FIRST_MS, greatest, -1, -1, -1, count)
+    first = fields.pop("base_timestamp_ms", FIRST_MS)
+    greatest = first + max(timestamp_deltas or (0,))
+    header = KafkaBatchHeader(0, 0, -1, 0, 0, 0, count - 1, first, greatest, -1, -1, -1, count)
     return pack_kafka_batch(header._replace(**fields), records)

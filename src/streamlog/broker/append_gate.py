@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from streamlog.errors import (
@@ -9,6 +10,7 @@ from streamlog.errors import (
     InvalidTimestampError,
     MessageTooLargeError,
     RecordBatchTooLargeError,
+    RecordDecodeError,
 )
 from streamlog.record import compressor_for
 from streamlog.record.kafka_batch import look_into, recompress, set_append_time
@@ -92,7 +94,8 @@ class AppendGate:
         of a Kafka batch are decoded where one of the rules is about them.
 
         Raises `MessageTooLargeError` above ``max_message_bytes``, `RecordBatchTooLargeError` above
-        ``segment_bytes``, `InvalidRecordError` for a null key in a compacted topic,
+        ``segment_bytes``, `InvalidRecordError` for a null key in a compacted topic, or records of a
+        Kafka batch that cannot be read,
         `InvalidTimestampError` outside the bounds of REC-4, `UnsupportedCompressionTypeError` where
         the library is missing. One bad record refuses the whole batch.
         """
@@ -100,7 +103,7 @@ class AppendGate:
         self._check_size(batch, target)
         is_kafka = batch.body_encoding == KAFKA_V2_ENCODING
         if is_kafka and self._looks_at_records:
-            look_into(batch)
+            _change(look_into, batch, target)
         if batch.has_null_keys and "compact" in config.cleanup_policy:
             raise InvalidRecordError(
                 f"{target}: expected a key in every record of a compacted topic, found a null key "
@@ -117,7 +120,7 @@ class AppendGate:
             self._check_timestamps(batch, now_ms, target)
         if self._compressor is not None and not batch.is_control:
             if is_kafka:
-                recompress(batch, self._compressor)
+                _change(partial(recompress, compressor=self._compressor), batch, target)
             else:
                 self._compressor.apply(batch)
             self._check_size(batch, target)
@@ -159,3 +162,13 @@ class AppendGate:
                 f"message_timestamp_before_max_ms={config.message_timestamp_before_max_ms}), "
                 f"found {batch.min_timestamp_ms}"
             )
+
+
+def _change(
+    change: Callable[[PendingBatch], None], batch: PendingBatch, target: TopicPartition
+) -> None:
+    """Let *change* look into a client's batch. What it cannot read is that client's fault."""
+    try:
+        change(batch)
+    except RecordDecodeError as error:
+        raise InvalidRecordError(f"{target}: {error}") from error

@@ -8,7 +8,6 @@ from streamlog.config.codecs import GZIP_DEFAULT_LEVEL, LZ4_DEFAULT_LEVEL, ZSTD_
 from streamlog.errors import (
     InvalidRecordError,
     InvalidTimestampError,
-    RecordDecodeError,
     UnsupportedCompressionTypeError,
 )
 from streamlog.record.batch_view import BatchView
@@ -82,12 +81,9 @@ def pending_from_kafka(data: bytes) -> PendingBatch:
 def look_into(batch: PendingBatch) -> None:
     """Decode the records of *batch*, a Kafka batch, and note ``min_timestamp_ms`` and ``has_null_keys``.
 
-    Raises InvalidRecordError for records that cannot be read.
+    Raises RecordDecodeError for records that cannot be read.
     """
-    try:
-        columns = decode_kafka_body(batch.body)
-    except RecordDecodeError as error:
-        raise InvalidRecordError(str(error)) from error
+    columns = decode_kafka_body(batch.body)
     deltas, keys = columns.timestamp_deltas, columns.keys
     first = batch.first_timestamp_ms
     batch.min_timestamp_ms = first + min(deltas) if deltas else first
@@ -107,16 +103,13 @@ def set_append_time(batch: PendingBatch, time_ms: int) -> None:
 def recompress(batch: PendingBatch, compressor: Compressor) -> None:
     """Bring the records of *batch*, a Kafka batch, into the codec of *compressor*, in Kafka's framing. As they are in it already: nothing.
 
-    Raises `UnsupportedCompressionTypeError` where the library is not installed, InvalidRecordError for what cannot be decompressed.
+    Raises `UnsupportedCompressionTypeError` where the library is not installed, RecordDecodeError for what cannot be decompressed.
     """
     codec = compressor.codec
     if batch.attributes & COMPRESSION_MASK == codec:
         return
     header = _header_of(batch)
-    try:
-        records = kafka_records_of(batch.body)
-    except RecordDecodeError as error:
-        raise InvalidRecordError(str(error)) from error
+    records = kafka_records_of(batch.body)
     if codec is not Codec.NONE:
         records = compress_kafka(records, compressor)
     attributes = header.attributes & ~COMPRESSION_MASK | codec

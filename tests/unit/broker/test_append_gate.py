@@ -15,9 +15,13 @@ from streamlog.errors import (
     UnsupportedCompressionTypeError,
 )
 from streamlog.record import Codec, Compressor, PendingBatch, build_batch
+from streamlog.record.kafka_batch import pending_from_kafka
+from streamlog.record.kafka_columns import decode_kafka_body
+from streamlog.record.kafka_layout import read_kafka_header
 from streamlog.record.layout import CONTROL_BIT, LOG_APPEND_TIME_BIT, MAX_BATCH_BYTES
 from streamlog.runtime import VirtualClock
 from streamlog.structs import NO_TIMESTAMP, TopicPartition
+from tests.support.kafka_batches import GOLDEN, GOLDEN_VALUES, kafka_batch
 
 TARGET = TopicPartition("orders", 3)
 NOW_MS = 1_700_000_000_000
@@ -251,3 +255,111 @@ def test_without_the_library_a_topic_with_a_codec_refuses_batches(
     monkeypatch.setitem(sys.modules, "cramjam", None)
     with pytest.raises(UnsupportedCompressionTypeError, match=r"streamlog-broker\[compression\]"):
         gate.admit(text_batch(), TARGET)
+
+
+# ---- batches of Kafka's clients
+
+
+def kafka(
+    keys: list[bytes | None] | None = None,
+    timestamp_deltas: list[int] | None = None,
+    first_ms: int = NOW_MS,
+) -> PendingBatch:
+    values: list[bytes | None] = [b"one record after the other" * 4] * 3
+    return pending_from_kafka(
+        kafka_batch(values, keys, timestamp_deltas, base_timestamp_ms=first_ms)
+    )
+
+
+def test_a_kafka_batch_is_stored_as_it_came_and_its_records_are_not_looked_at(
+    clock: VirtualClock,
+) -> None:
+    gate = gate_for(clock)
+    batch = pending_from_kafka(
+        kafka_batch([b"v"] * 3, records=b"no records at all....", base_timestamp_ms=NOW_MS)
+    )
+    body = batch.body
+    gate.admit(batch, TARGET)
+    assert batch.body is body
+    assert passes_without_a_look(gate, batch)
+
+
+def test_rec_6_a_kafka_batch_counts_without_our_header(clock: VirtualClock) -> None:
+    """Java's producers fill `max.request.size`, which is 12 bytes less than what brokers take."""
+    batch = kafka()
+    size = len(batch.body)
+    gate_for(clock, max_message_bytes=size).admit(batch, TARGET)
+    gate = gate_for(clock, max_message_bytes=size - 1)
+    assert not passes_without_a_look(gate, batch)
+    with pytest.raises(MessageTooLargeError, match=rf"={size - 1}, found {size} bytes"):
+        gate.admit(batch, TARGET)
+
+
+def test_rec_6_a_kafka_batch_has_to_fit_a_segment_with_our_header(clock: VirtualClock) -> None:
+    batch = kafka()
+    gate_for(clock, segment_bytes=batch.size_bytes).admit(batch, TARGET)
+    gate = gate_for(clock, segment_bytes=batch.size_bytes - 1)
+    with pytest.raises(RecordBatchTooLargeError, match=f"found {batch.size_bytes} bytes"):
+        gate.admit(batch, TARGET)
+
+
+def test_rec_7_null_keys_of_a_kafka_batch_are_found(clock: VirtualClock) -> None:
+    gate = gate_for(clock, cleanup_policy="compact")
+    gate.admit(kafka([b"k", b"", b"l"]), TARGET)
+    for keys in (None, [b"k", None, b"l"]):
+        with pytest.raises(InvalidRecordError, match="orders-3: expected a key"):
+            gate.admit(kafka(keys), TARGET)
+
+
+def test_a_compacted_topic_refuses_kafka_records_that_cannot_be_read(clock: VirtualClock) -> None:
+    batch = pending_from_kafka(kafka_batch([b"v"], records=b"no records"))
+    with pytest.raises(InvalidRecordError, match="orders-3: record batch: record 0"):
+        gate_for(clock, cleanup_policy="compact").admit(batch, TARGET)
+
+
+def test_rec_4_old_records_of_a_kafka_batch_are_found(clock: VirtualClock) -> None:
+    gate = gate_for(clock, message_timestamp_before_max_ms=1000)
+    gate.admit(kafka(timestamp_deltas=[0, -1000, 0]), TARGET)
+    with pytest.raises(InvalidTimestampError, match=f"found {NOW_MS - 1001}"):
+        gate.admit(kafka(timestamp_deltas=[0, -1001, 0]), TARGET)
+    with pytest.raises(InvalidTimestampError, match=f"found {NOW_MS + 2 * HOUR_MS}"):
+        gate.admit(kafka(first_ms=NOW_MS + 2 * HOUR_MS), TARGET)
+
+
+def test_rec_4_log_append_time_is_put_into_a_kafka_batch(clock: VirtualClock) -> None:
+    batch = kafka(timestamp_deltas=[0, 5, 9], first_ms=7)
+    gate_for(clock, message_timestamp_type="LogAppendTime").admit(batch, TARGET)
+    header = read_kafka_header(batch.body)
+    assert header.max_timestamp_ms == batch.max_timestamp_ms == NOW_MS
+    assert header.attributes == batch.attributes == LOG_APPEND_TIME_BIT
+
+
+@pytest.mark.parametrize("sent", list(Codec), ids=lambda codec: codec.label)
+@pytest.mark.parametrize("name", ["uncompressed", "gzip", "snappy", "lz4", "zstd"])
+def test_a_topic_with_a_codec_brings_kafka_batches_into_it(
+    clock: VirtualClock, name: str, sent: Codec
+) -> None:
+    gate = gate_for(clock, compression_type=name, message_timestamp_type="LogAppendTime")
+    expected = Codec.NONE if name == "uncompressed" else Codec[name.upper()]
+    batch = pending_from_kafka(GOLDEN[sent])
+    gate.admit(batch, TARGET)
+    header = read_kafka_header(batch.body)
+    assert header.attributes == batch.attributes == 0x18 | expected
+    assert header.max_timestamp_ms == NOW_MS
+    assert decode_kafka_body(batch.body).values == GOLDEN_VALUES
+
+
+def test_rec_6_a_kafka_batch_counts_as_sent_and_as_stored(clock: VirtualClock) -> None:
+    size = len(GOLDEN[0])
+    assert len(GOLDEN[4]) < size
+    gate = gate_for(clock, compression_type="uncompressed", max_message_bytes=size - 1)
+    with pytest.raises(MessageTooLargeError, match=f"found {size} bytes in 3"):
+        gate.admit(pending_from_kafka(GOLDEN[4]), TARGET)
+
+
+def test_a_topic_with_a_codec_refuses_kafka_records_that_cannot_be_read(
+    clock: VirtualClock,
+) -> None:
+    batch = pending_from_kafka(kafka_batch([b"v"], records=b"no gzip", attributes=Codec.GZIP))
+    with pytest.raises(InvalidRecordError, match="orders-3: gzip: "):
+        gate_for(clock, compression_type="zstd").admit(batch, TARGET)

@@ -9,7 +9,7 @@ from streamlog.errors import RecordDecodeError, StreamlogError
 from streamlog.record.batch_view import BatchView
 from streamlog.record.codec import load_library
 from streamlog.record.control import read_marker
-from streamlog.record.layout import COLUMNS_ENCODING
+from streamlog.record.layout import COLUMNS_ENCODING, KAFKA_V2_ENCODING
 
 #: What the records of one of the broker's own topics are held against: raises ValueError or a StreamlogError.
 DecodeRecord = Callable[[bytes | None, bytes | None], object]
@@ -35,7 +35,7 @@ def batch_problem(batch: BatchView, decode: DecodeRecord | None) -> str | None:
             if batch.body
             else None
         )
-    if batch.is_sparse and batch.body_encoding == COLUMNS_ENCODING:
+    if batch.is_sparse and batch.body_encoding in (COLUMNS_ENCODING, KAFKA_V2_ENCODING):
         offsets_taken = batch.next_offset - batch.base_offset
         return f"expected {offsets_taken} records or a body that says which are gone, found {batch.record_count}"
     # One record and nothing but its value: there is nothing else to look at, and most small batches are like that.
@@ -50,7 +50,11 @@ def batch_problem(batch: BatchView, decode: DecodeRecord | None) -> str | None:
         inside = all(batch.base_offset <= offset < batch.next_offset for offset in offsets)
         if not inside or not all(before < after for before, after in pairwise(offsets)):
             return f"expected rising offsets from {batch.base_offset} to {batch.last_offset}, found {offsets!r:.100}"
-        if timestamps and max(timestamps) > batch.max_timestamp_ms:
+        if (
+            timestamps
+            and max(timestamps) > batch.max_timestamp_ms
+            and batch.body_encoding != KAFKA_V2_ENCODING  # the word of a client
+        ):
             return f"expected timestamps up to {batch.max_timestamp_ms}, found {max(timestamps)}"
         if batch.is_control:
             read_marker(batch)
