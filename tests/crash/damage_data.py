@@ -31,6 +31,7 @@ from tests.crash.damage_transactions import (
     Transactions,
     without_last_batch,
 )
+from tests.support.kafka_batches import as_kafka
 from tests.support.producing import stored
 
 ROOT = "/data"
@@ -38,7 +39,7 @@ TOPICS = {"orders": 2, "events": 1, "trimmed": 1, "rescued": 1}
 GROUP = "billing"
 OFFSETS_TOPIC = "__consumer_offsets"
 
-#: Whose batches have all codecs, and none.
+#: Whose batches have all codecs, and none; some came from a client of Kafka.
 COMPRESSED = "trimmed"
 
 #: A log of which META knows nothing.
@@ -277,9 +278,14 @@ def _append(broker: Broker, tp: TopicPartition, count: int, rng: random.Random) 
         headers: list[Headers] = [
             rng.choice(((), (("trace", b"%d" % n), ("trace", None)))) for n in range(size)
         ]
-        batch = build_batch(values, timestamps, keys, rng.choice((None, headers)))
+        columns = values, timestamps, keys, rng.choice((None, headers))
+        batch = build_batch(*columns)
         if tp.topic == COMPRESSED:
-            Compressor(Codec(count % len(Codec)), 1).apply(batch)
+            codec = Codec(count % len(Codec))
+            if count % 2:
+                batch = as_kafka(*columns, codec)
+            else:
+                Compressor(codec, 1).apply(batch)
         target.append(batch)
         broker.runtime.clock.advance(10)
 

@@ -11,9 +11,11 @@ import msgpack
 from streamlog.broker.transactions.records import TransactionRecord, encode_transaction
 from streamlog.broker.transactions.state import TransactionState
 from streamlog.record import Codec, Compressor, PendingBatch, build_batch
+from streamlog.record.kafka_batch import pending_from_kafka
 from streamlog.record.sparse_columns import encode_sparse_columns
 from streamlog.structs import ProducerIdAndEpoch, TopicPartition
 from tests.crash.damage_data import KILLED, OFFSETS_TOPIC, ROOT, Dataset, batches_of, make_dataset
+from tests.support.kafka_batches import GOLDEN
 from tests.support.segments import T0, new_segment
 from tests.support.sparse import Kept, append_cleaned
 from tests.unit.storage.conftest import memory_disk_of
@@ -46,6 +48,7 @@ def corpus() -> dict[str, list[bytes]]:
             *(first, REPAIRED + first, tail, REPAIRED + tail[:300]),
             *(REPAIRED + _stored(batch) for batch in packed),
             REPAIRED + cleaned,
+            REPAIRED + _stored(pending_from_kafka(GOLDEN[Codec.ZSTD])),
         ],
         "columns": [
             *((12).to_bytes(2, "little") + body for body in bodies[:2]),
@@ -58,6 +61,11 @@ def corpus() -> dict[str, list[bytes]]:
             _promise(_packed(Codec.ZSTD, [bytes(1 << 20)]), 1 << 16),
         ],
         "index": [index, times, REPAIRED + b"\x10\x00" + (400).to_bytes(4, "little") + index[16:32]],
+        "kafka": [GOLDEN[Codec.SNAPPY], *(REPAIRED + data for data in GOLDEN)],
+        "kafka_compression": [
+            *(bytes((codec,)) + GOLDEN[codec][61:] for codec in Codec if codec),
+            b"\x04\x28\xb5\x2f\xfd\x00\x58" + b"\x02\x00\x10x" * 99 + b"\x01\x00\x00",
+        ],
         "checkpoint": [*checkpoints, *(REPAIRED + content[20:] for content in checkpoints)],
         "directory": [
             bytes((number,)) + REPAIRED + content[20:] for number, content in enumerate(checkpoints)

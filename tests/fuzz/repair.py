@@ -5,6 +5,12 @@ from __future__ import annotations
 import struct
 
 from streamlog.record.checksum import crc32c, extend_crc32c
+from streamlog.record.kafka_layout import (
+    KAFKA_HEADER,
+    KAFKA_HEADER_SIZE,
+    KafkaBatchHeader,
+    pack_kafka_batch,
+)
 from streamlog.record.layout import HEADER, HEADER_SIZE, MAGIC, BatchHeader, header_checksum
 from streamlog.storage.checkpoint_file import _ENVELOPE, _MAGIC, _VERSION
 from streamlog.storage.index_file import _BLOCK, _place_crc
@@ -27,6 +33,14 @@ def as_batches(data: bytes) -> bytes:
         found.append(packed + body + bytes(-size % 8))
         position += HEADER_SIZE + size + -size % 8
     return b"".join(found) + data[position:]
+
+
+def as_kafka_batch(data: bytes) -> bytes:
+    """Return *data* as a batch of a client of Kafka: length, version and checksum are made right."""
+    if len(data) < KAFKA_HEADER_SIZE:
+        return data
+    header = KafkaBatchHeader._make(KAFKA_HEADER.unpack_from(data))
+    return pack_kafka_batch(header, data[KAFKA_HEADER_SIZE:])
 
 
 def as_checkpoint(payload: bytes, kind: str) -> bytes:

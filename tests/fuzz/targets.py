@@ -25,16 +25,35 @@ from streamlog.errors import (
     CorruptLogError,
     CorruptRecordError,
     InvalidConfigurationError,
+    InvalidRecordError,
+    InvalidTimestampError,
     InvalidTopicError,
     RecordDecodeError,
     SerializationError,
     StreamlogError,
+    UnsupportedCompressionTypeError,
     UnsupportedFormatError,
 )
 from streamlog.record import BatchView, Codec, Compressor, PendingBatch, split_batches
 from streamlog.record.columns import ColumnReader, body_has_values_only, decode_values, plain_value
 from streamlog.record.decompression import decompress
-from streamlog.record.layout import HEADER_SIZE, read_header
+from streamlog.record.kafka_batch import (
+    look_into,
+    pending_from_kafka,
+    recompress,
+    set_append_time,
+    to_kafka,
+)
+from streamlog.record.kafka_decompression import decompress_kafka
+from streamlog.record.kafka_layout import read_kafka_header
+from streamlog.record.layout import (
+    HEADER_SIZE,
+    MAGIC,
+    MAX_BATCH_BYTES,
+    BatchHeader,
+    pack_batch,
+    read_header,
+)
 from streamlog.record.serialization import resolve_deserializer, resolve_serializer
 from streamlog.record.sparse_columns import SparseColumnReader
 from streamlog.runtime import MemoryFileSystem, VirtualClock
@@ -44,7 +63,7 @@ from streamlog.storage.index_file import read_entries
 from streamlog.storage.offset_index import OffsetIndex
 from streamlog.storage.time_index import TimeIndex
 from tests.crash.damage_data import ROOT, Disk, directories_of, kill, open_broker, read_files
-from tests.fuzz.repair import as_batches, as_checkpoint, as_index
+from tests.fuzz.repair import as_batches, as_checkpoint, as_index, as_kafka_batch
 
 Target = Callable[[bytes], None]
 
@@ -171,6 +190,70 @@ def fuzz_decompression(data: bytes) -> None:
         assert batch.body == output
     grown_bytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown_bytes < 3 * min(size, len(body) << 15) + (32 << 20)
+
+
+def fuzz_kafka(data: bytes) -> None:
+    """Batches of Kafka's clients: refused, or stored, read, changed and sent on."""
+    if data[:1] == b"r":
+        data = as_kafka_batch(data[1:])
+    try:
+        batch = pending_from_kafka(data)
+    except (
+        CorruptRecordError,
+        InvalidRecordError,
+        InvalidTimestampError,
+        UnsupportedCompressionTypeError,
+    ):
+        return
+    assert batch.body is data
+    assert 0 < batch.record_count <= len(data) << 15
+    _decode_kafka(batch)
+    with suppress(RecordDecodeError):
+        look_into(batch)
+    set_append_time(batch, 7)
+    assert _stamped(batch) == (batch.attributes, 7)
+    _decode_kafka(batch)
+    for codec in (Codec.NONE, Codec.LZ4):
+        with suppress(RecordDecodeError):
+            recompress(batch, Compressor(codec, 9))
+            assert read_kafka_header(batch.body).attributes == batch.attributes
+            _decode_kafka(batch)
+
+
+def _stamped(batch: PendingBatch) -> tuple[int, int]:
+    header = read_kafka_header(batch.body)
+    return header.attributes, header.max_timestamp_ms
+
+
+def _decode_kafka(batch: PendingBatch) -> None:
+    header = BatchHeader(
+        *(0, 0, MAGIC, 0, 50, 0, 3, batch.attributes, batch.body_encoding, 0),
+        *(batch.record_count, batch.record_count - 1, batch.base_sequence, batch.producer_id),
+        *(batch.producer_epoch, 0, 0, batch.first_timestamp_ms, batch.max_timestamp_ms),
+    )
+    stored = pack_batch(header, batch.body)
+    (view,) = split_batches(stored)
+    view.check()
+    _decode(view)
+    sent = bytes(to_kafka(view))
+    assert sent[16:] == batch.body[16:]
+    assert read_kafka_header(sent).base_offset == 50
+    with suppress(RecordDecodeError):
+        view.columns.check()
+
+
+def fuzz_kafka_compression(data: bytes) -> None:
+    """Compressed records of Kafka's clients, which do not say how many bytes they are: some, or an error, and no more memory."""
+    if not data:
+        return
+    codec, records = data[0] & 7, data[1:]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    size = 0
+    with suppress(RecordDecodeError):
+        size = len(decompress_kafka(records, codec))
+    assert size <= MAX_BATCH_BYTES
+    grown_bytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    assert grown_bytes < 3 * min(MAX_BATCH_BYTES, len(records) << 15) + (32 << 20)
 
 
 def fuzz_index(data: bytes) -> None:
@@ -385,6 +468,8 @@ TARGETS: dict[str, Target] = {
     "decompression": fuzz_decompression,
     "directory": fuzz_directory,
     "index": fuzz_index,
+    "kafka": fuzz_kafka,
+    "kafka_compression": fuzz_kafka_compression,
     "names": fuzz_names,
     "offsets": fuzz_offsets,
     "recovery": fuzz_recovery,

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from streamlog import Broker, Consumer
 from streamlog.record import Codec, Compressor, PendingBatch, build_batch
-from streamlog.record.kafka_batch import pending_from_kafka, recompress, to_kafka
+from streamlog.record.kafka_batch import to_kafka
 from streamlog.record.kafka_columns import decode_kafka_body
 from streamlog.record.kafka_layout import read_kafka_header
 from streamlog.runtime import VirtualClock
 from tests.support.consuming import NOW_MS, T0
-from tests.support.kafka_batches import kafka_batch
+from tests.support.kafka_batches import as_kafka
 from tests.support.storage import Store, check_log
 from tests.unit.storage.conftest import memory_disk_of
 
@@ -34,17 +34,11 @@ contents = st.lists(
 
 def batch_of(found: list[Any], codec: Codec, is_kafka: bool) -> PendingBatch:
     values, keys, late_ms, headers = (list(column) for column in zip(*found, strict=True))
-    compressor = Compressor(codec, 3)
+    columns = values, [NOW_MS + late for late in late_ms], keys, headers
     if is_kafka:
-        first = late_ms[0]
-        deltas = [late - first for late in late_ms]
-        batch = pending_from_kafka(
-            kafka_batch(values, keys, deltas, headers, base_timestamp_ms=NOW_MS + first)
-        )
-        recompress(batch, compressor)
-        return batch
-    batch = build_batch(values, [NOW_MS + late for late in late_ms], keys, headers)
-    compressor.apply(batch)
+        return as_kafka(*columns, codec)
+    batch = build_batch(*columns)
+    Compressor(codec, 3).apply(batch)
     return batch
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streamlog.record import Codec, Compressor, PendingBatch
 from streamlog.record.columns import Headers
+from streamlog.record.kafka_batch import pending_from_kafka, recompress
 from streamlog.record.kafka_layout import KafkaBatchHeader, pack_kafka_batch
 from streamlog.record.kafka_records import encode_kafka_records
 
@@ -79,3 +81,18 @@ def kafka_batch(
     greatest = first + max(timestamp_deltas or (0,))
     header = KafkaBatchHeader(0, 0, -1, 0, 0, 0, count - 1, first, greatest, -1, -1, -1, count)
     return pack_kafka_batch(header._replace(**fields), records)
+
+
+def as_kafka(
+    values: Sequence[bytes | None],
+    timestamps_ms: Sequence[int],
+    keys: Sequence[bytes | None] | None,
+    headers: Sequence[Headers] | None,
+    codec: Codec,
+) -> PendingBatch:
+    """Return what `build_batch` makes of these columns as if a client of Kafka had sent it, in *codec*."""
+    first = timestamps_ms[0]
+    deltas = [timestamp - first for timestamp in timestamps_ms]
+    batch = pending_from_kafka(kafka_batch(values, keys, deltas, headers, base_timestamp_ms=first))
+    recompress(batch, Compressor(codec, 3))
+    return batch

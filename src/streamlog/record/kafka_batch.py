@@ -36,6 +36,9 @@ from streamlog.record.pending_batch import PendingBatch
 
 _CLIENT_BITS = COMPRESSION_MASK | TRANSACTIONAL_BIT | CONTROL_BIT | LOG_APPEND_TIME_BIT
 
+#: Of zstd, which packs tightest: a block of 128 KiB in four bytes.
+_GREATEST_RATIO = 32_768
+
 
 def pending_from_kafka(data: bytes) -> PendingBatch:
     """Return the batch of one Kafka batch, *data*, which becomes its body as it is. The records are not looked at.
@@ -64,7 +67,8 @@ def pending_from_kafka(data: bytes) -> PendingBatch:
             f"record batch: expected a codec from 0 to {max(Codec)}, found {codec}"
         )
     records_bytes = len(data) - KAFKA_HEADER_SIZE
-    if count * MIN_RECORD_BYTES > (MAX_BATCH_BYTES if codec else records_bytes):
+    most_bytes = min(records_bytes * _GREATEST_RATIO, MAX_BATCH_BYTES) if codec else records_bytes
+    if count * MIN_RECORD_BYTES > most_bytes:
         raise InvalidRecordError(
             f"record batch: {count} records in {records_bytes} bytes: expected at least {MIN_RECORD_BYTES} for each"
         )

@@ -96,7 +96,7 @@ def _decode(data: bytes, records_count: int) -> tuple[KafkaColumns, int]:
                 raw, position = _read_raw(data, position - 1)
         if raw != doubled_offset:
             raise RecordDecodeError(
-                f"record batch: record {len(values)}: expected that offset delta, found {(raw >> 1) ^ -(raw & 1)}"
+                f"record batch: record {len(values)}: expected that number as its offset delta, found {(raw >> 1) ^ -(raw & 1)}"
             )
         raw = data[position]
         position += 1

@@ -111,11 +111,20 @@ def test_damage_is_refused() -> None:
             {"attributes": 4, "records_count": 1 << 30, "last_offset_delta": (1 << 30) - 1},
             "1073741824 records in 16 bytes",
         ),
+        (
+            {"attributes": 1, "records_count": 74_899, "last_offset_delta": 74_898},
+            "74899 records in 16 bytes",
+        ),
     ],
 )
 def test_a_header_that_no_producer_writes_is_refused(fields: dict[str, int], message: str) -> None:
     with pytest.raises(InvalidRecordError, match=message):
         pending_from_kafka(kafka_batch([b"a", b"b"], **fields))
+
+
+def test_as_many_records_as_compressed_bytes_may_hold_are_taken() -> None:
+    data = kafka_batch([b"a", b"b"], attributes=1, records_count=74_898, last_offset_delta=74_897)
+    assert pending_from_kafka(data).record_count == 74_898 == 16 * 32_768 // 7
 
 
 @pytest.mark.parametrize("codec", [5, 6, 7])

@@ -63,7 +63,7 @@ def test_offsets_of_any_length_are_read(count: int) -> None:
 
 def test_records_with_gaps_are_written_and_not_taken() -> None:
     data = encode_kafka_records([0, 2], None, None, [b"a", b"b"], None)
-    with pytest.raises(RecordDecodeError, match="record 1: expected that offset delta, found 2"):
+    with pytest.raises(RecordDecodeError, match="record 1: expected that number .*, found 2"):
         decode_kafka_records(data, 2)
 
 
