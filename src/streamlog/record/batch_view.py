@@ -169,7 +169,7 @@ class BatchView:
         encoding = self.body_encoding
         if encoding not in _READABLE_ENCODINGS:
             raise RecordDecodeError(
-                f"batch at offset {self.base_offset}: expected a body encoding from {COLUMNS_ENCODING} to {SPARSE_COLUMNS_ENCODING}, "
+                f"batch at offset {self.base_offset}: expected body encoding {COLUMNS_ENCODING} to {SPARSE_COLUMNS_ENCODING}, "
                 f"found encoding {encoding}: written by a newer version"
             )
         header, body = self.header, memoryview(self.body)

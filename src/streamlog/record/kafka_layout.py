@@ -124,3 +124,12 @@ def pack_kafka_batch(header: KafkaBatchHeader, records: bytes) -> bytes:
     packed = KAFKA_HEADER.pack(*header._replace(batch_length=length, magic=KAFKA_MAGIC, crc=0))
     crc = extend_crc32c(crc32c(packed[CHECKED_AT:]), records)
     return b"".join((packed[:_CRC_AT], crc.to_bytes(4, "big"), packed[CHECKED_AT:], records))
+
+
+def without_kafka_producer(batch: bytes) -> bytes:
+    """Return the whole *batch* as if a producer without an id had written it."""
+    header = KafkaBatchHeader._make(KAFKA_HEADER.unpack_from(batch))
+    return pack_kafka_batch(
+        header._replace(producer_id=-1, producer_epoch=-1, base_sequence=-1),
+        batch[KAFKA_HEADER_SIZE:],
+    )

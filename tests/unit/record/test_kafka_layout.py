@@ -12,6 +12,7 @@ from streamlog.record.kafka_layout import (
     magic_of,
     pack_kafka_batch,
     read_kafka_header,
+    without_kafka_producer,
 )
 from tests.support.kafka_batches import FIRST_MS, GOLDEN, kafka_batch
 
@@ -40,6 +41,15 @@ def test_pitfall_7_offset_and_epoch_are_written_over_and_the_checksum_stays_righ
     assert (header.base_offset, header.partition_leader_epoch) == (1 << 40, 9)
     assert moved[16:] == GOLDEN[3][16:]
     assert bytes(at_offset(moved, 0, 0)) == GOLDEN[3]
+
+
+def test_a_batch_without_its_producer_is_whole() -> None:
+    header = read_kafka_header(without_kafka_producer(GOLDEN[3]))
+    assert (header.producer_id, header.producer_epoch, header.base_sequence) == (-1, -1, -1)
+    before = read_kafka_header(GOLDEN[3])
+    assert (
+        header._replace(crc=before.crc, producer_id=7, producer_epoch=3, base_sequence=41) == before
+    )
 
 
 def test_a_damaged_length_does_not_reach_readers() -> None:

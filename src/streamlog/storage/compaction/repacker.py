@@ -158,7 +158,7 @@ class Repacker:
         has_producer = header.producer_id >= 0
         if is_same and (header.uncompressed_size or header.body_size) >= LARGE_BYTES:
             if has_producer:
-                self._put_changed(without_producer(header), batch.body)
+                self._put_changed(*without_producer(header, batch.body))
             else:
                 self._copy(batch)
             return

@@ -9,10 +9,12 @@ from streamlog.record.batch_view import BatchView
 from streamlog.record.codec import Codec
 from streamlog.record.columns import Headers, encode_columns
 from streamlog.record.compression import Compressor
+from streamlog.record.kafka_layout import without_kafka_producer
 from streamlog.record.layout import (
     COLUMNS_ENCODING,
     COMPRESSION_MASK,
     DELETE_HORIZON_BIT,
+    KAFKA_V2_ENCODING,
     LOG_APPEND_TIME_BIT,
     MAGIC,
     NO_PRODUCER_EPOCH,
@@ -154,8 +156,11 @@ def empty_batch(header: BatchHeader) -> BatchHeader:
     )
 
 
-def without_producer(header: BatchHeader) -> BatchHeader:
-    """Return the header of the same batch as if a producer without an id had written it."""
-    return header._replace(
+def without_producer(header: BatchHeader, body: bytes) -> tuple[BatchHeader, bytes]:
+    """Return header and body of the same batch as if a producer without an id had written it."""
+    if header.body_encoding == KAFKA_V2_ENCODING:
+        body = without_kafka_producer(body)
+    header = header._replace(
         base_sequence=NO_SEQUENCE, producer_id=NO_PRODUCER_ID, producer_epoch=NO_PRODUCER_EPOCH
     )
+    return header, body

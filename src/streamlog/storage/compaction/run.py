@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from streamlog.record.batch_view import BatchView
 from streamlog.record.columns import Headers
-from streamlog.record.layout import COMPRESSION_MASK, LOG_APPEND_TIME_BIT
+from streamlog.record.layout import COMPRESSION_MASK, KAFKA_V2_ENCODING, LOG_APPEND_TIME_BIT
 from streamlog.structs import NO_TIMESTAMP
 
 _KIND_MASK = COMPRESSION_MASK | LOG_APPEND_TIME_BIT
 
-#: What offset and timestamp of a record take at most, and what stands in front of key and value.
+#: What offset and timestamp of a record take at most, and what stands in front of key and value, or of the two parts of a header.
 _DELTAS_BYTES = 14
 _MARKERS_BYTES = 10
 
@@ -47,11 +47,21 @@ class Columns(NamedTuple):
         """Return what they take in a batch, at most; *batch* is the one that they are from."""
         count = len(self.offsets)
         header = batch.header
+        is_kafka = header.body_encoding == KAFKA_V2_ENCODING
         size = header.uncompressed_size or header.body_size
-        if count < batch.record_count and self.headers is None:
+        if is_kafka or (count < batch.record_count and self.headers is None):
             size = sum(map(len, filter(None, self.values))) + sum(map(len, filter(None, self.keys)))
             size += _MARKERS_BYTES * count
+        if is_kafka and self.headers is not None:
+            size += sum(map(_headers_bytes, self.headers))
         return size + _DELTAS_BYTES * count
+
+
+def _headers_bytes(headers: Headers) -> int:
+    """Return what the headers of one record take at most."""
+    return _MARKERS_BYTES + sum(
+        len(name.encode()) + len(value or b"") + _MARKERS_BYTES for name, value in headers
+    )
 
 
 class Run:
