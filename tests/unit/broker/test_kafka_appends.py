@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from streamlog import Broker, Consumer
@@ -41,7 +43,7 @@ def partition(broker: Broker) -> Partition:
     return partition
 
 
-def send(target: Partition, *values: bytes, **fields: int) -> int:
+def send(target: Partition, *values: bytes, **fields: Any) -> int:
     return target.append(pending_from_kafka(kafka_batch(list(values), **fields)))
 
 

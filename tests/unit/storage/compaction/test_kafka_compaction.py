@@ -41,7 +41,7 @@ def send(
     keys: list[bytes | None],
     values: list[bytes | None],
     codec: int = 0,
-    **fields: int,
+    **fields: Any,
 ) -> None:
     batch = pending_from_kafka(kafka_batch(values, keys, **fields))
     if codec:
