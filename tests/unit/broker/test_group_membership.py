@@ -287,3 +287,46 @@ def test_no_partition_has_two_owners_at_any_step_of_a_rolling_restart() -> None:
             lab.poll(other)
             owners_never_clash(lab, names)
     assert lab.all_owned() == sorted(tps(*range(5)))
+
+
+# ---- heartbeats that leave out what did not change
+
+
+def test_heartbeat_that_says_nothing_of_itself_changes_nothing() -> None:
+    lab = Lab(t=3)
+    lab.poll("a")
+    before = lab.group.members["a"]
+    response = lab.heartbeat("a", subscription=None, owned=None, assignor=None)
+    assert lab.group.members["a"] is before
+    assert (response.assignment, response.has_changed) == (tps(0, 1, 2), False)
+
+
+def test_ngp_3_member_that_does_not_say_what_it_reads_has_given_nothing_back() -> None:
+    lab = Lab(t=2)
+    lab.poll("a")
+    lab.heartbeat("b")
+    told = lab.heartbeat("a")
+    assert told.has_changed
+    again = lab.heartbeat("a", owned=None)
+    assert (again.member_epoch, again.has_changed) == (told.member_epoch, False)
+    lab.owned["a"] = told.assignment
+    assert lab.heartbeat("a").member_epoch == told.member_epoch + 1
+
+
+def test_ngp_4_previous_epoch_without_what_is_read_is_fenced() -> None:
+    """What is left out is what the last answer said, which did not arrive."""
+    lab = Lab(t=2)
+    lab.poll("a")
+    lab.heartbeat("b")
+    lab.poll("a")
+    assert lab.epochs["a"] == 2
+    with pytest.raises(FencedMemberEpochError):
+        lab.heartbeat("a", member_epoch=1, owned=None)
+
+
+def test_another_vote_for_an_assignor_is_another_target() -> None:
+    lab = Lab(t=2)
+    lab.poll("a")
+    epoch = lab.group.epoch
+    lab.heartbeat("a", assignor="uniform")
+    assert (lab.group.epoch, lab.group.members["a"].assignor) == (epoch + 1, "uniform")

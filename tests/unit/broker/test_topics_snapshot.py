@@ -44,3 +44,12 @@ def test_internal_topic_subscribed_by_name_is_wanted(topics: TopicsSnapshot) -> 
 
 def test_same_pattern_is_resolved_once(topics: TopicsSnapshot) -> None:
     assert topics.resolve(pattern("orders.*")) is topics.resolve(pattern("orders.*"))
+
+
+def test_names_and_a_pattern_are_wanted_together(topics: TopicsSnapshot) -> None:
+    both = Subscription(frozenset({"later"}), re.compile("orders"))
+    assert topics.resolve(both) == {"later", "orders"}
+
+
+def test_topics_are_found_by_their_ids(topics: TopicsSnapshot) -> None:
+    assert topics.names_by_id == {"1": "orders", "2": "orders-eu", "3": "__orders"}

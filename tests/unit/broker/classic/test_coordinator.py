@@ -19,7 +19,7 @@ from streamlog.broker.classic.requests import (
 )
 from streamlog.broker.classic.state import ClassicState
 from streamlog.broker.group_timers import GroupTimers
-from streamlog.broker.member_session import MemberSession
+from streamlog.broker.member_session import MemberSession, RemoteSession
 from streamlog.config import BrokerConfig
 from streamlog.errors import (
     DiskFullError,
@@ -100,13 +100,19 @@ class Member:
         instance_id: str | None = None,
         protocols: tuple[tuple[str, bytes], ...] = (("range", b"t"),),
         session_timeout_ms: int = SESSION_MS,
+        is_remote: bool = False,
+        **fields: Any,
     ) -> None:
         self.lab = lab
         self.name = name
         self.instance_id = instance_id
         self.protocols = protocols
         self.session_timeout_ms = session_timeout_ms
-        self.session = MemberSession(Signal(), INTERVAL_MS, lab.clock.monotonic_ms())
+        now_ms = lab.clock.monotonic_ms()
+        self.session = MemberSession(Signal(), INTERVAL_MS, now_ms)
+        if is_remote:
+            self.session = RemoteSession(session_timeout_ms, INTERVAL_MS, now_ms)
+        self.fields = fields
         self.id = ""
         self.join_reply: Reply[JoinResponse] = Reply(self.session.notify)
         self.sync_reply: Reply[SyncResponse] = Reply(self.session.notify)
@@ -140,6 +146,7 @@ class Member:
             INTERVAL_MS,
             self.protocols,
             self.session,
+            **self.fields,
         )
         self.lab.coordinator.join(self.lab.group, request, self.join_reply)
 
@@ -551,3 +558,136 @@ def test_generation_that_cannot_be_stored_is_tried_again(
     lab.clock.advance(1_000)
     assert a.joined is not None
     assert a.joined.generation == 1
+
+
+# ---- members elsewhere
+
+
+def test_grp_2_old_client_is_let_in_by_its_first_join(lab: Lab) -> None:
+    one = lab.member("a", requires_member_id=False)
+    one.try_join()
+    assert one.joined is not None
+    assert (one.joined.member_id, one.joined.generation) == ("a-1", 1)
+    assert lab.group.pending_ids == set()
+
+
+def test_id_that_nobody_joins_with_is_forgotten_after_the_session_timeout(lab: Lab) -> None:
+    one = lab.member("a")
+    with pytest.raises(MemberIdRequiredError):
+        one.try_join()
+    lab.clock.advance(SESSION_MS - 1)
+    assert lab.group.pending_ids == {"a-1"}
+    lab.check()
+    lab.clock.advance(1)
+    assert lab.group.pending_ids == set()
+    lab.check()
+
+
+def test_id_that_leaves_before_it_joined_is_forgotten(lab: Lab) -> None:
+    with pytest.raises(MemberIdRequiredError):
+        lab.member("a").try_join()
+    lab.coordinator.leave(lab.group, "a-1")
+    assert lab.group.pending_ids == set()
+    lab.check()
+
+
+def test_members_of_another_protocol_type_are_inconsistent(lab: Lab) -> None:
+    (a,) = lab.stable("a", protocol_type="connect")
+    assert a.joined is not None
+    assert (a.joined.protocol_type, a.sync_reply.take().protocol_type) == ("connect", "connect")
+    with pytest.raises(
+        InconsistentGroupProtocolError,
+        match="expected protocol type 'connect', as its members have",
+    ):
+        lab.member("b").try_join()
+    with pytest.raises(
+        InconsistentGroupProtocolError, match="expected a protocol type, found none"
+    ):
+        lab.member("b", protocol_type="").try_join()
+    lab.coordinator.leave(lab.group, a.id)
+    lab.stable("b")
+    assert lab.group.protocol_type == "consumer"
+
+
+@pytest.mark.parametrize("told", [{"protocol_type": "connect"}, {"protocol": "sticky"}])
+def test_sync_that_believes_in_another_protocol_is_inconsistent(
+    lab: Lab, told: dict[str, str]
+) -> None:
+    (a,) = lab.stable("a")
+    request = SyncRequest("g", a.id, None, 1, {}, **told)
+    with pytest.raises(InconsistentGroupProtocolError, match="expected protocol"):
+        lab.coordinator.sync(lab.group, request, Reply(lambda: None))
+
+
+def test_grp_3_members_may_ask_for_a_moment_before_the_first_rebalance(lab: Lab) -> None:
+    a, b = lab.member("a", initial_delay_ms=50), lab.member("b", initial_delay_ms=50)
+    a.join()
+    lab.clock.advance(49)
+    b.join()
+    lab.clock.advance(1)
+    assert (a.joined, b.joined) == (None, None), "somebody came: another moment"
+    lab.clock.advance(50)
+    assert a.joined is not None
+    assert b.joined is not None
+    assert a.joined.generation == b.joined.generation == 1
+    lab.check()
+
+
+@pytest.mark.parametrize("instance_id", [None, "one"])
+def test_grp_7_member_elsewhere_is_removed_when_its_session_ends(
+    lab: Lab, instance_id: str | None
+) -> None:
+    """Static or not, and however long it may take to rebalance."""
+    (a,) = lab.stable("a", is_remote=True, instance_id=instance_id)
+    lab.clock.advance(SESSION_MS - 1)
+    a.heartbeat()
+    lab.clock.advance(SESSION_MS - 1)
+    assert list(lab.group.members) == [a.id]
+    lab.clock.advance(1)
+    assert lab.group.members == {}
+    lab.check()
+
+
+def test_heartbeat_that_is_refused_for_its_generation_keeps_nobody_alive(lab: Lab) -> None:
+    (a,) = lab.stable("a", is_remote=True)
+    lab.clock.advance(SESSION_MS - 1)
+    with pytest.raises(IllegalGenerationError):
+        a.heartbeat(generation=9)
+    lab.clock.advance(1)
+    assert lab.group.members == {}
+
+
+def test_member_elsewhere_that_waits_for_an_answer_is_alive_and_then_has_its_whole_session(
+    lab: Lab,
+) -> None:
+    (a,) = lab.stable("a")
+    b = lab.member("b", is_remote=True)
+    b.join()
+    lab.clock.advance(SESSION_MS * 3)
+    assert b.id in lab.group.members
+    a.join()
+    lab.clock.advance(SESSION_MS - 1)
+    b.sync({})  # waits for the leader
+    lab.clock.advance(SESSION_MS * 3)
+    assert b.id in lab.group.members
+    a.sync({a.id: b"", b.id: b"b"})
+    assert b.assignment == b"b"
+    lab.clock.advance(SESSION_MS - 1)
+    assert b.id in lab.group.members
+    lab.clock.advance(1)
+    assert b.id not in lab.group.members
+
+
+def test_member_elsewhere_whose_connection_broke_has_its_session_from_then_on(lab: Lab) -> None:
+    (a,) = lab.stable("a")
+    b = lab.member("b", is_remote=True)
+    b.join()
+    lab.clock.advance(SESSION_MS + 5)
+    b.join_reply.abandoned_ms = lab.clock.monotonic_ms()
+    lab.clock.advance(100)
+    a.join()  # gives the answer that nobody waits for
+    lab.clock.advance(SESSION_MS - 101)
+    assert b.id in lab.group.members
+    lab.clock.advance(1)
+    assert b.id not in lab.group.members
+    lab.check()
