@@ -114,9 +114,7 @@ class GroupCoordinator:
     # ---- membership
 
     def new_member_id(self, group_id: str, client_id: str) -> str:
-        """Return a name to join with. A join that is repeated under the same name, because the answer
-        did not arrive, makes no second member.
-        """
+        """Return a name to join with. A join repeated under it, its answer being lost, makes no second member."""
         with self._lock:
             return self._new_member_id(group_id, client_id)
 
@@ -127,9 +125,8 @@ class GroupCoordinator:
     def heartbeat(self, request: Heartbeat) -> HeartbeatResponse:
         """Join the group, or report and learn the assignment; never blocks (NGP-1).
 
-        Raises `UnknownMemberIdError` and `FencedMemberEpochError` (join again),
-        `UnreleasedInstanceIdError`, `FencedInstanceIdError`, `GroupIdNotFoundError` for one whose classic members
-        are of another kind, `DiskFullError` when the group's epoch could not be stored (nothing changed).
+        Raises `UnknownMemberIdError` and `FencedMemberEpochError` (join again), `UnreleasedInstanceIdError`, `FencedInstanceIdError`,
+        `GroupIdNotFoundError` for a classic group of another kind, `DiskFullError` when the epoch could not be stored (nothing changed).
         """
         with self._lock:
             group = self._store.find_or_create(request.group_id)
@@ -139,6 +136,7 @@ class GroupCoordinator:
                 return self._heartbeat(group, request)
             except BaseException:
                 self._bridge.to_classic_if_alone(group)  # it was not let in
+                self._store.forget_unused(group)
                 raise
 
     def _heartbeat(self, group: Group, request: Heartbeat) -> HeartbeatResponse:
@@ -188,7 +186,11 @@ class GroupCoordinator:
                 return
             if group.classic is None:
                 group.classic = ClassicGroup(group.group_id, group.epoch)
-            self._classic.join(group.classic, request, reply)
+            try:
+                self._classic.join(group.classic, request, reply)
+            except StreamlogError:
+                self._store.forget_unused(group)
+                raise
 
     def sync(self, request: SyncRequest, reply: Reply[SyncResponse]) -> None:
         """Bring or fetch the assignment of a classic group. See `ClassicCoordinator.sync`."""
@@ -266,17 +268,21 @@ class GroupCoordinator:
         metadata_max_bytes = self._broker.config.offset_metadata_max_bytes
         with self._lock:
             group = self._store.find_or_create(group_id)
-            records = handle_commit(
-                group,
-                member_id,
-                member_epoch,
-                offsets,
-                topic_ids,
-                now_ms,
-                metadata_max_bytes,
-                instance_id,
-            )
-            self._store.apply(group, records)
+            try:
+                records = handle_commit(
+                    group,
+                    member_id,
+                    member_epoch,
+                    offsets,
+                    topic_ids,
+                    now_ms,
+                    metadata_max_bytes,
+                    instance_id,
+                )
+                self._store.apply(group, records)
+            except StreamlogError:
+                self._store.forget_unused(group)
+                raise
 
     def commit_transactional_offsets(
         self,

@@ -33,7 +33,7 @@ class GroupStore:
     """The groups of one broker by name, each loaded when it is first asked for.
 
     * look: `find`, `find_or_create`, `homes`, `load`, ``groups``
-    * change: `apply`, `forget`
+    * change: `apply`, `forget`, `forget_unused`
     * transactions: `apply_pending`, `complete_transaction`
 
     A partition of the offsets topic, the home of its groups, is replayed as a whole when one of them
@@ -52,14 +52,16 @@ class GroupStore:
         self._in_transactions: dict[int, dict[str, Group]] = {}
         self._stamps: dict[tuple[int, int], ProducerStamp] = {}
         self.groups: dict[str, Group] = {}
-        """The groups loaded so far; one that somebody only looked at is among them, empty."""
+        """The groups loaded so far; one that somebody was about to use may be among them, empty."""
         self._homes: dict[str, Partition] = {}
         """Where those of them are that were asked for by name: each commit would look it up twice."""
 
     def find(self, group_id: str) -> Group:
-        """Return the group for a look; nothing is created for one that nobody ever used."""
+        """Return the group for a look; nothing is created for one that nobody ever used, and nothing remembered."""
         home = self._home(group_id)
-        return Group(group_id) if home is None else self._find_in(home, group_id)
+        if home is not None:
+            self.load(home)
+        return self.groups.get(group_id) or Group(group_id)
 
     def find_or_create(self, group_id: str) -> Group:
         """Return the group for a change; there is a place to store it from now on."""
@@ -168,6 +170,12 @@ class GroupStore:
         """Drop a group of which nothing is stored any more."""
         self._homes.pop(group.group_id, None)
         del self.groups[group.group_id]
+
+    def forget_unused(self, group: Group) -> None:
+        """Drop a group that a refused request made: strangers may name any number of them."""
+        is_awaited = group.classic is not None and group.classic.pending_ids
+        if not group.exists and not is_awaited and self.groups.get(group.group_id) is group:
+            self.forget(group)
 
     def _find_in(self, home: Partition, group_id: str) -> Group:
         self.load(home)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.broker.classic.consumer_protocol import ConsumerSubscription, encode_subscription
 from streamlog.broker.classic.requests import JoinRequest, JoinResponse, Reply, SyncRequest
 from streamlog.broker.group import GroupState
 from streamlog.broker.group_member import Subscription
@@ -36,10 +37,11 @@ def join(
     member_id: str = "",
     instance_id: str | None = None,
     session_ms: int = SESSION_MS,
+    told: bytes = b"told",
 ) -> JoinResponse:
     reply: Reply[JoinResponse] = Reply(lambda: None)
     request = JoinRequest(
-        "g", member_id, instance_id, "c", session_ms, 60_000, (("range", b"told"),),
+        "g", member_id, instance_id, "c", session_ms, 60_000, (("range", told),),
         session(broker, session_ms), client_host="/10.0.0.1", requires_member_id=False,
     )  # fmt: skip
     broker.group_coordinator.join(request, reply)
@@ -155,3 +157,21 @@ def test_groups_are_listed_with_their_kind(broker: Broker) -> None:
     assert coordinator.remote.list_groups() == [("g", GroupState.STABLE, "consumer", False)]
     coordinator.remote.leave("g", "m", None)
     assert coordinator.remote.list_groups() == [("g", GroupState.EMPTY, "consumer", True)]
+
+
+def test_time_to_give_partitions_back_ends_when_the_group_goes_back_to_the_classic_protocol(
+    broker: Broker, clock: VirtualClock
+) -> None:
+    """It went on, and removed the member as soon as the group was under KIP-848 again."""
+    told = encode_subscription(ConsumerSubscription(frozenset({"t"})))
+    heartbeat(broker, "m")
+    classic_id = join(broker, told=told).member_id
+    group = broker.group_coordinator._store.find("g")
+    session = group.members[classic_id].session
+    assert isinstance(session, RemoteSession)
+    session.revoke_by_ms = clock.monotonic_ms() + 5
+    broker.group_coordinator.remote.leave("g", "m", None)
+    assert group.members == {}, "the classic one was left alone"
+    heartbeat(broker, "m")
+    clock.advance(10)
+    assert set(group.members) == {classic_id, "m"}

@@ -7,6 +7,8 @@ left, it turns back. Source: Kafka ``ConsumerGroup.fromClassicGroup``, ``Classic
 
 from __future__ import annotations
 
+import math
+
 from streamlog.broker.classic.consumer_members import consumer_of
 from streamlog.broker.classic.consumer_protocol import (
     ConsumerAssignment,
@@ -17,6 +19,7 @@ from streamlog.broker.classic.requests import CONSUMER_PROTOCOL
 from streamlog.broker.group import Group
 from streamlog.broker.group_member import GroupMember, MemberAssignment, Subscription
 from streamlog.broker.group_records import GroupRecord, MemberChanged, MemberLeft
+from streamlog.broker.member_session import RemoteSession
 from streamlog.broker.static_membership import LEAVE_FOR_NOW_EPOCH
 from streamlog.structs import TopicPartition
 
@@ -74,6 +77,8 @@ def to_classic(group: Group, without: str = "") -> tuple[ClassicGroup, list[Grou
             one.member_id = member.member_id
             one.assignment = encode_assignment(ConsumerAssignment(member.current.assigned))
             one.joining = one.syncing = None
+            if isinstance(one.session, RemoteSession):
+                one.session.revoke_by_ms = math.inf
             one.is_away = member.current.epoch == LEAVE_FOR_NOW_EPOCH
             one.generation = None if one.is_away else member.current.epoch
             classic.add(one)

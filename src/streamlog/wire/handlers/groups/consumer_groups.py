@@ -18,6 +18,7 @@ from streamlog.wire.error_codes import (
     code_of,
 )
 from streamlog.wire.handlers.groups.looks import state_name
+from streamlog.wire.handlers.groups.rebalance import check_group_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +42,7 @@ def handle_heartbeat(call: Call) -> Any:
         code, message = found
         return _refused(call, code, message)
     try:
+        check_group_id(request.group_id)
         if request.member_epoch < JOIN_EPOCH:
             return _leave(call)
         return _report(call)

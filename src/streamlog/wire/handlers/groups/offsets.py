@@ -12,6 +12,7 @@ from streamlog.wire.error_codes import (
     OFFSET_OUT_OF_RANGE,
     code_of,
 )
+from streamlog.wire.handlers.groups.rebalance import check_group_id
 
 if TYPE_CHECKING:
     from streamlog.wire.call import Call
@@ -40,6 +41,7 @@ def handle_commit(call: Call) -> Any:
 def _commit(call: Call, offsets: dict[TopicPartition, OffsetAndMetadata]) -> int:
     request, coordinator = call.request, call.broker.group_coordinator
     try:
+        check_group_id(request.group_id, may_be_empty=True)
         coordinator.commit_offsets(
             request.group_id,
             request.member_id,

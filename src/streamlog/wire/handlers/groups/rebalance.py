@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: to leave the assignment as it is.
 _MEMBER_ID_REQUIRED, _NULLABLE_NAMES, _SKIP_ASSIGNMENT = 4, 7, 9
 _NO_GENERATION = -1
+#: What the strings of Kafka's protocol are limited to, also where their encoding is not.
+_MAX_NAME_BYTES = 32_767
 
 
 class ParkedReply(Parked):
@@ -74,7 +76,7 @@ def _join_request(call: Call) -> JoinRequest:
     check_group_id(request.group_id)
     session_ms = request.session_timeout_ms
     # Version 0 has one time-out for both.
-    rebalance_ms = session_ms if call.version == 0 else request.rebalance_timeout_ms
+    rebalance_ms = session_ms if call.version == 0 else max(request.rebalance_timeout_ms, 0)
     return JoinRequest(
         request.group_id,
         request.member_id,
@@ -165,7 +167,12 @@ def _synced(call: Call, reply: Reply[SyncResponse]) -> Any:
     )
 
 
-def check_group_id(group_id: str) -> None:
-    """Raise `InvalidGroupIdError` for an empty name, which nobody can be a member of."""
-    if not group_id:
+def check_group_id(group_id: str, *, may_be_empty: bool = False) -> None:
+    """Raise `InvalidGroupIdError` for an empty name, which nobody can be a member of, and for one that is too long to be stored."""
+    if not group_id and not may_be_empty:
         raise InvalidGroupIdError("expected the name of a group, found an empty one")
+    # No character takes more than 4 bytes.
+    if len(group_id) * 4 > _MAX_NAME_BYTES and len(group_id.encode()) > _MAX_NAME_BYTES:
+        raise InvalidGroupIdError(
+            f"expected a name of at most {_MAX_NAME_BYTES} bytes, found {len(group_id.encode())}"
+        )

@@ -297,6 +297,29 @@ def test_member_whose_connection_breaks_while_it_joins_stays_until_its_session_e
     assert a.try_join().generation_id == 2
 
 
+def test_connection_that_breaks_before_the_join_is_parked_counts_as_broken(
+    connect: Connect, broker: Broker, listener: Listener, clock: VirtualClock
+) -> None:
+    """The worker came back to a connection that was gone, and the member was waited for as long as a rebalance may take."""
+    a, b = WireMember(connect()), WireMember(connect())
+    a.join()
+    a.sync()
+    b.get_id()
+    with broker.group_coordinator._lock:
+        b.send_join()
+        eventually(lambda: any(one._is_busy for one in listener._connections))
+        b.client.close()
+        eventually(lambda: len(listener._connections) == 1)
+    eventually(lambda: member_count(broker) == 2)
+    waiting = broker.group_coordinator._store.find("g").classic.members[b.id].joining  # type: ignore[union-attr]
+    assert waiting is not None
+    eventually(lambda: waiting.abandoned_ms < float("inf"))
+    clock.advance(SESSION_MS - 1)
+    assert a.heartbeat() == REBALANCING
+    clock.advance(1)
+    assert member_count(broker) == 1
+
+
 def test_id_that_nobody_joins_with_is_forgotten(
     client: RawClient, broker: Broker, clock: VirtualClock
 ) -> None:

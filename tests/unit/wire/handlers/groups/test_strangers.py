@@ -1,0 +1,60 @@
+"""What somebody who means harm, or does not know better, may not do to groups."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamlog.broker.broker import Broker
+from tests.support.wire import RawClient
+from tests.support.wire_group import WireMember
+
+INVALID_GROUP = 24
+
+
+def test_groups_that_strangers_name_are_not_remembered(client: RawClient, broker: Broker) -> None:
+    """Each of them stayed in memory."""
+    WireMember(client).join()  # there is a place where groups are stored
+    topics = [{"name": "t", "partition_indexes": [0]}]
+    commits = [{"name": "t", "partitions": [{"partition_index": 0, "committed_offset": 1}]}]
+    for name, version, fields in (
+        ("Heartbeat", 3, {"group_id": "a"}),
+        ("SyncGroup", 3, {"group_id": "b"}),
+        ("LeaveGroup", 3, {"group_id": "c", "members": [{"member_id": "x"}]}),
+        ("OffsetFetch", 7, {"group_id": "d", "topics": topics}),
+        ("OffsetCommit", 7, {"group_id": "e", "member_id": "x", "topics": commits}),
+        ("JoinGroup", 3, {"group_id": "f", "protocol_type": "consumer"}),
+        ("JoinGroup", 3, {"group_id": "g2", "session_timeout_ms": 10_000}),
+        ("DescribeGroups", 5, {"groups": ["h"]}),
+        ("ConsumerGroupDescribe", 0, {"group_ids": ["i"]}),
+        ("ConsumerGroupHeartbeat", 1, {"group_id": "j", "member_id": "x", "member_epoch": 3}),
+        ("ConsumerGroupHeartbeat", 1, {"group_id": "k", "member_id": "x", "member_epoch": -1}),
+        ("DeleteGroups", 2, {"groups_names": ["l"]}),
+    ):
+        client.request(name, version, **fields)
+    assert list(broker.group_coordinator._store.groups) == ["g"]
+
+
+@pytest.mark.parametrize("length", [32_768, 1_000_000])
+def test_name_that_is_too_long_to_be_stored_is_invalid(client: RawClient, length: int) -> None:
+    name = "x" * length
+    told = {"rebalance_timeout_ms": 1, "subscribed_topic_names": ["t"], "topic_partitions": []}
+    commits = [{"name": "t", "partitions": [{"partition_index": 0, "committed_offset": 1}]}]
+    assert WireMember(client, name).try_join().error_code == INVALID_GROUP
+    response = client.request("OffsetCommit", 8, group_id=name, topics=commits)
+    assert response.topics[0].partitions[0].error_code == INVALID_GROUP
+    response = client.request("ConsumerGroupHeartbeat", 1, group_id=name, member_id="m", **told)
+    assert response.error_code == INVALID_GROUP
+
+
+def test_longest_name_is_stored(client: RawClient, broker: Broker) -> None:
+    name = "x" * 32_767
+    WireMember(client, name).join()
+    assert [one.group_id for one in broker.group_coordinator.list_groups()] == [name]
+
+
+def test_negative_rebalance_timeout_is_none_at_all(client: RawClient) -> None:
+    response = client.request(
+        "JoinGroup", 3, group_id="g", session_timeout_ms=10_000, rebalance_timeout_ms=-7,
+        protocol_type="consumer", protocols=[{"name": "range"}],
+    )  # fmt: skip
+    assert (response.error_code, response.generation_id) == (0, 1)
