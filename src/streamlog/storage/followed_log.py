@@ -125,8 +125,9 @@ class FollowedLog(ReadableLog):
             return self._version != version
 
     def _take_state(self, state: LogState) -> None:
-        if state != self._state:
-            if _was_cut_between(self._state, state):
+        known = self._state
+        if state != known:
+            if _was_cut_between(known, state) or _was_cleaned_between(known, state):
                 self._rebuild()
             else:
                 self._state = state
@@ -410,3 +411,19 @@ def _was_cut_between(known: LogState, state: LogState) -> bool:
 
 def _ending(point: PartitionCheckpoint | None) -> object:
     return None if point is None else (point.truncating_to_offset, point.leader_epoch)
+
+
+def _was_cleaned_between(known: LogState, state: LogState) -> bool:
+    """Whether compaction has put other files in the place of some."""
+    before, after = known.checkpoint, state.checkpoint
+    if before is None or after is None:
+        return False
+    swap = after.first_dirty_offset, after.swapping_from_offset, after.swapping_to_offset
+    if swap != (before.first_dirty_offset, before.swapping_from_offset, before.swapping_to_offset):
+        return True
+    return _sealed(before)[:2] == _sealed(after)[:2] and _sealed(before) != _sealed(after)
+
+
+def _sealed(point: PartitionCheckpoint) -> tuple[int, int, int, int]:
+    """Return between which offsets the sealed segments are, and how they are told from others there."""
+    return point.log_start_offset, point.segment_base_offset, point.sealed_count, point.sealed_crc
