@@ -93,7 +93,8 @@ class LogCleaner:
         self._clock = clock
         self._scheduler = scheduler
         self._is_enabled = config.log_cleaner_enable
-        self._backoff_ms = config.log_cleaner_backoff_ms
+        # Never 0: under a virtual clock, time would not get past the first look in vain.
+        self._backoff_ms = max(config.log_cleaner_backoff_ms, 1)
         self._dedupe_bytes = max(
             int(config.log_cleaner_dedupe_buffer_size * config.log_cleaner_io_buffer_load_factor), 1
         )
@@ -365,7 +366,7 @@ class LogCleaner:
 
     def _try_later(self, log: PartitionLog) -> None:
         self._forget_gone()
-        self._next_try_ms[log] = self._clock.monotonic_ms() + max(self._backoff_ms, 1)
+        self._next_try_ms[log] = self._clock.monotonic_ms() + self._backoff_ms
 
     def _forget_gone(self) -> None:
         present = {partition.log for partition in self._partitions() if not partition.is_refused}

@@ -179,6 +179,17 @@ def test_idle_broker_looks_at_nothing(broker: Broker, clock: VirtualClock) -> No
     assert cleaner._is_armed
 
 
+def test_no_backoff_does_not_keep_the_clock_from_going_on(clock: VirtualClock) -> None:
+    with Broker(clock=clock, log_cleaner_backoff_ms=0) as broker:
+        partition = topic(broker, min_cleanable_dirty_ratio=1)
+        fill(partition)
+        clock.advance(100)
+        assert not is_clean(partition)
+        broker.alter_topic_configs("t", {"min_cleanable_dirty_ratio": 0.5})
+        clock.advance(10)
+        assert is_clean(partition)
+
+
 def test_topic_that_becomes_compacted_is_cleaned(broker: Broker, clock: VirtualClock) -> None:
     broker.create_topic("t", configs={"segment_bytes": 1024})
     partition = broker.partition("t", 0)
