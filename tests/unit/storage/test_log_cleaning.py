@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from streamlog.errors import ClosedError, DurabilityError
+from streamlog.storage import PartitionLog
 from streamlog.storage.log_segments import LogSegments
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.segment import Segment
@@ -247,6 +248,29 @@ def test_what_was_aborted_is_still_told_to_whoever_has_read_it(store: Store) -> 
     store.reopen()
     assert store.log.aborted_transactions(0, 4) == [], "nobody has read it since"
     assert contents(store.log) == [(1, "b", "1"), (3, "c", "1")]
+    check_log(store.log)
+
+
+def test_the_first_transaction_of_a_log_may_begin_during_a_pass(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    stamp = begin(7)
+    original = PartitionLog._put_in_place
+
+    def put_in_place(log: PartitionLog, new: Segment) -> None:
+        if not log.has_transactions:
+            put_for(log, stamp, ("a", "aborted"))
+        original(log, new)
+
+    monkeypatch.setattr(PartitionLog, "_put_in_place", put_in_place)
+    finish(store.log.clean(NOW_MS, GIB))
+    end(store.log, stamp, commit=False)
+    assert len(store.log.aborted_transactions(0, store.log.last_stable_offset)) == 1
+    assert len(contents(store.log)) == 7
+    check_log(store.log)
+    store.reopen()
+    assert len(contents(store.log)) == 7
     check_log(store.log)
 
 
