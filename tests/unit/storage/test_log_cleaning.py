@@ -392,3 +392,47 @@ def test_a_pass_after_another_finds_the_steps_of_none(store: Store) -> None:
     result = finish(store.log.clean(NOW_MS, GIB))
     assert result.is_complete
     assert result.records_before == result.records_after == 7
+
+
+# ---- the file of a new segment
+
+
+def test_a_new_segment_is_read_where_its_file_is_until_it_has_its_name(store: Store) -> None:
+    fill(store, 30)
+    data = store.log.read(0, GIB)
+    new = merged(store)
+    path = new.stored_at
+    assert path.endswith(".cleaned")
+    new._drop_files()
+    assert new.read(0, len(data), None) == data
+    new.move_into_place()
+    assert (new.stored_at, store.disk.filesystem.exists(path)) == (new.path, False)
+    new.move_into_place()
+    assert new.read(0, len(data), None) == data
+    new.release_files()
+    store.kill()
+
+
+@pytest.mark.parametrize("first", ["move", "read"])
+def test_a_file_that_got_its_name_just_before_ctrl_c_is_not_renamed_again(
+    store: Store, first: str
+) -> None:
+    fill(store, 30)
+    data = store.log.read(0, GIB)
+    new = merged(store)
+    new._drop_files()
+    store.disk.filesystem.rename(new.stored_at, new.path)
+    if first == "read":
+        assert new.read(0, len(data), None) == data
+    new.move_into_place()
+    assert new.stored_at == new.path
+    assert new.read(0, len(data), None) == data
+    new.release_files()
+    store.kill()
+
+
+def test_whoever_asked_is_told_of_each_new_segment(store: Store) -> None:
+    rolls: list[int] = []
+    store.log.on_rolled = lambda: rolls.append(store.log.log_end_offset)
+    fill(store, 20)
+    assert rolls == store.base_offsets()[1:]
