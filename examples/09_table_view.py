@@ -1,6 +1,7 @@
 """A topic as a table: what is on the shelf, kept in a log, looked up like a dict, and told to whoever cares.
 
-The log is the truth and the table a view of it. Close the program and open it again: the table is as it was.
+The log is the truth and the table a view of it. Close the program and open it again: the table is as it was. Compaction keeps the last
+record of each fruit, so that the topic does not grow with every delivery.
 """
 
 import tempfile
@@ -23,7 +24,7 @@ def tell(fruit: str, old: dict[str, int] | None, new: dict[str, int] | None) -> 
 def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         with Broker(directory) as broker:
-            broker.create_topic("stock", partitions=2)
+            broker.create_topic("stock", partitions=2, configs={"cleanup_policy": "compact"})
             with TableView(
                 broker, "stock", key_deserializer="str", value_deserializer="json"
             ) as stock:

@@ -26,6 +26,7 @@ from streamlog.broker.group_description import (
     MemberDescription,
 )
 from streamlog.broker.group_member import MemberState
+from streamlog.broker.log_cleaner import CleanerMetrics
 from streamlog.broker.transactions.description import TransactionDescription, TransactionListing
 from streamlog.broker.transactions.state import TransactionState
 from streamlog.client.admin import Admin
@@ -124,6 +125,7 @@ from streamlog.errors import (
     UnsupportedFormatError,
     WakeupError,
 )
+from streamlog.storage.compaction.cleaning import CleaningResult
 from streamlog.storage.recovery_report import (
     DamagedRange,
     PartitionRecovery,
@@ -154,6 +156,8 @@ __version__ = "0.1.0"
 __all__ = [
     # broker
     "Broker",
+    "CleanerMetrics",
+    "CleaningResult",
     "DamagedRange",
     "PartitionRecovery",
     "RecoveryOutcome",

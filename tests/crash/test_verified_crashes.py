@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamlog import Broker, Consumer, Producer
+from streamlog import Broker, Consumer, OffsetAndMetadata, Producer, TopicPartition
 from streamlog.broker.verification import DirectoryVerification, repair_directory
 from streamlog.runtime import FileSystem, VirtualClock
 from streamlog.storage.verification import Finding, Severity
@@ -36,7 +36,7 @@ class VerifyingLab(CrashLab):
 
 
 def program(broker: Broker) -> None:
-    """Segments that roll and go, a transaction of each kind, offsets of a group."""
+    """Segments that roll and go, a transaction of each kind, offsets of a group, compaction."""
     broker.create_topic("orders", configs=CONFIGS)
     with Producer(broker) as producer:
         for number in range(12):
@@ -54,7 +54,16 @@ def program(broker: Broker) -> None:
     with Consumer(broker, "orders", group_id="g", auto_offset_reset="earliest") as consumer:
         consumer.poll(100)
         consumer.commit()
+        for offset in range(5):
+            consumer.commit({TopicPartition("orders", 0): OffsetAndMetadata(offset)})
     broker.run_maintenance()
+    for topic in ("__consumer_offsets", "__transaction_state"):
+        log = broker.partition(topic, 0).log
+        log.roll()
+        before = log.size_bytes
+        for _ in log.clean(broker.runtime.clock.time_ms(), 1 << 20):
+            pass
+        assert log.size_bytes < before
 
 
 def check(broker: Broker) -> None:

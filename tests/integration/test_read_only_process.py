@@ -15,7 +15,7 @@ import pytest
 
 from streamlog import Broker, Consumer, TopicPartition
 from tests.support.programs import ROOT
-from tests.support.read_only_writer import TXN, committed, numbered
+from tests.support.read_only_writer import KEYS, TXN, committed, numbered
 
 KILLS = int(os.environ.get("STREAMLOG_READER_KILLS", "2"))
 SEED = int(os.environ.get("STREAMLOG_SEED", "1"))
@@ -51,9 +51,11 @@ class Reader:
         self.broker = broker
         self.kept = self.assign("kept")
         self.rolled = self.assign("rolled")
+        self.compacted = self.assign("compacted")
         self.transactions = self.assign("txn", isolation_level="read_committed")
         self.kept_count = self.committed_count = self.record_count = 0
-        self.rolled_end = 0
+        self.rolled_end = self.compacted_end = 0
+        self.last_of: dict[bytes | None, int] = {}
 
     def assign(self, topic: str, **config: object) -> Consumer:
         consumer = Consumer(self.broker, auto_offset_reset="earliest", config=config)
@@ -71,6 +73,12 @@ class Reader:
             assert record.offset >= self.rolled_end  # what retention took is passed over
             assert record.value == numbered(record.offset)
             self.rolled_end = record.offset + 1
+            self.record_count += 1
+        for record in self.compacted.poll(5):
+            assert record.offset >= self.compacted_end
+            assert record.value == numbered(record.offset)
+            self.compacted_end = record.offset + 1
+            self.last_of[record.key] = record.offset
             self.record_count += 1
         for record in self.transactions.poll(5):
             assert record.value == committed(self.committed_count), record
@@ -104,6 +112,10 @@ def test_a_reader_sees_a_true_copy_of_what_a_killed_writer_stores(tmp_path: Path
     with Broker(path) as broker:
         assert broker.partition("kept", 0).log_end_offset == old.kept_count == late.kept_count
         assert broker.partition("rolled", 0).log_end_offset == old.rolled_end == late.rolled_end
+        end = broker.partition("compacted", 0).log_end_offset
+        assert end == old.compacted_end == late.compacted_end
+        last_of = {b"%d" % (number % KEYS): number for number in range(end)}
+        assert old.last_of == late.last_of == last_of
         assert old.committed_count == late.committed_count > 0
         transactions = Reader(broker).transactions
         while transactions.poll():

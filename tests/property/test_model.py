@@ -19,10 +19,11 @@ from tests.support.model_rules.care import CareRules
 from tests.support.model_rules.consuming import ConsumerRules
 from tests.support.model_rules.life import LifeRules
 from tests.support.model_rules.producing import ProducerRules
+from tests.support.model_rules.reading import ReadingRules
 from tests.support.model_rules.topics import TopicRules
 
 
-class Machine(LifeRules, TopicRules, ProducerRules, ConsumerRules, CareRules):
+class Machine(LifeRules, TopicRules, ProducerRules, ConsumerRules, CareRules, ReadingRules):
     """All rules together."""
 
 

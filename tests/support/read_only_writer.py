@@ -3,6 +3,7 @@
 What it writes tells where it belongs, so that a reader needs nothing else to know whether it saw a true copy:
 
 * ``kept`` and ``rolled``: each record says its own offset; retention takes the beginning of ``rolled``
+* ``compacted``: the same, of a few keys, of which compaction keeps the last records
 * ``txn``: the records of committed transactions say how many came before them, those of aborted ones say so
 
 It goes on where it was killed, until it is killed again or has nothing more to read from its standard input.
@@ -17,6 +18,7 @@ import threading
 from streamlog import Broker, Consumer, Producer, TopicPartition
 
 TXN = TopicPartition("txn", 0)
+KEYS = 23
 
 
 def filler(number: int) -> bytes:
@@ -41,6 +43,7 @@ class Writer:
                 "rolled",
                 {"segment_bytes": 8_000, "retention_bytes": 30_000, "file_delete_delay_ms": 0},
             ),
+            ("compacted", {"segment_bytes": 8_000, "cleanup_policy": "compact"}),
             ("txn", {"segment_bytes": 16_000}),
         ):
             if name not in broker.topics():
@@ -64,13 +67,15 @@ class Writer:
         chance = self.chance
         kind = chance.random()
         if kind < 0.5:
-            self.append(chance.choice(["kept", "rolled"]), chance.randint(1, 60))
+            self.append(chance.choice(["kept", "rolled", "compacted"]), chance.randint(1, 60))
         elif kind < 0.85:
             self.transact(chance.randint(1, 20), commit=chance.random() < 0.6)
         elif kind < 0.92:
             self.broker.run_maintenance()
-        elif kind < 0.97:
+        elif kind < 0.95:
             self.broker.sync()
+        elif kind < 0.97:
+            self.broker.compact("compacted", roll=True)
         elif "temporary" in self.broker.topics():
             self.broker.delete_topic("temporary")
         else:
@@ -79,7 +84,7 @@ class Writer:
     def append(self, topic: str, count: int) -> None:
         start = self.broker.partition(topic, 0).log_end_offset
         for number in range(start, start + count):
-            self.producer.send(topic, numbered(number))
+            self.producer.send(topic, numbered(number), key=b"%d" % (number % KEYS))
         self.producer.flush()
 
     def transact(self, count: int, *, commit: bool) -> None:

@@ -23,6 +23,7 @@ from streamlog.broker.broker_resources import (
     close_orphans,
     leave_to_be_closed,
 )
+from streamlog.broker.care_calls import CareCalls
 from streamlog.broker.group_coordinator import GroupCoordinator
 from streamlog.broker.listening import ListeningBroker
 from streamlog.broker.metadata_tree.projection import metadata_tree
@@ -81,7 +82,7 @@ class BrokerClient(Protocol):
         """Finish and unregister. Called while the broker still works."""
 
 
-class Broker(ListeningBroker):
+class Broker(ListeningBroker, CareCalls):
     """A Kafka broker inside this process, with its data in the directory *path*.
 
     >>> with Broker() as broker:
@@ -251,34 +252,6 @@ class Broker(ListeningBroker):
         return metadata_tree(self, self._require_resources().directory, self._opened_ms)
 
     # ---- care
-
-    def sync(self) -> None:
-        """Return when everything appended before the call is on disk.
-
-        All partitions are synced even when one fails; then raises the first error, `DurabilityError`
-        as a rule.
-        """
-        self.check_writable("sync")
-        resources = self._require_resources()
-        logs = [p.log for p in self._topics.partitions() if not p.is_refused]
-        error = resources.maintenance.sync_logs(logs)
-        if error is not None:
-            raise error
-
-    def run_maintenance(self) -> None:
-        """Run every timer that is due, in time order, in the calling thread; then apply retention and
-        let committed offsets (GRP-12) and unused transactional ids (TXN-12) expire, whether or not
-        their timers are due.
-
-        For tests and for programs that want old segments gone at a moment of their choosing. Nothing
-        is due twice: a timer that ran here does not run again.
-        """
-        self.check_writable("run_maintenance")
-        resources = self._require_resources()
-        resources.scheduler.run_due()
-        resources.maintenance.apply_retention()
-        self._expire_offsets()
-        self._expire_transactional_ids()
 
     def refresh(self) -> None:
         """With ``read_only``, look now at what another process has changed, topics and logs, and wake who

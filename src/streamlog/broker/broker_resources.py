@@ -55,6 +55,7 @@ class BrokerResources:
         if not self.belongs_to_this_process:
             return
         self.scheduler.close()
+        self.maintenance.cleaner.close(error)
         self.topics.refuse(error)
         try:
             self.maintenance.delete_retired_files()

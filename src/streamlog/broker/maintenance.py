@@ -1,4 +1,4 @@
-"""What a broker does by the clock: retention, background sync with its checkpoint, delayed deletes."""
+"""What a broker does by the clock: retention, compaction, background sync with its checkpoint, delayed deletes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
+from streamlog.broker.log_cleaner import LogCleaner
 from streamlog.errors import ClosedError, StreamlogError
 from streamlog.runtime.threads import Lock
 
@@ -57,12 +58,15 @@ class Maintenance:
         # Files renamed away by retention, whose deletion waits for file_delete_delay_ms.
         self._retired: set[str] = set()
         self._retention_lock = Lock()
+        self.cleaner = LogCleaner(runtime.clock, scheduler, config)
+        """Compaction."""
 
     def start(self, partitions: Callable[[], Iterable[Partition]]) -> None:
         """Begin the periodic checks (RET-1) of what *partitions* returns each time it is called."""
         self._partitions = partitions
         self._scheduler.call_later(self._config.log_initial_task_delay_ms, self._check_retention)
         self.repeat(self._config.producer_id_expiration_check_interval_ms, self._expire_producers)
+        self.cleaner.start(partitions)
 
     def repeat(self, interval_ms: float, work: Callable[[], object]) -> None:
         """Do *work* each *interval_ms*, first that long from now; the scheduler logs what it raises.
@@ -125,15 +129,20 @@ class Maintenance:
         """Sync *log* ``flush_ms`` after it first has unsynced bytes, and delete its retired files."""
         log.on_dirty = self._became_dirty
         log.on_files_retired = self._files_retired
+        log.on_rolled = self.cleaner.wake
 
     def unwatch(self, log: PartitionLog) -> None:
         """Forget *log*, which is about to be closed or deleted."""
         log.on_dirty = None
+        log.on_rolled = None
         with self._lock:
             self._dirty_since_ms.pop(log, None)
 
     def config_changed(self) -> None:
-        """Compute the next sync again, after some topic's ``flush_ms`` changed."""
+        """Compute the next sync again, after some topic's ``flush_ms`` changed, and see whether its
+        ``cleanup_policy`` did.
+        """
+        self.cleaner.wake()
         with self._lock:
             self._arm_sync()
 

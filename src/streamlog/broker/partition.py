@@ -330,6 +330,13 @@ class Partition:
         except (ClosedError, StorageError) as error:
             raise self._refusal_instead_of(error) from None
 
+    def may_lack_tombstones(self, offset: int, idle_ms: int) -> bool:
+        """Return whether compaction may have removed tombstones at or behind *offset* that somebody who read up to there
+        *idle_ms* ago would have needed: they are kept for ``delete_retention_ms`` (CMP-5, CMP-9).
+        """
+        log = self.log
+        return idle_ms >= log.config.delete_retention_ms and offset < log.first_dirty_offset
+
     def end_offset_for_epoch(self, leader_epoch: int) -> EpochEndOffset | None:
         """Return where the records of *leader_epoch* end in this log, None for an epoch it knows nothing of.
 

@@ -103,6 +103,11 @@ class ReadOnlyPartition(Partition):
         self.refresh()
         return self.log.last_stable_offset
 
+    def may_lack_tombstones(self, offset: int, idle_ms: int) -> bool:
+        """As `Partition.may_lack_tombstones`. Up to where compaction has been is not known here, so any may be gone in time."""
+        config = self.log.config
+        return "compact" in config.cleanup_policy and idle_ms >= config.delete_retention_ms
+
     # ---- wait
 
     def add_waiter(self, signal: Signal) -> None:

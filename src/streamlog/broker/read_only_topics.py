@@ -165,6 +165,11 @@ class ReadOnlyTopics(TopicRegistry):
         super().add_listener(signal)
         self._timer.arm()
 
+    def forget(self, error: StreamlogError) -> None:
+        """As `TopicRegistry.forget`: in the child of a fork, where a lock may be held by nobody."""
+        self._refresh_lock = RLock()
+        super().forget(error)
+
     # ---- change
 
     def create(

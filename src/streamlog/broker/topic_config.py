@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from streamlog.broker.topic_name import is_internal
 from streamlog.config import TopicConfig
-from streamlog.errors import InvalidConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,18 +34,9 @@ def topic_config_names(names: Iterable[str]) -> set[str]:
 def topic_config(name: str, defaults: TopicConfig, overrides: Mapping[str, object]) -> TopicConfig:
     """Return what is in force for topic *name*.
 
-    Raises `InvalidConfigurationError` when keys contradict each other, or when an ordinary topic asks
-    for compaction: the broker does not compact yet, and keeping every record of a topic that was
-    asked to forget some would be a silent difference. The internal topics carry the policy already,
-    so that their records are right when it does.
+    Raises `InvalidConfigurationError` when keys contradict each other.
     """
     if is_internal(name):
         # Small batches, written one by one while somebody waits: there is nothing to win.
         overrides = {"compression_type": "producer", **overrides}
-    config = defaults.with_overrides(overrides)
-    if "compact" in config.cleanup_policy and not is_internal(name):
-        raise InvalidConfigurationError(
-            f"topic {name!r}: cleanup_policy 'compact' is not supported yet; expected 'delete' or "
-            f"an empty policy, found {','.join(config.cleanup_policy)!r}"
-        )
-    return config
+    return defaults.with_overrides(overrides)

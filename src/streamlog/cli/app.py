@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, str] = {
     "bench": "streamlog.cli.bench.group:bench",
+    "compact": "streamlog.cli.compact:compact",
     "completion": "streamlog.cli.completion:completion",
     "configs": "streamlog.cli.configs:configs",
     "consume": "streamlog.cli.consume:consume",

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import click
 
-from streamlog.cli.arguments import config_pairs, names, topic_option
-from streamlog.cli.command import Group
-from streamlog.cli.output import emit, note
-from streamlog.cli.session import Session, pass_session
-from streamlog.client.admin import Admin
-from streamlog.client.config_entry import (
+from streamlog.broker.config_entry import (
     AlterConfigOp,
     ConfigResource,
     ConfigResourceType,
     ConfigSource,
     OpType,
 )
+from streamlog.cli.arguments import config_pairs, names, topic_option
+from streamlog.cli.command import Group
+from streamlog.cli.output import emit, note
+from streamlog.cli.session import Session, pass_session
+from streamlog.client.admin import Admin
 
 _ENTITY_TYPE = click.option(
     "--entity-type",

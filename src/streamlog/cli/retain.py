@@ -24,9 +24,9 @@ class _Size(NamedTuple):
 def retain(session: Session) -> None:
     """Delete now what retention no longer keeps, and say what that freed.
 
-    What a broker does each log_retention_check_interval_ms: segments whose records are all older than retention_ms, or that exceed
-    retention_bytes, go as a whole, and committed offsets and transactional ids expire that nobody used for long. Nobody else may
-    have the directory open for writing. There is a line for each partition that lost segments.
+    What a broker does by the clock: segments whose records are all older than retention_ms, or that exceed retention_bytes, go as a
+    whole; committed offsets and transactional ids expire that nobody used for long; compacted topics are cleaned where enough is
+    dirty. Nobody else may have the directory open for writing. There is a line for each partition that lost segments at its start.
 
     Examples:
       streamlog retain

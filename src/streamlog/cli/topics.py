@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streamlog.broker.config_entry import ConfigSource
 from streamlog.cli.arguments import config_pair, topic_option
 from streamlog.cli.command import Group
 from streamlog.cli.output import cell, emit, emit_object, note
 from streamlog.cli.session import Session, pass_session
-from streamlog.client.config_entry import ConfigSource
 from streamlog.client.new_topic import NewTopic
 from streamlog.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streamlog.broker.partition import Partition
     from streamlog.record import BatchView
     from streamlog.record.serialization import Deserializer
+    from streamlog.runtime import Clock
 
 _READ_BYTES = 256 * 1024
 
@@ -46,8 +47,10 @@ class TableContents:
         partitions: Iterable[Partition],
         isolation: Isolation,
         key_deserializer: Deserializer | None,
+        clock: Clock,
     ) -> None:
         self._isolation = isolation
+        self._clock = clock
         self._decode_key = key_deserializer
         self.table: dict[Any, Value] = {}
         """What there is. A value is None only for an instant, within `apply`: others take it for absent."""
@@ -55,6 +58,8 @@ class TableContents:
         """In partition order."""
         self.skipped_records = 0
         """Records without a key, which name nothing that a value could belong to."""
+        self.applied_ms: int | None = None
+        """When `apply` was last called that came to the end, or at all (wall clock)."""
 
     def add(self, partition: Partition) -> None:
         """Read *partition* as well, from its log start on."""
@@ -63,16 +68,32 @@ class TableContents:
     def apply(self, record_change: RecordChange | None) -> None:
         """Apply what is visible now and was not applied yet, one partition after another.
 
-        Raises `OffsetOutOfRangeError` when the log start has passed the position, `CorruptLogError` for
-        damage and `RecordDecodeError` for a key that cannot be deserialized: all before it is applied
+        Raises `OffsetOutOfRangeError` when the log start has passed the position, or compaction may have
+        removed tombstones behind it (CMP-9); `CorruptLogError` for damage and `RecordDecodeError` for a key that cannot be deserialized: all before it is applied
         then, in that partition and those before it. Interrupted, it goes on by the next call.
         """
+        now_ms = self._clock.time_ms()
+        if self.applied_ms is None:
+            self.applied_ms = now_ms
         for position in self.positions:
             end = position.partition.end_offset(self._isolation)
+            if position.offset < end:
+                self._check_tombstones(position, now_ms - self.applied_ms)
             while position.offset < end:
                 for view in self._read(position, end):
                     self._apply(position, view, record_change)
                     position.offset = view.next_offset
+        self.applied_ms = now_ms
+
+    def _check_tombstones(self, position: PartitionPosition, idle_ms: int) -> None:
+        """Raise `OffsetOutOfRangeError` if a key may have been removed of which nothing tells any more."""
+        partition = position.partition
+        if partition.may_lack_tombstones(position.offset, idle_ms):
+            raise OffsetOutOfRangeError(
+                f"{partition.topic_partition}: expected the tombstones since offset {position.offset}, found that they may be "
+                f"gone: nothing was read for {idle_ms} ms (delete_retention_ms)",
+                offsets={partition.topic_partition: position.offset},
+            )
 
     def _read(self, position: PartitionPosition, end: int) -> list[BatchView]:
         partition = position.partition

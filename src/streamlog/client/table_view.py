@@ -12,6 +12,7 @@ from streamlog.client.table_contents import TableContents
 from streamlog.config import ConsumerConfig
 from streamlog.errors import (
     ClosedError,
+    CorruptLogError,
     ForkedError,
     IllegalStateError,
     OffsetOutOfRangeError,
@@ -70,7 +71,8 @@ class TableView(Mapping[Any, Any]):
 
     What a topic no longer has, the view keeps until the topic has it no more from the start: values
     stay when retention deletes their records, and are gone from a view opened later. A view that was
-    left behind by the log start reads the topic anew. So does one whose topic was deleted and created
+    left behind by the log start reads the topic anew, as does one that nobody looked at for
+    ``delete_retention_ms`` if there are new records and compaction has been (CMP-9). So does one whose topic was deleted and created
     again; in between, calls raise `UnknownTopicOrPartitionError`, as does opening a view of no topic.
     Partitions that are added are followed.
 
@@ -273,6 +275,8 @@ class TableView(Mapping[Any, Any]):
             for position in self._contents.positions:
                 if place is not None and position.partition.topic_partition == place:
                     position.offset = max(position.offset, _next_offset(error, position.partition))
+                    # However long ago that was: reading the topic anew would only come here again.
+                    self._contents.applied_ms = self._broker.runtime.clock.time_ms()
                     return
         raise IllegalStateError(
             f"skip: expected an error about a partition of topic {self.topic!r}, found {error!r:.200}"
@@ -293,7 +297,7 @@ class TableView(Mapping[Any, Any]):
             self._refusal = ClosedError(f"TableView of {self.topic!r} is closed")
             self._is_current = False
             self._detach()
-            self._contents = TableContents((), self.isolation_level, None)
+            self._contents = self._empty_contents(())
         self._feed.close()
         for signal in self._feed.waiting:
             signal.set()
@@ -365,8 +369,8 @@ class TableView(Mapping[Any, Any]):
         self._topic_epoch = epoch
 
     def _read_anew(self) -> None:
-        """Read the topic from its start: records were deleted that were not applied yet, and nobody knows
-        which keys they set or removed.
+        """Read the topic from its start: records were deleted that were not applied yet, or tombstones
+        compacted away, and nobody knows which keys they set or removed.
         """
         assert self._topic is not None
         fresh = self._empty_contents(self._topic.partitions)
@@ -376,13 +380,18 @@ class TableView(Mapping[Any, Any]):
                 break
             except OffsetOutOfRangeError:  # once more
                 fresh = self._empty_contents(self._topic.partitions)
+            except (CorruptLogError, RecordDecodeError):
+                self._replace_contents(fresh)  # so that it can be skipped
+                raise
         self._replace_contents(fresh)
 
     def _empty_contents(self, partitions: list[Partition] | tuple[Partition, ...]) -> TableContents:
         for partition in partitions:
             partition.remove_waiter(self._news)
             partition.add_waiter(self._news)
-        return TableContents(partitions, self.isolation_level, self._decode_key)
+        return TableContents(
+            partitions, self.isolation_level, self._decode_key, self._broker.runtime.clock
+        )
 
     def _replace_contents(self, fresh: TableContents) -> None:
         record_change = self._change_recorder()

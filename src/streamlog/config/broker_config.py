@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import attrs
 
 from streamlog.config.definition import Config, option
-from streamlog.config.kinds import INT_MAX, boolean, integer, nullable
+from streamlog.config.kinds import INT_MAX, LONG_MAX, boolean, integer, nullable, number
 from streamlog.config.topic_config import TopicConfig
 from streamlog.config.unsupported import UNSUPPORTED_BROKER_KEYS
+from streamlog.errors import InvalidConfigurationError
 
 _TOPIC_KEYS = {
     "log_segment_bytes": "segment_bytes",
@@ -35,6 +36,10 @@ _TOPIC_KEYS = {
     "compression_gzip_level": "compression_gzip_level",
     "compression_lz4_level": "compression_lz4_level",
     "compression_zstd_level": "compression_zstd_level",
+    "log_cleaner_min_cleanable_ratio": "min_cleanable_dirty_ratio",
+    "log_cleaner_min_compaction_lag_ms": "min_compaction_lag_ms",
+    "log_cleaner_max_compaction_lag_ms": "max_compaction_lag_ms",
+    "log_cleaner_delete_retention_ms": "delete_retention_ms",
 }
 
 
@@ -86,6 +91,36 @@ class BrokerConfig(Config):
     compression_gzip_level: int = _topic_default("compression_gzip_level")
     compression_lz4_level: int = _topic_default("compression_lz4_level")
     compression_zstd_level: int = _topic_default("compression_zstd_level")
+    log_cleaner_min_cleanable_ratio: float = _topic_default("log_cleaner_min_cleanable_ratio")
+    log_cleaner_min_compaction_lag_ms: int = _topic_default("log_cleaner_min_compaction_lag_ms")
+    log_cleaner_max_compaction_lag_ms: int = _topic_default("log_cleaner_max_compaction_lag_ms")
+    log_cleaner_delete_retention_ms: int = _topic_default("log_cleaner_delete_retention_ms")
+    log_cleaner_enable: bool = option(
+        boolean(),
+        True,
+        "Whether compacted topics are cleaned by themselves. Group offsets and transactions are kept in such"
+        " topics, and without it grow for ever; `Broker.compact` cleans all the same.",
+    )
+    log_cleaner_threads: int = option(
+        integer(1, 1), 1, "One log is cleaned at a time, by the broker's one thread."
+    )
+    log_cleaner_backoff_ms: int = option(
+        integer(0), 15_000, "How long after it found nothing to clean the broker looks again."
+    )
+    log_cleaner_dedupe_buffer_size: int = option(
+        integer(1, LONG_MAX),
+        134_217_728,
+        "Memory for the keys of one pass, in bytes, as estimated; where there are more, it takes several.",
+    )
+    log_cleaner_io_buffer_load_factor: float = option(
+        number(0.01, 1), 0.9, "The part of that memory that is used for keys."
+    )
+    log_cleaner_io_max_bytes_per_second: float | None = option(
+        nullable(number(1), "no limit"),
+        None,
+        "Cleaning pauses to read and write no more than this, both together; not when `run_maintenance` or"
+        " `compact` does it.",
+    )
     log_retention_check_interval_ms: int = option(
         integer(1), 300_000, "How often segments are looked at for deletion."
     )
@@ -190,6 +225,15 @@ class BrokerConfig(Config):
         False,
         "Allow a data directory on a network file system, where locks and maps may not hold.",
     )
+
+    def check_together(self) -> None:
+        """Raise when compaction must by default wait longer than it may."""
+        if self.log_cleaner_min_compaction_lag_ms > self.log_cleaner_max_compaction_lag_ms:
+            raise InvalidConfigurationError(
+                "BrokerConfig: log_cleaner_min_compaction_lag_ms: expected at most"
+                f" log_cleaner_max_compaction_lag_ms ({self.log_cleaner_max_compaction_lag_ms}), found"
+                f" {self.log_cleaner_min_compaction_lag_ms}"
+            )
 
     def topic_defaults(self) -> TopicConfig:
         """Return the configuration of a topic that overrides nothing."""

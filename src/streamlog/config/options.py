@@ -86,6 +86,16 @@ class BrokerOptions(TypedDict, total=False):
     compression_gzip_level: int
     compression_lz4_level: int
     compression_zstd_level: int
+    log_cleaner_min_cleanable_ratio: float
+    log_cleaner_min_compaction_lag_ms: int
+    log_cleaner_max_compaction_lag_ms: int
+    log_cleaner_delete_retention_ms: int
+    log_cleaner_enable: bool
+    log_cleaner_threads: Literal[1]
+    log_cleaner_backoff_ms: int
+    log_cleaner_dedupe_buffer_size: int
+    log_cleaner_io_buffer_load_factor: float
+    log_cleaner_io_max_bytes_per_second: float | None
     log_retention_check_interval_ms: int
     log_initial_task_delay_ms: int
     offsets_topic_num_partitions: int

@@ -117,6 +117,16 @@ class TopicConfig(Config):
         "A tombstone stays readable this long after a cleaning first saw it.",
     )
 
+    @property
+    def max_segment_ms(self) -> int:
+        """How old the first record of an active segment may be, jitter left out: ``segment_ms``, and in a
+        compacted topic no more than ``max_compaction_lag_ms``, for what is in an active segment cannot be
+        compacted. Source: Kafka ``LogConfig.maxSegmentMs``, KIP-354.
+        """
+        if "compact" in self.cleanup_policy:
+            return min(self.segment_ms, self.max_compaction_lag_ms)
+        return self.segment_ms
+
     def with_overrides(self, overrides: Mapping[str, object]) -> TopicConfig:
         """Return a copy in which *overrides* replace the values; names and values as
         `from_options`.

@@ -142,9 +142,7 @@ UNSUPPORTED_BROKER_KEYS = unsupported_keys(
             "log_flush_start_offset_checkpoint_interval_ms",
         ),
         "segments are always preallocated": ("log_preallocate",),
-        "set the topic's own key; compaction of user topics is not supported yet": (
-            "log_cleaner_*",
-        ),
+        "cleaning reads a batch at a time": ("log_cleaner_io_buffer_size",),
         "offsets are a few bytes each, and stored as they are": (
             "offsets_topic_compression_codec",
         ),

@@ -6,7 +6,6 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
 
 from streamlog.config import TopicConfig
 from streamlog.errors import DataLossError, StorageError
@@ -17,6 +16,7 @@ from streamlog.storage.file_names import LOG_SUFFIX, join, segment_stem
 from streamlog.storage.leader_epochs import LeaderEpochs
 from streamlog.storage.log_reader import ReadableLog
 from streamlog.storage.log_segments import LogSegments
+from streamlog.storage.log_state import LogState
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
 from streamlog.storage.read_only_file import FileView
@@ -28,17 +28,6 @@ _logger = logging.getLogger("streamlog")
 
 #: So much is checked before it is published.
 _STEP_BYTES = 1024 * 1024
-
-
-class LogState(NamedTuple):
-    """What STATE says of one log."""
-
-    #: None where STATE cannot be read: then nothing is known.
-    checkpoint: PartitionCheckpoint | None
-    #: Whether pages may have been lost: then the log ends before the first batch that is not whole.
-    power_failed: bool
-    #: Another value means that somebody else has opened the directory since, and may have cut what was torn.
-    session: tuple[int, str, bool]
 
 
 class FollowedLog(ReadableLog):
@@ -125,8 +114,9 @@ class FollowedLog(ReadableLog):
             return self._version != version
 
     def _take_state(self, state: LogState) -> None:
-        if state != self._state:
-            if _was_cut_between(self._state, state):
+        known = self._state
+        if state != known:
+            if state.was_cut_since(known) or state.was_cleaned_since(known):
                 self._rebuild()
             else:
                 self._state = state
@@ -189,7 +179,7 @@ class FollowedLog(ReadableLog):
                     state.checkpoint,
                     power_failed=state.power_failed,
                 )
-                keep_end = not was_cut and not _was_cut_between(self._state, state)
+                keep_end = not was_cut and not state.was_cut_since(self._state)
                 self._take(layout, state, keep_end=keep_end)
                 return
             except (FileNotFoundError, DataLossError) as error:
@@ -401,12 +391,3 @@ def _headers_behind(
         if segment.position and (point is None or segment.base_offset >= point.segment_base_offset):
             for _, header in headers_from(segment.mapping_for_read(), 0, segment.position):
                 yield header
-
-
-def _was_cut_between(known: LogState, state: LogState) -> bool:
-    """Whether *state* tells of files that were replaced or cut since *known*; not of growth, nor of what was deleted."""
-    return state[1:] != known[1:] or _ending(state.checkpoint) != _ending(known.checkpoint)
-
-
-def _ending(point: PartitionCheckpoint | None) -> object:
-    return None if point is None else (point.truncating_to_offset, point.leader_epoch)

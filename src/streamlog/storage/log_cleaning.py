@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Generator
+from weakref import ref
 
 from streamlog.errors import ClosedError, IllegalStateError
 from streamlog.runtime import locked
@@ -21,6 +22,12 @@ from streamlog.structs import TopicPartition
 _logger = logging.getLogger("streamlog")
 
 
+class _Turn:
+    """That of a pass, which holds it."""
+
+    __slots__ = ("__weakref__",)
+
+
 class CleanableLog(ProducerLog):
     """The part of a log that compaction sees.
 
@@ -33,7 +40,8 @@ class CleanableLog(ProducerLog):
 
     def __init__(self, directory: str, topic_partition: TopicPartition) -> None:
         super().__init__(directory, topic_partition)
-        self._is_cleaning = False
+        # Of the pass under way. Weak: one that was interrupted before it could say that it is over is over all the same.
+        self._turn: ref[_Turn] | None = None
         # The new segment, and those in whose place it comes, until STATE says that it is done.
         self._swap: tuple[Segment, list[Segment]] | None = None
 
@@ -89,8 +97,9 @@ class CleanableLog(ProducerLog):
         another OSError, with the segments at hand as they were: try again later; CorruptLogError for damage and RecordDecodeError for
         what cannot be decoded here: it will be there again; ClosedError when the log was closed or deleted meanwhile. Threads: one at a time, any.
         """
-        self._start_cleaning()
+        turn = _Turn()
         try:
+            self._start_cleaning(turn)
             with self._files_lock:
                 self._finish_swap()
             return (
@@ -99,14 +108,15 @@ class CleanableLog(ProducerLog):
                 ).run()
             )
         finally:
-            self._is_cleaning = False
+            if self._turn is not None and self._turn() is turn:
+                self._turn = None
 
     @locked
-    def _start_cleaning(self) -> None:
+    def _start_cleaning(self, turn: _Turn) -> None:
         self._check_usable()
-        if self._is_cleaning:
+        if self._turn is not None and self._turn() is not None:
             raise IllegalStateError(f"{self.topic_partition}: is being cleaned already")
-        self._is_cleaning = True
+        self._turn = ref(turn)
 
     # ---- what a pass needs
 
@@ -172,7 +182,8 @@ class CleanableLog(ProducerLog):
             try:
                 is_announced = self._announce_swap(new, old, cuts)
             finally:
-                if not is_announced:
+                # By what is noted, not by what came back: Ctrl-C may have come in between.
+                if self._swap is None or self._swap[0] is not new:
                     new.release_files()
             self._finish_swap()
             return is_announced

@@ -252,5 +252,4 @@ class TrimmableLog(ReadableLog, ABC):
         assert self._truncating_to_offset < 0
         assert not self._files_lock.locked()
         assert self._first_dirty_offset <= end_offset
-        if self._swapping is None:
-            assert all(segment.stored_at == segment.path for segment in segments)
+        assert self._swapping or all(segment.stored_at == segment.path for segment in segments)

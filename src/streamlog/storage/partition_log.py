@@ -83,6 +83,8 @@ class PartitionLog(CleanableLog):
         self._dirty = False
         self._truncating_to_offset = -1
         self._on_dirty: Callable[[PartitionLog], None] | None = None
+        self.on_rolled: Callable[[], None] | None = None
+        """Called after a segment was closed, with the log's lock held: it may take a note and nothing else."""
         #: What opening found.
         self.recovery = recovery
         recovered = LogRecovery(
@@ -329,8 +331,8 @@ class PartitionLog(CleanableLog):
             if config.segment_jitter_ms:
                 # Another generator each time, made when there is need: making one for each log would show when many are opened.
                 chance = self._runtime.random.stream(f"segment-jitter-{self.topic_partition}")
-                jitter_ms = chance.randint(0, min(config.segment_jitter_ms, config.segment_ms))
-            self._roll_after_ms = segment.first_timestamp_ms + config.segment_ms - jitter_ms
+                jitter_ms = chance.randint(0, min(config.segment_jitter_ms, config.max_segment_ms))
+            self._roll_after_ms = segment.first_timestamp_ms + config.max_segment_ms - jitter_ms
 
     def _after_interruption(
         self, size: int, stamp: ProducerStamp | None = None, timestamp_ms: int = 0
@@ -365,6 +367,8 @@ class PartitionLog(CleanableLog):
         # Where this segment begins: once those before it have gone, nothing else tells of their producers.
         self._snapshot_position = 0
         self._take_snapshot()
+        if self.on_rolled is not None:
+            self.on_rolled()
         return new
 
     def _take_over(self, old: Segment, new: Segment) -> None:

@@ -17,7 +17,7 @@ from streamlog.storage.data_directory import NEW_LOG, read_format
 from streamlog.storage.directory_state import STATE_NAME, DirectoryState
 from streamlog.storage.directory_tree import FORMAT_NAME, META_NAME, TOPICS_NAME
 from streamlog.storage.file_names import join
-from streamlog.storage.followed_log import LogState
+from streamlog.storage.log_state import LogState
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.read_only_log import ReadOnlyLog
 from streamlog.storage.recovery_report import PartitionRecovery, RecoveryOutcome, RecoveryReport

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from streamlog.errors import DataLossError
 from streamlog.runtime import FileSystem
+from streamlog.storage.compaction.cleaned_file import cleaned_path
+from streamlog.storage.compaction.segment_swap import swapped
 from streamlog.storage.file_names import LOG_SUFFIX, base_offset_of, join, segment_stem
 from streamlog.storage.log_segments import fingerprint
 from streamlog.storage.partition_checkpoint import PartitionCheckpoint
@@ -29,7 +31,7 @@ def list_layout(
 ) -> SegmentLayout:
     """Return the layout of the log in *directory*, as recovery would take it, and change nothing.
 
-    A truncation that STATE tells of counts as done. Raises DataLossError when durable records are missing: either they are, or the
+    A truncation that STATE tells of counts as done, a swap of compaction from the moment in which it is. Raises DataLossError when durable records are missing: either they are, or the
     checkpoint is older than the files, which the caller finds out by reading STATE again. FileNotFoundError: no directory.
     """
     names = filesystem.list_dir(directory)
@@ -38,8 +40,15 @@ def list_layout(
         base_offsets = found or [0]
         return SegmentLayout(base_offsets, base_offsets[0])
     start, durable_end = checkpoint.log_start_offset, checkpoint.recovery_offset
+    confirmed = found
+    if checkpoint.swapping_to_offset >= 0:
+        place = checkpoint.swapping_from_offset, checkpoint.swapping_to_offset
+        # STATE counts them as they will be. In the files it is so from the moment in which the cleaned one has the name of the first.
+        confirmed = swapped(found, *place)
+        if cleaned_path(directory, place[0]) not in [join(directory, name) for name in names]:
+            found = list(confirmed)
     while len(found) > 1 and found[1] <= start:
-        found.pop(0)  # retention is about to take it
+        found = found[1:]  # retention is about to take it
     is_new = durable_end <= start
     if (not found or found[0] > start) and is_new and (not found or power_failed):
         return SegmentLayout([start], start)
@@ -70,7 +79,7 @@ def list_layout(
         size >= checkpoint.segment_position,
         f"{path}: expected at least {checkpoint.segment_position} bytes, found {size}",
     )
-    counted = fingerprint(found, start, last)
+    counted = fingerprint(confirmed, start, last)
     require(
         counted == (checkpoint.sealed_count, checkpoint.sealed_crc),
         f"expected {checkpoint.sealed_count} segment files before {last:020d}{LOG_SUFFIX} "

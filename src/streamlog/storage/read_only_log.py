@@ -13,7 +13,8 @@ from streamlog.record.layout import NO_SEQUENCE, TRANSACTIONAL_BIT, BatchHeader
 from streamlog.runtime import Lock, Runtime
 from streamlog.storage.aborted_transaction import AbortedTransaction
 from streamlog.storage.file_names import snapshot_offset_of
-from streamlog.storage.followed_log import FollowedLog, LogState
+from streamlog.storage.followed_log import FollowedLog
+from streamlog.storage.log_state import LogState
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.producer_replay import replay
 from streamlog.storage.producer_snapshots import ProducerSnapshots

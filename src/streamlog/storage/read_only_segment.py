@@ -34,7 +34,7 @@ class ReadOnlySegment(Segment):
     Threads: `grow` and `end` by the holder of the log's refresh lock; reading by any.
     """
 
-    __slots__ = ("file_bytes",)
+    __slots__ = ("_taken",)
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class ReadOnlySegment(Segment):
             index_interval_bytes,
             segment_index_bytes,
         )
-        #: The size of the file when it was taken as a sealed one: another size means another file. -1 for the active segment.
-        self.file_bytes = -1
+        # Size and time of change of the file when it was taken as a sealed one: another pair means another file.
+        self._taken: tuple[int, int] | None = None
         self.transactions = ReadOnlyTransactionIndex(
             filesystem, self.path.removesuffix(LOG_SUFFIX) + TRANSACTION_INDEX_SUFFIX
         )
@@ -64,13 +64,14 @@ class ReadOnlySegment(Segment):
     def load_sealed(self, next_offset: int) -> None:
         """Take an existing file whose content ends with *next_offset*, as `Segment.load_sealed` does."""
         super().load_sealed(next_offset)
-        self.file_bytes = self._filesystem.file_size(self.path)
+        self._taken = self._stamp()
 
     def is_still(self, next_offset: int) -> bool:
         """Whether the file is the one that was taken by `load_sealed` with *next_offset*. Raises FileNotFoundError."""
-        return self.next_offset == next_offset and self.file_bytes == self._filesystem.file_size(
-            self.path
-        )
+        return self.next_offset == next_offset and self._taken == self._stamp()
+
+    def _stamp(self) -> tuple[int, int]:
+        return self._filesystem.file_size(self.path), self._filesystem.modified_ms(self.path)
 
     def end(self) -> None:
         """No batch will follow: the next segment was begun."""

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from itertools import count, pairwise
+from itertools import pairwise
 
 import attrs
 
@@ -243,9 +243,8 @@ class LogRecovery:
         """Read everything from *position* of segment number *first* on, and return the segments that remain."""
         recovery = self._recovery
         recovery.outcome = RecoveryOutcome.SCANNED
-        for number in count(first):
-            if number >= len(segments):
-                break
+        number = first - 1
+        while (number := number + 1) < len(segments):  # some may go on the way
             segment = segments[number]
             size = self._filesystem.file_size(segment.path)
             mapping = self._map(segment, size)

@@ -219,8 +219,15 @@ class SegmentFile:
         """Give the file its name, in place of what has it. Readers may come at any time. Raises OSError."""
         with self._open_lock:
             if self.stored_at != self.path:
-                self._filesystem.rename(self.stored_at, self.path)
-                self.stored_at = self.path
+                self._notice_move()
+                if self.stored_at != self.path:
+                    self._filesystem.rename(self.stored_at, self.path)
+                    self.stored_at = self.path
+
+    def _notice_move(self) -> None:
+        """Find out whether the file got its name by a call that was interrupted (Ctrl-C) right behind."""
+        if not self._filesystem.exists(self.stored_at):
+            self.stored_at = self.path
 
     def abandon(self) -> None:
         """Drop maps and descriptors and take no lock: for the child of a fork, where a lock may be held by nobody."""
@@ -319,6 +326,8 @@ class SegmentFile:
             if mapping is not None:
                 return mapping
             opened_now = self._file is None
+            if self._file is None and self.stored_at != self.path:
+                self._notice_move()
             file = self._filesystem.open(self.stored_at) if self._file is None else self._file
             # Read-only even for the active segment: its writer makes the map that it stores through (see reserve).
             mapping = file.map(self.position, writable=False)

@@ -62,8 +62,7 @@ def _each_segment(log: ReadableLog, bound: int, find: _Find) -> Iterator[OffsetA
         )
         found = None
         try:
-            if start < stop:
-                found = find(segment, start, stop)
+            found = find(segment, start, stop)
             offset = max(offset, segment.next_offset)
         except CorruptLogError as error:
             error.topic_partition = log.topic_partition

@@ -247,9 +247,12 @@ class TransactionIndex:
         self._found = KnownTransactions(aborted, open_transactions, position, True)
 
     def rewrite(self, found: list[AbortedTransaction]) -> None:
-        """Write the file of such a segment, with what is *found* in it and nothing else."""
-        assert self._found is not None
-        self._try_to_replace(self._found._replace(aborted=found))
+        """Write the file of such a segment, with what is *found* in it and nothing else.
+
+        Nothing is written where the first transaction of the log began while the segment was made: whoever asks finds it then.
+        """
+        if self._found is not None:
+            self._try_to_replace(self._found._replace(aborted=found))
 
     def ended_from(self, offset: int) -> Iterator[AbortedTransaction]:
         """Yield those whose marker is at *offset* or behind, in that order. Cost: O(log entries) to find the first."""

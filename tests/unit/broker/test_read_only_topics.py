@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ from streamlog import (
     Broker,
     ClosedError,
     CorruptLogError,
+    ForkedError,
     InvalidConfigurationError,
     NotStreamlogDirectoryError,
     StorageError,
@@ -203,3 +205,17 @@ def test_a_topic_that_is_deleted_while_its_logs_are_opened_is_not_damaged(
     monkeypatch.setattr(FrozenFileSystem, "list_dir", list_and_delete)
     assert world.reader().topics() == []
     assert "cannot be used" not in caplog.text
+
+
+def test_in_a_forked_child_no_lock_is_waited_for(world: World) -> None:
+    """Another thread of the parent may have held it, which is not there."""
+    world.write(b"one")
+    reader = world.reader()
+    topics, partition = reader.topic_registry, reader.partition(*ORDERS)
+    holder = threading.Thread(target=topics._refresh_lock.acquire)  # type: ignore[attr-defined]
+    holder.start()
+    holder.join()
+    reader.abandon(ForkedError("forked"))
+    for call in (lambda: partition.log_end_offset, topics.names, reader.topics, reader.refresh):
+        with pytest.raises(ForkedError, match="forked"):
+            call()

@@ -28,8 +28,12 @@ def test_unknown_key_names_the_nearest_one() -> None:
     assert topic_config_names(["retention.ms", "flush_ms"]) == {"retention_ms", "flush_ms"}
 
 
-def test_compaction_is_refused_loudly_but_for_internal_topics() -> None:
-    with pytest.raises(InvalidConfigurationError, match="'compact' is not supported yet"):
-        topic_config("orders", TopicConfig(), {"cleanup_policy": "compact,delete"})
-    config = topic_config("__consumer_offsets", TopicConfig(), {"cleanup_policy": "compact"})
-    assert config.cleanup_policy == ("compact",)
+@pytest.mark.parametrize(
+    ("policy", "stored"),
+    [("compact", ("compact",)), ("compact,delete", ("compact", "delete")), ("", ())],
+)
+@pytest.mark.parametrize("name", ["orders", "__consumer_offsets"])
+def test_ret_8_every_cleanup_policy_can_be_had(
+    name: str, policy: str, stored: tuple[str, ...]
+) -> None:
+    assert topic_config(name, TopicConfig(), {"cleanup_policy": policy}).cleanup_policy == stored

@@ -11,6 +11,7 @@ from streamlog.errors import (
     DiskFullError,
     InvalidConfigurationError,
     InvalidPartitionsError,
+    InvalidRecordError,
     InvalidReplicationFactorError,
     InvalidTopicError,
     PolicyViolationError,
@@ -76,7 +77,7 @@ def reopened(disk: MemoryFileSystem) -> Broker:
         ({"name": "new", "replication_factor": 0}, InvalidReplicationFactorError),
         ({"name": "new", "configs": {"retention_ms": "soon"}}, InvalidConfigurationError),
         ({"name": "new", "configs": {"retension_ms": 1}}, InvalidConfigurationError),
-        ({"name": "new", "configs": {"cleanup.policy": "compact"}}, InvalidConfigurationError),
+        ({"name": "new", "configs": {"cleanup.policy": "compress"}}, InvalidConfigurationError),
     ],
 )
 def test_rec_5_rec_11_topic_that_may_not_be_leaves_no_trace(
@@ -98,11 +99,12 @@ def test_rec_11_default_replication_factor_counts_when_none_is_given() -> None:
         broker.create_topic("orders", replication_factor=1)
 
 
-def test_compaction_as_the_brokers_default_is_refused_when_a_topic_would_get_it() -> None:
+def test_compaction_may_be_the_brokers_default() -> None:
     with Broker(log_cleanup_policy="compact") as broker:
-        with pytest.raises(InvalidConfigurationError, match="'compact' is not supported yet"):
-            broker.create_topic("orders")
-        broker.create_topic("orders", configs={"cleanup_policy": "delete"})
+        configs = broker.create_topic("orders").configs
+        assert configs["cleanup_policy"] == ("compact",)
+        with pytest.raises(InvalidRecordError, match="null key"):  # REC-7
+            broker.partition("orders", 0).append_value(b"x", 0)
 
 
 def test_longest_name_can_be_created_reopened_and_deleted(data_dir: str) -> None:
@@ -237,7 +239,7 @@ def test_what_a_topic_does_not_set_follows_the_brokers_default(disk: BrokenDisk)
         ({"nonsense": 1}, []),
         ({}, ["nonsense"]),
         ({"retention_ms": 1}, ["retention.ms"]),
-        ({"retention_ms": 1, "cleanup_policy": "compact"}, []),
+        ({"retention_ms": 1, "cleanup_policy": "compress"}, []),
     ],
 )
 def test_bad_change_changes_nothing(

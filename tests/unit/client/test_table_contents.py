@@ -26,7 +26,10 @@ def contents_of(
     broker: Broker, isolation: Isolation = Isolation.READ_COMMITTED, key: object = None
 ) -> TableContents:
     return TableContents(
-        broker.topic("t").partitions, isolation, resolve_deserializer(key, "t", "key")
+        broker.topic("t").partitions,
+        isolation,
+        resolve_deserializer(key, "t", "key"),
+        broker.runtime.clock,
     )
 
 

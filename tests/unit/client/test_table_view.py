@@ -395,6 +395,74 @@ def test_values_stay_when_retention_deletes_records_that_were_applied(
         assert dict(later) == {b"b": b"2"}
 
 
+# ---- compaction
+
+COMPACT = {
+    "cleanup_policy": "compact",
+    "delete_retention_ms": 60_000,
+    "min_cleanable_dirty_ratio": 1,
+}
+
+
+def test_cmp_9_view_that_kept_up_has_what_a_new_one_has(
+    broker: Broker, clock: VirtualClock
+) -> None:
+    broker.create_topic("t", configs=COMPACT)
+    put(broker, a=b"1", b=b"2", c=b"3")
+    with TableView(broker, "t") as view:
+        assert len(view) == 3
+        put(broker, a=None, b=b"4")
+        broker.compact("t", roll=True)
+        assert dict(view) == {b"b": b"4", b"c": b"3"}
+        clock.advance(60_000)
+        put(broker, d=b"5")
+        broker.compact("t", roll=True)
+        assert dict(view) == {b"b": b"4", b"c": b"3", b"d": b"5"}
+        with TableView(broker, "t") as later:
+            assert dict(later) == dict(view)
+
+
+def test_cmp_9_view_that_slept_longer_than_tombstones_last_reads_the_topic_anew(
+    broker: Broker, clock: VirtualClock
+) -> None:
+    broker.create_topic("t", configs=COMPACT)
+    put(broker, a=b"1", b=b"2")
+    with TableView(broker, "t") as view:
+        assert len(view) == 2
+        put(broker, a=None)
+        broker.compact("t", roll=True)
+        clock.advance(60_000)
+        put(broker, c=b"3")
+        broker.compact("t", roll=True)  # the tombstone of a is gone
+        assert dict(view) == {b"b": b"2", b"c": b"3"}
+
+
+def test_view_that_slept_goes_on_where_it_was_when_nothing_was_compacted(
+    broker: Broker, clock: VirtualClock
+) -> None:
+    broker.create_topic("t", configs=COMPACT)
+    put(broker, a=b"1")
+    with TableView(broker, "t") as view:
+        assert len(view) == 1
+        before = view._contents
+        put(broker, a=None)
+        clock.advance(120_000)
+        assert len(view) == 0
+        assert view._contents is before
+
+
+def test_damage_met_while_reading_anew_can_be_skipped(topic: Broker) -> None:
+    with TableView(topic, "t", key_deserializer="str") as view:
+        assert len(view) == 0
+        append(topic, [b"1"], keys=[b"a"])
+        append(topic, [b"2", b"3"], keys=[b"\xff", b"c"])
+        topic.partition("t", 0).delete_records(1)
+        with pytest.raises(RecordDecodeError, match="t-0 at offset 1") as caught:
+            len(view)
+        view.skip(caught.value)
+        assert dict(view) == {"c": b"3"}
+
+
 # ---- what cannot be read
 
 

@@ -15,6 +15,7 @@ from tests.support.config_cases import (
     check_unsupported,
     integer,
     nullable_integer,
+    number,
 )
 from tests.unit.config.test_topic_config import CASES as TOPIC_CASES
 
@@ -39,6 +40,10 @@ TOPIC_DEFAULTS = {
     "compression_gzip_level": "compression_gzip_level",
     "compression_lz4_level": "compression_lz4_level",
     "compression_zstd_level": "compression_zstd_level",
+    "log_cleaner_min_cleanable_ratio": "min_cleanable_dirty_ratio",
+    "log_cleaner_min_compaction_lag_ms": "min_compaction_lag_ms",
+    "log_cleaner_max_compaction_lag_ms": "max_compaction_lag_ms",
+    "log_cleaner_delete_retention_ms": "delete_retention_ms",
 }
 
 CASES = {
@@ -47,6 +52,16 @@ CASES = {
     "default_replication_factor": integer(1, 1, 32_767),
     "auto_create_topics_enable": boolean(True),
     **{key: TOPIC_CASES[topic_key] for key, topic_key in TOPIC_DEFAULTS.items()},
+    "log_cleaner_enable": boolean(True),
+    "log_cleaner_threads": integer(1, 1, 1),
+    "log_cleaner_backoff_ms": integer(15_000, 0),
+    "log_cleaner_dedupe_buffer_size": integer(134_217_728, 1),
+    "log_cleaner_io_buffer_load_factor": number(0.9, 0.01, 1)._replace(
+        good=((0.01, 0.01), (1, 1)), bad=(0, 1.5, None, "0.5", True)
+    ),
+    "log_cleaner_io_max_bytes_per_second": nullable_integer(None, 1)._replace(
+        good=((None, None), (1, 1), (2.5, 2.5)), bad=(0.5, "5", True, float("inf"))
+    ),
     "log_retention_check_interval_ms": integer(300_000, 1),
     "log_initial_task_delay_ms": integer(30_000, 0),
     "offsets_topic_num_partitions": integer(50, 1, INT_MAX),
@@ -113,3 +128,10 @@ def test_an_alias_sets_the_key_it_stands_for(alias: str, key: str) -> None:
     assert getattr(BrokerConfig.from_options({alias: 77}), key) == 77
     with pytest.raises(InvalidConfigurationError, match=f"{key} is given twice"):
         BrokerConfig.from_options({alias: 77, key: 78})
+
+
+def test_min_compaction_lag_above_max_is_refused_as_a_default_too() -> None:
+    with pytest.raises(
+        InvalidConfigurationError, match=r"log_cleaner_min_compaction_lag_ms.*\(5\), found 6"
+    ):
+        BrokerConfig(log_cleaner_min_compaction_lag_ms=6, log_cleaner_max_compaction_lag_ms=5)

@@ -111,3 +111,14 @@ def test_parsed_overrides_are_plain_values_by_canonical_name() -> None:
     parsed = TopicConfig.parse_options({"cleanup.policy": "delete", "flush.ms": "-1"}, {})
     assert parsed == {"cleanup_policy": ("delete",), "flush_ms": None}
     assert TopicConfig().with_overrides(parsed) == TopicConfig(flush_ms=None)
+
+
+def test_cmp_1_largest_compaction_lag_bounds_the_age_of_a_compacted_segment() -> None:
+    """KIP-354: what is in an active segment cannot be compacted."""
+    assert TopicConfig(segment_ms=9, max_compaction_lag_ms=5).max_segment_ms == 9
+    for policy in ("compact", "compact,delete"):
+        config = TopicConfig.from_options(
+            {"cleanup.policy": policy, "segment.ms": 9, "max.compaction.lag.ms": 5}
+        )
+        assert config.max_segment_ms == 5
+        assert config.with_overrides({"segment_ms": 3}).max_segment_ms == 3

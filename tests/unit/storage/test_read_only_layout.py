@@ -84,3 +84,23 @@ def test_durable_records_that_are_missing_are_data_loss(
 def test_without_a_directory_there_is_nothing_to_list() -> None:
     with pytest.raises(FileNotFoundError):
         list_layout(MemoryFileSystem(), "/t-0", HERE, None, power_failed=False)
+
+
+@pytest.mark.parametrize(
+    ("names", "bases"), [([0, 4, 8, 12], [0, 12]), ([0, 8, 12], [0, 12]), ([0, 12], [0, 12])]
+)
+def test_a_swap_counts_from_the_moment_it_is_done(names: list[int], bases: list[int]) -> None:
+    """The cleaned file has the first one's name, and the others go one after the other."""
+    swap = point(0, 13, 12, (0,), swapping_from_offset=0, swapping_to_offset=12)
+    assert layout(names, swap) == SegmentLayout(bases, 0)
+
+
+def test_a_swap_that_was_only_announced_is_not_seen() -> None:
+    swap = point(5, 13, 12, (4,), swapping_from_offset=4, swapping_to_offset=12)
+    disk = MemoryFileSystem()
+    disk.make_dir("/t-0")
+    for name in ("0.log", "4.log", "8.log", "12.log", "4.log.cleaned"):
+        base, suffix = name.split(".", 1)
+        disk.open(f"/t-0/{int(base):020d}.{suffix}", create=True)
+    found = list_layout(disk, "/t-0", HERE, swap, power_failed=False)
+    assert found == SegmentLayout([4, 8, 12], 5)

@@ -83,8 +83,6 @@ def cleanable_range(
 
 def _timestamp_at(segment: Segment, position: int) -> int:
     """Return the greatest timestamp of the batch at *position*; -1 when there is no good header."""
-    if position >= segment.position:
-        return NO_TIMESTAMP
     raw = segment.mapping_for_read()[position : position + HEADER_SIZE]
     header = read_header(raw)
     return NO_TIMESTAMP if header is None else header.max_timestamp_ms

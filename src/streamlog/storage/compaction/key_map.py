@@ -56,8 +56,11 @@ class KeyMap:
         numbers = range(start, start + record_count)
         newest.update(zip(keys, numbers, strict=True))
         newest.pop(None, None)
-        # Not those that have the key of a later one of the same batch.
-        is_newest += bytes(map(eq, map(newest.get, keys), numbers))
+        if len(set(keys)) == record_count and None not in keys:
+            is_newest += b"\1" * record_count
+        else:
+            # Not those that have the key of a later one of the same batch.
+            is_newest += bytes(map(eq, map(newest.get, keys), numbers))
         grown = len(newest) - known
         self.used_bytes = used_bytes + ENTRY_BYTES * grown + key_bytes * grown // record_count
         return True

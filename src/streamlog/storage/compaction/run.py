@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from streamlog.record.batch_view import BatchView
@@ -39,9 +40,11 @@ class Columns(NamedTuple):
         )
         if len(kept) == batch.record_count:
             return found
-        return cls._make(
-            None if column is None else [column[number] for number in kept] for column in found
-        )
+        if len(kept) == 1:
+            number = kept[0]
+            return cls._make(None if column is None else [column[number]] for column in found)
+        pick = itemgetter(*kept)
+        return cls._make(None if column is None else list(pick(column)) for column in found)
 
     def size_bytes(self, batch: BatchView) -> int:
         """Return what they take in a batch, at most; *batch* is the one that they are from."""

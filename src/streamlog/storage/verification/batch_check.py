@@ -9,7 +9,7 @@ from streamlog.errors import RecordDecodeError, StreamlogError
 from streamlog.record.batch_view import BatchView
 from streamlog.record.codec import load_library
 from streamlog.record.control import read_marker
-from streamlog.record.layout import COLUMNS_ENCODING, KAFKA_V2_ENCODING
+from streamlog.record.layout import KAFKA_V2_ENCODING
 
 #: What the records of one of the broker's own topics are held against: raises ValueError or a StreamlogError.
 DecodeRecord = Callable[[bytes | None, bytes | None], object]
@@ -35,9 +35,6 @@ def batch_problem(batch: BatchView, decode: DecodeRecord | None) -> str | None:
             if batch.body
             else None
         )
-    if batch.is_sparse and batch.body_encoding in (COLUMNS_ENCODING, KAFKA_V2_ENCODING):
-        offsets_taken = batch.next_offset - batch.base_offset
-        return f"expected {offsets_taken} records or a body that says which are gone, found {batch.record_count}"
     # One record and nothing but its value: there is nothing else to look at, and most small batches are like that.
     is_single_value = not batch.attributes and batch.plain_value is not None
     if is_single_value and decode is None and batch.first_timestamp_ms <= batch.max_timestamp_ms:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streamlog.runtime import FileSystem
+from streamlog.storage.compaction.cleaned_file import cleaned_path
+from streamlog.storage.compaction.segment_swap import swapped
 from streamlog.storage.file_names import (
     LOG_SUFFIX,
     TRANSACTION_INDEX_SUFFIX,
@@ -62,10 +64,14 @@ class LogVerification:
         self._is_cut_by_opening = checkpoint is not None and (
             power_failed or checkpoint.sync_failed or checkpoint.truncating_to_offset >= 0
         )
-        self._may_be_compacted = may_be_compacted
+        self._may_be_compacted = may_be_compacted or (
+            checkpoint is not None and checkpoint.first_dirty_offset > 0
+        )
         self._decode = decode
         self._on_bytes = on_bytes
         self._can_decompress = can_decompress()
+        # Files of a swap under way that stand for the segments at these base offsets.
+        self._swapped_in: dict[int, str] = {}
         self._findings: list[Finding] = []
         self._has_damage = False
         self._skipped_batches = 0
@@ -90,13 +96,16 @@ class LogVerification:
     def _run(self) -> None:
         names = self._filesystem.list_dir(self._directory)
         base_offsets = [base for name in names if (base := base_offset_of(name)) is not None]
+        base_offsets = self._finish_swap(base_offsets)
         self._check_segments(base_offsets)
         first_offset = base_offsets[0] if base_offsets else self._start_offset
         snapshots = SnapshotCheck(self._filesystem, self._directory, names)
         producers = ProducerCheck(may_have_gaps=self._may_be_compacted)
         transactions = None
         if any(name.endswith(TRANSACTION_INDEX_SUFFIX) for name in names):
-            transactions = TransactionCheck(self._filesystem, first_offset)
+            transactions = TransactionCheck(
+                self._filesystem, first_offset, may_have_gaps=self._may_be_compacted
+            )
         expected = first_offset
         following: list[int | None] = [*base_offsets[1:], None]
         for base_offset, next_base in zip(base_offsets, following, strict=False):
@@ -115,6 +124,17 @@ class LogVerification:
             self._add(Severity.DERIVED, message, path)
 
     # ---- the log as a whole
+
+    def _finish_swap(self, base_offsets: list[int]) -> list[int]:
+        """Return the segments as they will be when the swap of compaction that is under way, if one is, was finished."""
+        checkpoint = self._checkpoint
+        if checkpoint is None or checkpoint.swapping_to_offset < 0 or not base_offsets:
+            return base_offsets
+        begin, end = checkpoint.swapping_from_offset, checkpoint.swapping_to_offset
+        cleaned = cleaned_path(self._directory, begin)
+        if self._filesystem.exists(cleaned):
+            self._swapped_in[begin] = cleaned
+        return swapped(base_offsets, begin, end)
 
     @property
     def _start_offset(self) -> int:
@@ -171,7 +191,7 @@ class LogVerification:
     ) -> int:
         """Return the offset behind the last batch."""
         path, is_last = self._path(base_offset), next_base is None
-        stem = path.removesuffix(LOG_SUFFIX)
+        stem = join(self._directory, segment_stem(base_offset))
         size = self._filesystem.file_size(path)
         index = IndexCheck(self._filesystem, stem, base_offset, size)
         content = FileBytes.open(self._filesystem, path)
@@ -197,6 +217,10 @@ class LogVerification:
             self._damage(message, path, expected, end)
             producers.forget()
         has_damage = self._has_damage and not had_damage
+        if base_offset in self._swapped_in:
+            return (
+                expected if next_base is None else max(expected, next_base)
+            )  # without indexes yet
         for index_path, message in index.problems(
             end, is_closed=self._is_closed or not is_last, has_damage=has_damage
         ):
@@ -271,7 +295,8 @@ class LogVerification:
     # ---- findings
 
     def _path(self, base_offset: int) -> str:
-        return join(self._directory, segment_stem(base_offset) + LOG_SUFFIX)
+        path = join(self._directory, segment_stem(base_offset) + LOG_SUFFIX)
+        return self._swapped_in.get(base_offset, path)
 
     def _damage(
         self, message: str, path: str, offset: int | None, position: int | None = None

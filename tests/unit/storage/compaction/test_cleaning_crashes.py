@@ -72,7 +72,7 @@ def check_opened(store: Store, expected: dict[bytes, bytes]) -> list[Row]:
 
 @pytest.mark.parametrize("transactions", [False, True])
 def test_dying_anywhere_in_a_pass_loses_nothing(transactions: bool) -> None:
-    for number in range(0, 1000, 3 if transactions else 1):
+    for number in range(0, 1000, 7 if transactions else 1):
         inner = memory_disk_of()
         disk = Disk(HookedFileSystem(inner.filesystem), inner.root)
         store = Store(disk, segment_bytes=1024, index_interval_bytes=0)
@@ -135,7 +135,7 @@ def test_no_crash_in_a_pass_loses_anything(lose_state: bool) -> None:
         chance = RandomSource(steps).stream("power cuts")
         # Without STATE and after a power cut nobody knows what was on the disk.
         images = [kill_image(disk)]
-        if not lose_state and steps % 8 == 0:
+        if not lose_state and steps % 20 == 0:
             images.append(chance.choice(list(power_images(disk, chance))))
         for image in images:
             try:

@@ -412,6 +412,18 @@ def test_compressed_batches_stay_compressed(store: Store, codec: Codec) -> None:
     assert [(b.codec, b.record_count) for b in batches(store)] == [(codec, 5), (0, 1)]
 
 
+def test_a_codec_is_used_for_many_batches(store: Store) -> None:
+    for number in range(40):
+        batch = keyed((f"{number}", "x" * 4000), ("twice", "1"))
+        Compressor(Codec.ZSTD).apply(batch)
+        store.log.append(batch)
+    before = rows(store.log)
+    clean(store)
+    assert [row for row in rows(store.log) if row.key != b"twice"] == before[::2]
+    assert len(batches(store)) == 3
+    assert {batch.codec for batch in batches(store)} == {Codec.ZSTD}
+
+
 def test_an_empty_batch_of_a_compressed_one_is_not_compressed(store: Store) -> None:
     batch = keyed(("a", "value" * 50))
     Compressor(Codec.ZSTD).apply(batch)
