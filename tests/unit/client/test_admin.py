@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from streamlog.broker.broker import Broker
-from streamlog.client.admin import Admin
 from streamlog.broker.config_entry import (
     AlterConfigOp,
     ConfigEntry,
@@ -14,6 +13,7 @@ from streamlog.broker.config_entry import (
     ConfigSource,
     OpType,
 )
+from streamlog.client.admin import Admin
 from streamlog.client.new_topic import NewTopic
 from streamlog.client.offset_spec import ListedOffset, OffsetSpec
 from streamlog.errors import (

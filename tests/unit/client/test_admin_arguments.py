@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from streamlog.broker.config_entry import AlterConfigOp, ConfigResource, ConfigResourceType
 from streamlog.client.admin_arguments import (
     config_changes,
     config_resource,
@@ -16,7 +17,6 @@ from streamlog.client.admin_arguments import (
     several,
     topic_names,
 )
-from streamlog.broker.config_entry import AlterConfigOp, ConfigResource, ConfigResourceType
 from streamlog.client.new_topic import NewTopic
 from streamlog.errors import InvalidRequestError
 from streamlog.structs import Isolation, TopicPartition

@@ -9,12 +9,12 @@ import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.broker.classic.state import ClassicState
+from streamlog.broker.config_entry import AlterConfigOp, OpType
 from streamlog.broker.group import GroupState
 from streamlog.broker.group_description import ConsumerGroupListing, GroupOffset
 from streamlog.broker.group_member import MemberState
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC
 from streamlog.client.admin import Admin
-from streamlog.broker.config_entry import AlterConfigOp, OpType
 from streamlog.client.consumer import Consumer
 from streamlog.client.producer import Producer
 from streamlog.client.reset_to import ResetTo
