@@ -148,6 +148,10 @@ groups: $(DEV_STAMP) ## let 8 consumers join, leave and die while 4 producers wr
 transaction-crashes: $(DEV_STAMP) ## crash transactions at each step, and look at STATES=10 disks that a power cut can leave there (SEED=n)
 	STREAMLOG_TRANSACTION_STATES=$(or $(STATES),10) STREAMLOG_TRANSACTION_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/integration/test_transaction_crashes.py $(PYTEST_ARGS)
 
+.PHONY: wire-judges
+wire-judges: $(DEV_STAMP) ## run the test suites of Kafka clients against the listener (JUDGES="kafka-python librdkafka"); fetched into .judges
+	$(BIN)/python -m tests.judges $(JUDGES)
+
 .PHONY: bench
 bench: $(BENCH_STAMP) ## measure streamlog against floors and peers in the same run (BENCH_ARGS=...)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -157,7 +161,7 @@ venv: $(DEV_STAMP) ## make .venv with everything a developer needs
 
 .PHONY: clean
 clean: ## remove .venv, caches and demo data
-	rm -rf $(VENV) fuzz-findings demo-data reliability-results.json dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .judges fuzz-findings demo-data reliability-results.json dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- the virtual environment

@@ -82,7 +82,7 @@ class BrokerClient(Protocol):
         """Finish and unregister. Called while the broker still works."""
 
 
-class Broker(CareCalls, ListeningBroker):
+class Broker(ListeningBroker, CareCalls):
     """A Kafka broker inside this process, with its data in the directory *path*.
 
     >>> with Broker() as broker:

@@ -9,6 +9,7 @@ from streamlog.errors import RecordDecodeError, StreamlogError
 from streamlog.record.batch_view import BatchView
 from streamlog.record.codec import load_library
 from streamlog.record.control import read_marker
+from streamlog.record.layout import KAFKA_V2_ENCODING
 
 #: What the records of one of the broker's own topics are held against: raises ValueError or a StreamlogError.
 DecodeRecord = Callable[[bytes | None, bytes | None], object]

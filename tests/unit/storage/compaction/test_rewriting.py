@@ -83,7 +83,7 @@ def test_a_run_with_records_has_their_greatest_timestamp() -> None:
 
 def test_headers_alone_are_changed_where_records_are_not() -> None:
     header = stored().header._replace(producer_id=7, producer_epoch=1, base_sequence=5)
-    assert without_producer(header) == stored().header
+    assert without_producer(header, b"body") == (stored().header, b"body")
     found = empty_batch(header._replace(attributes=0x44, uncompressed_size=9))
     assert (found.record_count, found.last_offset_delta, found.attributes) == (0, 3, 0)
     assert (found.producer_id, found.base_sequence, found.uncompressed_size) == (7, 5, 0)

@@ -1,0 +1,63 @@
+"""``python -m tests.judges [JUDGE ...]``: run the suites, print what they say, exit with 1 if anything is not as known."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.judges import debian, kafka_python, librdkafka
+from tests.judges.broker_process import ROOT
+from tests.judges.known_failures import KAFKA_PYTHON, LIBRDKAFKA, LIBRDKAFKA_NEWEST
+from tests.judges.verdicts import report
+
+
+def judge_kafka_python(cache: Path) -> bool:
+    """Run kafka-python's integration tests."""
+    verdicts = kafka_python.run(cache)
+    return report(f"kafka-python {kafka_python.VERSION}", verdicts, KAFKA_PYTHON, least=48)
+
+
+def judge_librdkafka(cache: Path) -> bool:
+    """Run librdkafka's tests on Debian's library, then on the newest."""
+    if reason := debian.why_not():
+        print(f"\nlibrdkafka left out: {reason}")
+        return True
+    suite = librdkafka.prepare(cache)
+    verdicts = librdkafka.run(suite, "debian")
+    is_good = report(f"librdkafka {librdkafka.VERSION} of Debian", verdicts, LIBRDKAFKA, least=70)
+    newest = librdkafka.with_newest_library(suite, cache)
+    verdicts = librdkafka.run(newest, "newest")
+    title = f"librdkafka of {librdkafka.CONFLUENT_KAFKA}"
+    return report(title, verdicts, LIBRDKAFKA_NEWEST, least=62) and is_good
+
+
+JUDGES: dict[str, Callable[[Path], bool]] = {
+    "kafka-python": judge_kafka_python,
+    "librdkafka": judge_librdkafka,
+}
+
+
+def main() -> int:
+    """Run the judges that are named, all without any."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("judges", nargs="*", metavar="JUDGE", help=", ".join(JUDGES))
+    parser.add_argument(
+        "--cache", type=Path, default=ROOT / ".judges", help="where what is fetched is kept"
+    )
+    options = parser.parse_args()
+    if unknown := set(options.judges) - set(JUDGES):
+        parser.error(f"expected {', '.join(JUDGES)}, found {', '.join(sorted(unknown))}")
+    options.cache.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    results = [JUDGES[name](options.cache.resolve()) for name in options.judges or JUDGES]
+    print(
+        f"\n{'as known' if all(results) else 'NOT as known'}, in {time.monotonic() - started:.0f} s"
+    )
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""The C and C++ tests of librdkafka, from Debian's source, linked with Debian's library or run on the newest one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.judges.broker_process import ROOT, BrokerProcess
+from tests.judges.debian import DebianFolder
+from tests.judges.verdicts import FAILED, PASSED, SKIPPED, Verdict
+
+VERSION = "2.0.2-1"
+#: The newest library is the one inside this wheel.
+CONFLUENT_KAFKA = "confluent-kafka==2.16.1"
+
+#: What the tests may use of a broker, one release after which nothing more is asked of us.
+KAFKA_VERSION = "2.8.0"
+TIMEOUT_S = 120
+#: They wait most of the time.
+AT_ONCE = 4
+
+#: Tests that talk to a broker, in the order of their files. Left out are those that talk to none or to librdkafka's mock of one,
+#: those of TLS and SASL (0097 0115 0119 0128 0133 0135), those that break sockets on purpose and so need a hook in their build
+#: (0049 0068 0075 0076 0088 0094), 0101 0107 0111 (they want three brokers), 0098 (a program in Java), and 0028 0047 0079, which librdkafka
+#: itself leaves out.
+_TESTS = """
+    0001 0002 0003 0005 0007 0008 0011 0012 0013 0014 0015 0017 0018 0019 0020 0021 0022 0026 0029 0030 0031 0033 0034 0035
+    0036 0038 0039 0040 0041 0042 0044 0045 0048 0050 0051 0052 0053 0054 0055 0056 0057 0059 0060 0061 0063 0064 0065 0067
+    0069 0070 0073 0077 0081 0082 0083 0084 0085 0086 0089 0090 0091 0092 0093 0099 0102 0103 0109 0110 0112 0113 0114 0118
+    0122 0129 0130 0137
+"""
+#: Tests for a broker that creates no topics by itself.
+NO_AUTO_CREATE_TESTS = ["0045"]
+#: Takes its time, and is left out of quick runs.
+SLOW_TESTS = {"0082"}
+#: From the next release on it wants kafka-acls.sh as well.
+BEFORE_ACLS = {"0109": "2.0.0"}
+
+_SUMMARY = re.compile(r"^\|(?:\x1b\[\d+m)? (\d{4}_\w+) +\| +(PASSED|SKIPPED|FAILED)", re.MULTILINE)
+_FAILURE = re.compile(
+    r"^.*(?:Test assertion failed|### Test \"\d|TEST FAILURE|Terminated).*$", re.MULTILINE
+)
+
+
+class Suite(NamedTuple):
+    """The program with the tests in it, and the folder of the library to run it on."""
+
+    runner: Path
+    library: Path
+    home: Path
+
+
+def prepare(cache: Path) -> Suite:
+    """Fetch and build what is not there yet: about a minute."""
+    home = (cache / f"librdkafka-{VERSION}").resolve()
+    debian = DebianFolder(home / "debian")
+    libraries = debian.root / "usr" / "lib" / f"{os.uname().machine}-linux-gnu"
+    tests = home / "source" / "tests"
+    suite = Suite(tests / "test-runner", libraries, home)
+    if suite.runner.exists():
+        return suite
+    home.mkdir(parents=True, exist_ok=True)
+    debian.update()
+    debian.unpack(
+        *(f"{name}={VERSION}" for name in ("librdkafka1", "librdkafka++1", "librdkafka-dev"))
+    )
+    debian.unpack(
+        "liblz4-1", "libsasl2-2", "libssl3", "libzstd1", "rapidjson-dev", "zlib1g", "zlib1g-dev"
+    )
+    archive = debian.source(f"librdkafka={VERSION}")
+    shutil.rmtree(home / "source", ignore_errors=True)
+    (home / "source").mkdir()
+    command = ["tar", "--extract", "--file", archive, "--strip-components=1"]
+    subprocess.run(command, cwd=home / "source", check=True)
+    include = debian.root / "usr" / "include"
+    environment = {**os.environ, "CPATH": str(include), "LIBRARY_PATH": str(libraries)}
+    configure = ["./configure", "--disable-ssl", "--disable-gssapi"]  # for the headers
+    for command in (configure, ["bash", "-c", _BUILD]):
+        subprocess.run(
+            command, cwd=home / "source", env=environment, stdout=subprocess.DEVNULL, check=True
+        )
+    return suite
+
+
+_BUILD = """
+set -e
+cd tests
+flags="-O0 -w -DWITH_RAPIDJSON=1 -I../src -I../src-cpp -I.."
+for file in [0]*-*.c test.c rusage.c sockem.c sockem_ctrl.c ../src/tinycthread.c ../src/tinycthread_extra.c ../src/rdlist.c; do
+    echo "gcc $flags -c $file -o built_$(basename $file).o"
+done > commands
+for file in [08]*-*.cpp testcpp.cpp; do echo "g++ $flags -c $file -o built_$file.o"; done >> commands
+for file in 8*-*.c; do [ -e "$file" ] && echo "gcc $flags -c $file -o built_$file.o" >> commands; done
+xargs -P 2 -I{} sh -c '{}' < commands
+g++ built_*.o -o linked -lrdkafka++ -lrdkafka -lpthread -lz -ldl -lm -lrt -rdynamic
+mv linked test-runner
+"""
+
+
+def with_newest_library(suite: Suite, cache: Path) -> Suite:
+    """Return the same tests on the library inside confluent-kafka's wheel."""
+    folder = cache.resolve() / CONFLUENT_KAFKA.replace("==", "-")
+    link = folder / "library" / "librdkafka.so.1"
+    if not link.exists():
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+        subprocess.run(
+            [*pip, "install", "--no-deps", "--target", folder, CONFLUENT_KAFKA], check=True
+        )
+        (library,) = (folder / "confluent_kafka.libs").glob("librdkafka-*.so*")
+        link.parent.mkdir()
+        link.symlink_to(library)
+        # Its bindings for C++ are Debian's.
+        for other in suite.library.glob("librdkafka++.so*"):
+            (link.parent / other.name).symlink_to(other)
+    return suite._replace(library=link.parent)
+
+
+def run(suite: Suite, name: str) -> list[Verdict]:
+    """Return what each test said."""
+    logs = suite.home / f"logs-{name}"
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir()
+    with (
+        BrokerProcess(logs / "broker.log") as usual,
+        BrokerProcess(logs / "strict.log", auto_create=False) as strict,
+    ):
+        tasks = [(suite, test, usual, "default", logs) for test in _TESTS.split()]
+        tasks += [(suite, test, strict, "noautocreate", logs) for test in NO_AUTO_CREATE_TESTS]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(lambda task: _run_one(*task), tasks))
+
+
+def _run_one(suite: Suite, test: str, broker: BrokerProcess, scenario: str, logs: Path) -> Verdict:
+    name = test if scenario == "default" else f"{test} ({scenario})"
+    configuration = logs / f"{scenario}.conf"
+    configuration.write_text(f"metadata.broker.list={broker.address}\ntest.topic.random=true\n")
+    environment = {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(suite.library),
+        "TESTS": test,
+        "TEST_KAFKA_VERSION": BEFORE_ACLS.get(test, KAFKA_VERSION),
+        "TEST_SCENARIO": scenario,
+        "RDKAFKA_TEST_CONF": str(configuration),
+        # Some call Kafka's script to change a topic: ours does the same.
+        "KAFKA_PATH": str(ROOT / "tests" / "judges" / "kafka"),
+        "ZK_ADDRESS": broker.address,
+        "PYTHON": sys.executable,
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+    }
+    command = [suite.runner, "-p1", "-L", "-E", *([] if test in SLOW_TESTS else ["-Q"])]
+    started = time.monotonic()
+    with (logs / f"{test}-{scenario}.log").open("w+b") as log:
+        try:
+            code = subprocess.run(
+                command,
+                cwd=suite.runner.parent,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=TIMEOUT_S,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            code = -1
+        log.seek(0)
+        said = log.read().decode(errors="replace")
+    seconds = time.monotonic() - started
+    outcomes = {outcome for found, outcome in _SUMMARY.findall(said) if found.startswith(test)}
+    if code or "FAILED" in outcomes:
+        reasons = _FAILURE.findall(said)[:6] or said.splitlines()[-10:]
+        if code == -1:
+            reasons.append(f"did not end within {TIMEOUT_S} s")
+        return Verdict(name, FAILED, seconds, "\n".join(reasons))
+    return Verdict(name, PASSED if "PASSED" in outcomes else SKIPPED, seconds)
