@@ -88,3 +88,39 @@ def test_clients_and_the_process_read_each_other_in_each_codec(
         while len(found) < len(expected):
             found += consumer.poll(30)
     assert [(record.key, record.value, list(record.headers)) for record in found] == expected
+
+
+def test_a_client_gets_what_is_stored_before_a_damaged_batch(broker: Broker) -> None:
+    send_in_process(broker, Codec.NONE)
+    partition = broker.partition(*T0)
+    end = partition.log_end_offset
+    partition.append_value(b"damaged", 0)
+    segment = partition.log.segments[-1]
+    at = segment.position - len(b"damaged") - 2
+    mapping = segment.mapping_for_read()
+    assert b"damaged" in mapping[at - 20 : segment.position]
+    mapping[at : at + 1] = b"?"
+    assert [value for _, value, _ in read(broker, end)] == [value for _, value in ROWS]
+
+
+def test_batches_of_clients_are_compacted_with_our_own(broker: Broker) -> None:
+    broker.create_topic("t2", configs={"cleanup_policy": "compact"})
+    producer = confluent.Producer(
+        {"bootstrap.servers": broker.bootstrap_servers, "compression.type": "zstd"}
+    )
+    refused: list[Any] = []
+    producer.produce("t2", key=None, value=b"v", on_delivery=lambda *result: refused.append(result))
+    assert producer.flush(30) == 0
+    assert refused[0][0].code() == confluent.KafkaError.INVALID_RECORD
+    for number in range(30):
+        producer.produce("t2", key=b"%d" % (number % 3), value=b"%d" % number)
+        assert producer.flush(30) == 0
+    with Producer(broker, linger_ms=0) as own:
+        own.send("t2", b"own", key=b"1").result()
+    (result,) = broker.compact("t2", roll=True)
+    assert (result.records_before, result.records_after) == (31, 3)
+    with Consumer(broker) as consumer:
+        consumer.assign([TopicPartition("t2", 0)])
+        consumer.seek_to_beginning(TopicPartition("t2", 0))
+        found = [(record.key, record.value) for record in consumer.poll(30)]
+    assert found == [(b"0", b"27"), (b"2", b"29"), (b"1", b"own")]

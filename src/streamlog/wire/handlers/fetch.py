@@ -140,7 +140,12 @@ class ParkedFetch(Parked):
         parts: list[bytes | bytearray] = []
         size = 0
         for view in batches:
-            part = to_kafka(view)
+            try:
+                part = to_kafka(view)
+            except StreamlogError:
+                if parts:
+                    break  # the client first gets what is good, and meets the error when it goes on
+                raise
             size += len(part)
             if size > limit and (parts or not is_first):
                 break
