@@ -74,7 +74,7 @@ class Listener:
         """The loop that serves. Internal."""
         self.executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="streamlog-listener")
         """Where slow requests run. Internal."""
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, None] = {}  # in the order in which they came
         self._is_closed = False
         self._advertised = advertised
         try:
@@ -149,12 +149,12 @@ class Listener:
         """Return whether there is room for one more."""
         if self._is_closed or len(self._connections) >= self.settings.max_connections:
             return False
-        self._connections.add(connection)
+        self._connections[connection] = None
         return True
 
     def dismiss(self, connection: Connection) -> None:
         """Forget a connection that ended."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
 
     def _check_idle(self) -> None:
         """Close what was silent for too long: a client that is alive has asked for metadata since."""
