@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
+    from streamlog.wire.encoded_batches import EncodedBatches
     from streamlog.wire.messages import Api
     from streamlog.wire.settings import ListenerSettings
 
@@ -23,6 +24,8 @@ class Call(NamedTuple):
     """Where it called from, with a slash in front, as Kafka shows it."""
     broker: Broker
     settings: ListenerSettings
+    encoded_batches: EncodedBatches
+    """Of the listener."""
 
     @property
     def response(self) -> Any:

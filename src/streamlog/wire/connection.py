@@ -194,6 +194,7 @@ class Connection(asyncio.Protocol):
             self._host,
             self._listener.broker,
             self._listener.settings,
+            self._listener.encoded_batches,
         )
         if route.is_slow:
             self._run_slowly(partial(route.handler, call))

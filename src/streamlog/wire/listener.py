@@ -13,6 +13,7 @@ import attrs
 from streamlog.errors import InvalidConfigurationError
 from streamlog.runtime.threads import Thread, get_ident, spawn
 from streamlog.wire.connection import Connection
+from streamlog.wire.encoded_batches import EncodedBatches
 from streamlog.wire.settings import (
     INITIAL_REBALANCE_DELAY_MS,
     MAX_FRAME_BYTES,
@@ -74,6 +75,8 @@ class Listener:
         """The loop that serves. Internal."""
         self.executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="streamlog-listener")
         """Where slow requests run. Internal."""
+        self.encoded_batches = EncodedBatches()
+        """What all fetches share. Internal; used in the loop alone."""
         self._connections: dict[Connection, None] = {}  # in the order in which they came
         self._is_closed = False
         self._advertised = advertised

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streamlog.errors import StreamlogError
-from streamlog.record.kafka_batch import to_kafka
 from streamlog.structs import Isolation
 from streamlog.wire.error_codes import FETCH_SESSION_ID_NOT_FOUND, code_of
 from streamlog.wire.handlers.list_offsets import epoch_error
@@ -137,11 +136,12 @@ class ParkedFetch(Parked):
         batches = partition.read_batches(wanted.fetch_offset, max(limit, 0), end_offset)
         if not batches:
             return
+        encoded = self._call.encoded_batches
         parts: list[bytes | bytearray] = []
         size = 0
         for view in batches:
             try:
-                part = to_kafka(view)
+                part = encoded.get(partition.topic_partition, view)
             except StreamlogError:
                 if parts:
                     break  # the client first gets what is good, and meets the error when it goes on
