@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from streamlog.broker.classic.state import ClassicState
 from streamlog.broker.group import Group
 from streamlog.broker.group_records import (
     STORED_RECORDS,
@@ -173,8 +174,11 @@ class GroupStore:
 
     def forget_unused(self, group: Group) -> None:
         """Drop a group that a refused request made: strangers may name any number of them."""
-        is_awaited = group.classic is not None and group.classic.pending_ids
-        if not group.exists and not is_awaited and self.groups.get(group.group_id) is group:
+        classic = group.classic
+        is_idle = classic is None or (
+            classic.state is ClassicState.EMPTY and not classic.pending_ids
+        )
+        if is_idle and not group.exists and self.groups.get(group.group_id) is group:
             self.forget(group)
 
     def _find_in(self, home: Partition, group_id: str) -> Group:
