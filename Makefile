@@ -112,6 +112,10 @@ damage: $(DEV_STAMP) ## damage every byte of a data directory, and much else (DA
 fuzz: $(FUZZ_STAMP) ## fuzz whatever reads bytes with atheris, SECONDS=60 or RUNS=n for each target (FUZZ_ARGS="--target columns")
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) --runs $(RUNS) $(FUZZ_ARGS)
 
+.PHONY: wire-frames
+wire-frames: $(DEV_STAMP) ## send FRAMES=1000000 malformed frames to a listener (SEED=n); each is answered or ends its connection
+	$(BIN)/python -m tests.fuzz.frames $(or $(FRAMES),1000000) $(if $(SEED),--seed $(SEED))
+
 .PHONY: powercuts
 powercuts: $(DEV_STAMP) ## cut the power of a disk under a working process N times (root only; CUT_ARGS="--flush ack")
 	$(BIN)/python tests/crash/power_cuts.py $(N) $(CUT_ARGS)

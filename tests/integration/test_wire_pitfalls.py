@@ -22,6 +22,7 @@ from tests.support.wire import RawClient
 
 NONE, CORRUPT_MESSAGE, INVALID_CONFIG, INVALID_SESSION_TIMEOUT = 0, 2, 40, 26
 UNSUPPORTED_VERSION, MEMBER_ID_REQUIRED, UNSUPPORTED_FORMAT = 35, 79, 43
+POLICY_VIOLATION = 44
 A_MINUTE_MS = 60_000
 BATCH = kafka_batch([b"a", None, b"c"], [b"k", None, b""])
 
@@ -339,3 +340,24 @@ def test_14_metadata_names_the_port_that_was_free(broker: Broker, client: RawCli
     assert f"{one.host}:{one.port}" == broker.bootstrap_servers
     with socket.create_connection((one.host, one.port)):
         pass
+
+
+def test_request_for_too_many_partitions_is_refused(broker: Broker, client: RawClient) -> None:
+    """It would keep the broker busy for ever."""
+    topic = {"name": "new", "num_partitions": 2**31 - 1, "replication_factor": 1}
+    (answer,) = client.request("CreateTopics", 7, topics=[topic], timeout_ms=1000).topics
+    assert answer.error_code == POLICY_VIOLATION
+    grown = {"name": "t", "count": 10_001}
+    (result,) = client.request("CreatePartitions", 3, topics=[grown], timeout_ms=1000).results
+    assert result.error_code == POLICY_VIOLATION
+
+
+def test_address_of_the_listener_is_in_the_brokers_configuration(
+    broker: Broker, client: RawClient
+) -> None:
+    """kafka-python's own test looks it up there; none of it can be changed."""
+    resource = {"resource_type": 4, "resource_name": "1", "configuration_keys": None}
+    (answer,) = client.request("DescribeConfigs", 4, resources=[resource]).results
+    found = {one.name: one for one in answer.configs}
+    assert found["advertised.listeners"].value == f"PLAINTEXT://{broker.bootstrap_servers}"
+    assert all(one.read_only for one in answer.configs)

@@ -324,6 +324,11 @@ class GroupCoordinator:
                 # Abortable where records are written, the end where a coordinator is asked (TXN-10).
                 raise ProducerFencedError(str(error)) from error
 
+    def home_of(self, group_id: str) -> TopicPartition:
+        """Return the partition that the group's offsets are stored in; its topic is created by the first one."""
+        with self._lock:
+            return self._store.home_or_create(group_id).topic_partition
+
     def complete_transaction(self, home: Partition, marker: PendingBatch, committed: bool) -> None:
         """Write the *marker* of a transaction into *home*, a partition of the offsets topic. What is pending
         there counts at the same moment, or is forgotten. Internal: the transaction coordinator.

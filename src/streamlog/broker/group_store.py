@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from streamlog.broker.classic.state import ClassicState
 from streamlog.broker.group import Group
 from streamlog.broker.group_records import (
     STORED_RECORDS,
@@ -67,7 +68,7 @@ class GroupStore:
         """Return the group for a change; there is a place to store it from now on."""
         if group_id in self._homes:
             return self.groups[group_id]
-        return self._find_in(self._home_or_create(group_id), group_id)
+        return self._find_in(self.home_or_create(group_id), group_id)
 
     def homes(self) -> list[Partition]:
         """Return the partitions of the offsets topic, none before there is any. Threads: any."""
@@ -106,7 +107,7 @@ class GroupStore:
                 keys.append(key)
                 values.append(value)
         if keys:
-            home = self._homes.get(group.group_id) or self._home_or_create(group.group_id)
+            home = self._homes.get(group.group_id) or self.home_or_create(group.group_id)
             home.append(build_batch(values, self._clock.time_ms(), keys))
         group.replay_all(records)
 
@@ -118,7 +119,7 @@ class GroupStore:
         Raises what the append raises, also because the transaction coordinator refuses; nothing has
         changed then.
         """
-        home = self._home_or_create(group.group_id)
+        home = self.home_or_create(group.group_id)
         keys, values = zip(*map(encode_record, records), strict=True)
         batch = build_batch(values, self._clock.time_ms(), keys)
         # One for each producer, epoch and home: batches of one producer are numbered there (IDM-1).
@@ -126,6 +127,8 @@ class GroupStore:
         stamp = self._stamps.get(place)
         if stamp is None or stamp.producer_epoch != producer.producer_epoch:
             stamp = ProducerStamp(*producer, is_transactional=True)
+            # One that keeps its epoch from one transaction to the next goes on where it was (TXN-11).
+            stamp.next_sequence = home.log.next_sequence(*producer)
         batch.stamp = stamp
         pending = [PendingCommit(group.group_id, producer.producer_id, one) for one in records]
         end_offset = home.log_end_offset
@@ -173,8 +176,11 @@ class GroupStore:
 
     def forget_unused(self, group: Group) -> None:
         """Drop a group that a refused request made: strangers may name any number of them."""
-        is_awaited = group.classic is not None and group.classic.pending_ids
-        if not group.exists and not is_awaited and self.groups.get(group.group_id) is group:
+        classic = group.classic
+        is_idle = classic is None or (
+            classic.state is ClassicState.EMPTY and not classic.pending_ids
+        )
+        if is_idle and not group.exists and self.groups.get(group.group_id) is group:
             self.forget(group)
 
     def _find_in(self, home: Partition, group_id: str) -> Group:
@@ -185,7 +191,8 @@ class GroupStore:
         self._homes[group_id] = home
         return found
 
-    def _home_or_create(self, group_id: str) -> Partition:
+    def home_or_create(self, group_id: str) -> Partition:
+        """Return the partition that the group lives in; its topic is created by the first one."""
         home = self._home(group_id)
         if home is not None:
             return home

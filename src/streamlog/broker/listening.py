@@ -41,7 +41,8 @@ class ListeningBroker:
         * ``max_frame_bytes`` (100 MiB), ``max_connections`` (1,000), ``max_idle_ms`` (600,000), ``max_handshake_ms`` (30,000): what a
           client may do before it is cut off
         * ``initial_rebalance_delay_ms``: how long at least an empty classic group waits for more members when one comes over the wire,
-          which would learn of a second rebalance by its next heartbeat only (50)
+          which would learn of a second rebalance by its next heartbeat only (50). Like all time-outs of groups it goes by the broker's
+          clock: whoever gives it a virtual one has to advance that, or to say 0 here
 
         Raises `InvalidConfigurationError`, OSError when the address cannot be bound, `ClosedError`, `ReadOnlyError`. Threads: any. Source:
         Kafka ``listeners``, ``advertised.listeners``.

@@ -232,7 +232,8 @@ class Partition:
             )
         if is_transactional and not self.log.has_open_transaction(producer_id, producer_epoch):
             # With no lock held. Whatever ends the transaction before the batch is stored writes a marker
-            # here as well, which raises the epoch: the log then refuses the batch.
+            # here as well, which raises the epoch, or is another one than now: the log then refuses the batch.
+            batch.verified_marker_offset = self.log.last_marker_offset(producer_id)
             self.verify_transaction(producer_id, producer_epoch, self.topic_partition)
 
     def ack_durability(self) -> Durability:

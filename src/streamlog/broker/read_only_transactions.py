@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from streamlog.broker.read_only import refusal
@@ -68,6 +69,8 @@ class ReadOnlyTransactions(TransactionCoordinator):
         transactional_id: str,
         transaction_timeout_ms: int,
         expected: ProducerIdAndEpoch | None = None,
+        *,
+        announces: bool = False,
     ) -> ProducerIdAndEpoch:
         """Raise `ReadOnlyError`."""
         raise self._refusal(f"transactional id {transactional_id!r}: take it")
@@ -77,6 +80,16 @@ class ReadOnlyTransactions(TransactionCoordinator):
     ) -> ProducerIdAndEpoch:
         """Raise `ReadOnlyError`."""
         raise self._refusal(f"transactional id {transactional_id!r}: end its transaction")
+
+    def announce(
+        self,
+        transactional_id: str,
+        producer_id: int,
+        producer_epoch: int,
+        partitions: Iterable[TopicPartition],
+    ) -> None:
+        """Raise `ReadOnlyError`."""
+        raise self._refusal(f"transactional id {transactional_id!r}: begin a transaction")
 
     def add_partition(
         self, producer_id: int, producer_epoch: int, topic_partition: TopicPartition

@@ -36,7 +36,12 @@ class PendingBatch:
         "record_count",
         "stamp",
         "uncompressed_size",
+        "verified_marker_offset",
     )
+
+    verified_marker_offset: int
+    """Not stored, and only there for the first batch of a transaction: the offset of its producer's last marker, when somebody
+    looked whether there is such a transaction. A later marker has ended it."""
 
     def __init__(
         self,

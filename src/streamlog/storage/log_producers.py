@@ -84,6 +84,19 @@ class ProducerLog(SyncableLog):
             and producers.is_open(producer_id, producer_epoch)
         )
 
+    def last_marker_offset(self, producer_id: int) -> int:
+        """Return the offset of the last marker of this producer; -1 without one, or when it is not known any more. Threads: any."""
+        producers = self._producers
+        entry = None if producers is None else producers.entries.get(producer_id)
+        return -1 if entry is None else entry.marker_offset
+
+    @locked
+    def next_sequence(self, producer_id: int, producer_epoch: int) -> int:
+        """Return the sequence number that the next batch of this producer, in this epoch, has to begin with."""
+        entry = self._known_producers().entries.get(producer_id)
+        is_known = entry is not None and entry.producer_epoch == producer_epoch
+        return entry.next_sequence if entry is not None and is_known else 0
+
     @locked
     def open_transactions(self) -> dict[int, tuple[int, int]]:
         """Return epoch and first offset of each transaction that is open here, by producer id, the oldest first."""

@@ -97,6 +97,17 @@ class ProducerStates:
                 f"{self._name(batch)}: expected a batch of the transaction that is open since offset {entry.first_open_offset}, "
                 "found one without a transaction"
             )
+        if (
+            entry.first_open_offset < 0
+            and epoch == entry.producer_epoch
+            and batch.is_transactional
+            and getattr(batch, "verified_marker_offset", entry.marker_offset) != entry.marker_offset
+        ):
+            # Of a producer that keeps its epoch: that of any other has changed.
+            raise InvalidTxnStateError(
+                f"{self._name(batch)}: expected a batch of a transaction that is open, found one of a transaction that the marker "
+                f"at offset {entry.marker_offset} has ended"
+            )
         return None
 
     def _check_marker(self, batch: PendingBatch) -> None:

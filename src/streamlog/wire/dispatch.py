@@ -19,6 +19,8 @@ from streamlog.wire.handlers import (
     metadata,
     produce,
     topics,
+    transaction_looks,
+    transactions,
 )
 from streamlog.wire.handlers.groups import (
     consumer_groups,
@@ -84,6 +86,14 @@ ROUTES: dict[int, Route] = dict(
         _route("DescribeGroups", 0, 5, looks.handle_describe, is_slow=True),
         _route("ListGroups", 0, 5, looks.handle_list, is_slow=True),
         _route("DeleteGroups", 0, 2, looks.handle_delete, is_slow=True),
+        _route("InitProducerId", 0, 4, transactions.handle_init, is_slow=True),
+        _route("AddPartitionsToTxn", 0, 3, transactions.handle_add_partitions, is_slow=True),
+        _route("AddOffsetsToTxn", 0, 3, transactions.handle_add_offsets, is_slow=True),
+        _route("EndTxn", 0, 3, transactions.handle_end, is_slow=True),
+        _route("TxnOffsetCommit", 0, 3, transactions.handle_commit_offsets, is_slow=True),
+        _route("DescribeProducers", 0, 0, transaction_looks.handle_producers, is_slow=True),
+        _route("DescribeTransactions", 0, 0, transaction_looks.handle_describe, is_slow=True),
+        _route("ListTransactions", 0, 1, transaction_looks.handle_list, is_slow=True),
         _route("ConsumerGroupHeartbeat", 0, 1, consumer_groups.handle_heartbeat, is_slow=True),
         _route("ConsumerGroupDescribe", 0, 0, consumer_groups.handle_describe, is_slow=True),
     )

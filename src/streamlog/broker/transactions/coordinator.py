@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from streamlog.broker.transactions.announcing import RETRY_MS, AnnouncedTransactions
 from streamlog.broker.transactions.checks import check_timeout, check_transactional_id
 from streamlog.broker.transactions.description import (
     TransactionDescription,
@@ -17,6 +18,7 @@ from streamlog.broker.transactions.description import (
 from streamlog.broker.transactions.ending import TransactionEnding
 from streamlog.broker.transactions.left_open import LeftOpen
 from streamlog.broker.transactions.markers import MarkerWriter
+from streamlog.broker.transactions.refusals import FENCED_HINT, concurrent, fenced, named
 from streamlog.broker.transactions.state import (
     COMMITTED,
     OPEN,
@@ -46,16 +48,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("streamlog")
 
-RETRY_MS = 5_000.0
-"""So much later the markers that could not be written are tried again."""
-
-_FENCED_HINT = "a newer producer has the id, or the transaction timed out"
-
 
 class TransactionCoordinator:
     """All transactional ids of one broker. Made by the broker; used by producers and the admin client.
 
-    * producers: `init_producer_id`, `end_transaction`
+    * producers: `init_producer_id`, `end_transaction`, and those in other processes `announce`
     * partitions: `add_partition`
     * from outside: `describe`, `list_transactions`, `force_terminate`, `abort_hanging`
     * care: `finish_left_open`, `abort_timed_out`, `expire_ids`
@@ -63,7 +60,8 @@ class TransactionCoordinator:
     Lock order: the group coordinator's lock, the one here, a partition's. Whoever ends, fences or takes
     an id claims it, and does so without the lock; others are told to try again
     (`ConcurrentTransactionsError`). Times are the broker's. Threads: any. Source: Kafka
-    ``TransactionCoordinator``, with the rules of ``transaction.version=2`` (KIP-890).
+    ``TransactionCoordinator``, with the rules of ``transaction.version=2`` (KIP-890), and for producers that
+    announce their partitions with those of version 1.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -76,6 +74,9 @@ class TransactionCoordinator:
         self._ending = TransactionEnding(broker, self._store, self._markers, self._lock)
         self._left_open = LeftOpen(self._store, self._markers, self._lock)
         self._watch = TransactionWatch(self._clock, broker.scheduler, self._look)
+        self._announced = AnnouncedTransactions(
+            broker, self._store, self._ending, self._left_open, self._watch, self._lock
+        )
 
     # ---- producers
 
@@ -84,11 +85,15 @@ class TransactionCoordinator:
         transactional_id: str,
         transaction_timeout_ms: int,
         expected: ProducerIdAndEpoch | None = None,
+        *,
+        announces: bool = False,
     ) -> ProducerIdAndEpoch:
         """Give the id to the caller: return producer id and epoch of its first transaction (TXN-3).
 
         Whoever had it before is fenced from then on (TXN-16). With *expected*, what the caller has now,
-        only the present owner gets an answer, and the same one when it asks again (TXN-4).
+        only the present owner gets an answer, and the same one when it asks again (TXN-4). One that
+        *announces* names the partitions of a transaction by `announce` before it writes there, and keeps its
+        epoch from one to the next.
 
         Raises TypeError and `InvalidConfigurationError` for what cannot be an id, `InvalidTxnTimeoutError`;
         `ProducerFencedError` unless *expected* is the owner; `ConcurrentTransactionsError` (retriable)
@@ -102,34 +107,43 @@ class TransactionCoordinator:
         with self._lock:
             transaction = self._store.find_or_create(transactional_id)
         return self._ending.claimed(
-            transaction, partial(self._init, timeout_ms=transaction_timeout_ms, expected=expected)
+            transaction,
+            partial(
+                self._init,
+                timeout_ms=transaction_timeout_ms,
+                expected=expected,
+                announces=announces,
+            ),
         )
 
     def _init(
-        self, transaction: Transaction, timeout_ms: int, expected: ProducerIdAndEpoch | None
+        self,
+        transaction: Transaction,
+        timeout_ms: int,
+        expected: ProducerIdAndEpoch | None,
+        announces: bool,
     ) -> ProducerIdAndEpoch:
         self._finish(transaction)  # what somebody was kept from finishing
-        if self._left_open.concerns(transaction):
-            self._left_open.finish()
-            if self._left_open.concerns(transaction):
-                raise self._concurrent(transaction)
+        self._left_open.finish_of(transaction)
         # An id that expired is nobody's, and so still the caller's (TXN-10).
         if expected is not None and transaction.exists:
-            if expected == transaction.ended:
+            # Of one that keeps its epoch both are the same, and it wants another.
+            if expected == transaction.ended != transaction.producer:
                 return transaction.producer
             if expected != transaction.producer:
-                raise ProducerFencedError(str(self._fenced(transaction, expected)))
+                raise ProducerFencedError(str(fenced(transaction, expected)))
         if transaction.state in PREPARED:
-            raise self._concurrent(transaction)
+            raise concurrent(transaction)
         if transaction.state in OPEN:
             self._fence_and_abort(transaction)
-            raise self._concurrent(transaction)
-        return self._ending.take(transaction, timeout_ms, expected)
+            raise concurrent(transaction)
+        return self._ending.take(transaction, timeout_ms, expected, announces)
 
     def end_transaction(
         self, transactional_id: str, producer_id: int, producer_epoch: int, commit: bool
     ) -> ProducerIdAndEpoch:
-        """Commit or abort the id's open transaction; return producer id and epoch of the next one (TXN-11).
+        """Commit or abort the id's open transaction; return producer id and epoch of the next one (TXN-11),
+        which for a producer that announces its partitions are the same.
 
         A commit returns once it survives a loss of power, in full (TXN-8); the caller has flushed. Once it
         is decided, markers that cannot be written are no error: they are tried again, and meanwhile a
@@ -138,23 +152,21 @@ class TransactionCoordinator:
 
         Raises `InvalidProducerIdMappingError` for a producer id that is not the id's, `ProducerFencedError`
         for an epoch that is over (TXN-10), `InvalidTxnStateError` when nothing is open or the
-        transaction ended the other way, `ConcurrentTransactionsError` (retriable) while somebody else
+        transaction ended the other way, `InvalidProducerIdMappingError` for the commit of one that was
+        lost with the process in which it began, `ConcurrentTransactionsError` (retriable) while somebody else
         ends it, `DiskFullError` (retriable: not decided), `DurabilityError` (see `TransactionEnding.commit`).
         """
         caller = ProducerIdAndEpoch(producer_id, producer_epoch)
         with self._lock:
-            transaction = self._store.find(transactional_id)
-        if transaction is None:
-            raise InvalidProducerIdMappingError(
-                f"transactional id {transactional_id!r}: expected one that a producer has, found none: "
-                "it never was one, or it expired"
-            )
+            transaction = self._store.require(transactional_id)
         return self._ending.claimed(transaction, partial(self._end, caller=caller, commit=commit))
 
     def _end(
         self, transaction: Transaction, caller: ProducerIdAndEpoch, commit: bool
     ) -> ProducerIdAndEpoch:
-        if transaction.state is TransactionState.ONGOING and caller == transaction.producer:
+        if transaction.may_be_lost and caller == transaction.producer:
+            self._announced.end_lost(transaction, commit)
+        elif transaction.state is TransactionState.ONGOING and caller == transaction.producer:
             if commit:
                 self._ending.commit(transaction)
             else:
@@ -170,7 +182,7 @@ class TransactionCoordinator:
         """Raise unless the transaction that *caller* wants to end did end so (TXN-9)."""
         if caller != transaction.ended:
             if caller != transaction.producer:
-                raise self._fenced(transaction, caller)
+                raise fenced(transaction, caller)
         elif (
             transaction.state is not TransactionState.EMPTY
             and (transaction.state in COMMITTED) is commit
@@ -181,6 +193,19 @@ class TransactionCoordinator:
             f"{'commit' if commit else 'abort'}, found state {transaction.state.value}"
         )
 
+    def announce(
+        self,
+        transactional_id: str,
+        producer_id: int,
+        producer_epoch: int,
+        partitions: Iterable[TopicPartition],
+    ) -> None:
+        """Let all of *partitions* be part of the transaction of a producer that announces them; see
+        `AnnouncedTransactions.begin`.
+        """
+        caller = ProducerIdAndEpoch(producer_id, producer_epoch)
+        self._announced.begin(transactional_id, caller, partitions)
+
     # ---- partitions
 
     def add_partition(
@@ -190,10 +215,11 @@ class TransactionCoordinator:
 
         Called by a partition before it stores the first batch of a transaction. Never blocks, takes no
         lock of a partition, and stores nothing: what is open when the process ends is aborted.
+        What a producer has to announce is not added, but has to be there.
 
         Raises `InvalidProducerIdMappingError` for a producer id that has no transactional id,
         `InvalidProducerEpochError` for another epoch than that of the next or present transaction
-        (TXN-10), `ConcurrentTransactionsError` (retriable) while the last one is completed.
+        (TXN-10), `InvalidTxnStateError` for a partition that was not announced, `ConcurrentTransactionsError` (retriable) while the last one is completed.
         """
         # First: Ctrl-C must not leave a transaction open that no clock ends.
         self._watch.arm(self._config.transaction_abort_timed_out_transaction_cleanup_interval_ms)
@@ -208,15 +234,25 @@ class TransactionCoordinator:
                 raise InvalidProducerEpochError(
                     f"{topic_partition}: transactional id {transaction.transactional_id!r}, producer "
                     f"{producer_id}: expected epoch {transaction.producer.producer_epoch}, found "
-                    f"{producer_epoch}: {_FENCED_HINT}"
+                    f"{producer_epoch}: {FENCED_HINT}"
                 )
             if transaction.claim is not None or transaction.state in PREPARED:
-                raise self._concurrent(transaction)
+                raise concurrent(transaction)
             if transaction.state is TransactionState.PREPARE_EPOCH_FENCE:
                 raise InvalidProducerEpochError(
                     f"{topic_partition}: transactional id {transaction.transactional_id!r}: its "
                     "transaction is about to be aborted"
                 )
+            if transaction.announces:
+                if (
+                    transaction.state is not TransactionState.ONGOING
+                    or topic_partition not in transaction.partitions
+                ):
+                    raise InvalidTxnStateError(
+                        f"{topic_partition}: {named(transaction)}: expected a partition that was added "
+                        "to the transaction, found one that was not"
+                    )
+                return
             transaction.begin(topic_partition, self._clock.time_ms(), self._clock.monotonic_ms())
 
     # ---- from outside
@@ -251,7 +287,7 @@ class TransactionCoordinator:
         if transaction.state in OPEN:
             self._fence_and_abort(transaction)
         if not self._finish(transaction):
-            raise self._concurrent(transaction)
+            raise concurrent(transaction)
 
     def abort_hanging(
         self, topic_partition: TopicPartition, producer_id: int, producer_epoch: int
@@ -420,29 +456,6 @@ class TransactionCoordinator:
             self._watch.arm(RETRY_MS)
             raise
         self._finish(transaction)
-
-    def _concurrent(self, transaction: Transaction) -> ConcurrentTransactionsError:
-        return ConcurrentTransactionsError(
-            f"transactional id {transaction.transactional_id!r}: a transaction of it is being completed; "
-            "try again"
-        )
-
-    def _fenced(
-        self, transaction: Transaction, caller: ProducerIdAndEpoch
-    ) -> ProducerFencedError | InvalidProducerIdMappingError:
-        expected, found = transaction.producer, caller
-        ended = transaction.ended
-        if found.producer_id != expected.producer_id and (
-            ended is None or found.producer_id != ended.producer_id
-        ):
-            return InvalidProducerIdMappingError(
-                f"transactional id {transaction.transactional_id!r}: expected producer id "
-                f"{expected.producer_id}, found {found.producer_id}"
-            )
-        return ProducerFencedError(
-            f"transactional id {transaction.transactional_id!r}, producer {found.producer_id}: expected "
-            f"epoch {expected.producer_epoch}, found {found.producer_epoch}: {_FENCED_HINT}"
-        )
 
     def _check(self) -> None:
         """Assert what holds while no call is under way. For tests."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from streamlog.broker.transactions.records import LogEnd
 from streamlog.broker.transactions.state import (
     COMMITTED,
     PREPARED,
@@ -84,7 +85,11 @@ class TransactionEnding:
     # ---- with the claim
 
     def take(
-        self, transaction: Transaction, timeout_ms: int, expected: ProducerIdAndEpoch | None
+        self,
+        transaction: Transaction,
+        timeout_ms: int,
+        expected: ProducerIdAndEpoch | None,
+        announces: bool,
     ) -> ProducerIdAndEpoch:
         """Give the id to a producer: a new one gets a producer id, others another epoch (TXN-3, TXN-4)."""
         self._settle(transaction)
@@ -98,7 +103,9 @@ class TransactionEnding:
             record = transaction.record(
                 TransactionState.EMPTY, taken, expected, self._clock.time_ms()
             )
-            self._store.apply(transaction, record._replace(timeout_ms=timeout_ms))
+            self._store.apply(
+                transaction, record._replace(timeout_ms=timeout_ms, announces=announces)
+            )
         return taken
 
     def commit(self, transaction: Transaction) -> None:
@@ -107,7 +114,10 @@ class TransactionEnding:
         Raises `DurabilityError` when something could not be synced: not decided if that was a
         partition; if it was the decision itself, the next process finds out.
         """
+        # Before the sync: all that is below these ends is on disk when the decision is.
+        ends = {one: self._end_of(one) for one in transaction.partitions}
         self._sync([*transaction.partitions, *transaction.unsynced])
+        transaction.partitions = ends
         # A transaction that is claimed gets no new partitions. A record that another thread of the producer
         # has under way may still come before its marker; nobody was told that this commit keeps it, and it
         # is kept as any record is, by ``flush_ms``.
@@ -119,6 +129,13 @@ class TransactionEnding:
         """Decide that an ongoing transaction, or one whose producer was fenced, counts for nothing."""
         self._settle(transaction)
         self._prepare(transaction, TransactionEvent.ABORT)
+
+    def abort_lost(self, transaction: Transaction) -> None:
+        """Abort what a producer had begun in the last process. Nothing of it is open any more."""
+        with self._lock:
+            transaction.begin_empty(self._clock.time_ms(), self._clock.monotonic_ms())
+        self.abort(transaction)
+        self.finish(transaction)
 
     def fence_and_abort(self, transaction: Transaction) -> None:
         """Shut the producer of an ongoing transaction out and abort it."""
@@ -187,6 +204,8 @@ class TransactionEnding:
         ended = None if was_fenced else producer
         if was_fenced:
             next_producer = producer  # whoever takes the id next gets another epoch
+        elif transaction.announces:
+            next_producer = producer
         elif transaction.is_exhausted:
             # Taken now: the client is told what to use next before the markers are written.
             next_producer = ProducerIdAndEpoch(self._broker.new_producer_id(), 0)
@@ -218,6 +237,16 @@ class TransactionEnding:
         usable = [one for one in unsynced if one is not None and not one.is_refused]
         self._sync([one.topic_partition for one in usable])
         transaction.unsynced.clear()
+
+    def _end_of(self, topic_partition: TopicPartition) -> LogEnd | None:
+        partition = self._markers.find(topic_partition)
+        if partition is None:
+            return None
+        topic_id = self._store.topic_id(topic_partition.topic)
+        try:
+            return None if topic_id is None else LogEnd(topic_id, partition.log_end_offset)
+        except UnknownTopicOrPartitionError:
+            return None  # deleted meanwhile
 
     def _sync(self, partitions: list[TopicPartition]) -> None:
         for topic_partition in dict.fromkeys(partitions):

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from streamlog.broker.transactions.refusals import concurrent
 from streamlog.broker.transactions.state import COMMITTED
 from streamlog.errors import (
     ClosedError,
@@ -30,7 +31,12 @@ class LeftOpen:
 
     Their producers ended with their process, so nobody can go on with one. One rule for every partition
     in which one is open: where the last record of the transactional id says that this transaction was
-    committed, and names the partition, a COMMIT marker is missing; anything else counts for nothing.
+    committed, and names the partition, a COMMIT marker is missing; anything else counts for nothing. Of a
+    producer that keeps its epoch the next transaction looks the same: it begins where the log ended when
+    the one in the record was decided, or behind.
+
+    Such a producer may be in another process, and still there. It finds out when it asks for more: what
+    was open is aborted.
 
     Threads: any. One at a time finishes, for a marker that comes a second time, and late, would end what
     a new producer of the id has begun meanwhile. Source: Kafka ``TransactionCoordinator.onElection``,
@@ -41,7 +47,7 @@ class LeftOpen:
         self._store = store
         self._markers = markers
         self._lock = lock
-        self._open: dict[ProducerIdAndEpoch, list[Partition]] = {}
+        self._open: dict[ProducerIdAndEpoch, list[tuple[Partition, int]]] = {}
         self._unreadable: set[int] = set()
         self._claim: object | None = None
 
@@ -50,8 +56,9 @@ class LeftOpen:
         for partition in partitions:
             if partition.is_refused:
                 continue  # damaged: nobody reads it, and nothing can be written there
-            for producer_id, (epoch, _) in partition.log.open_transactions().items():
-                self._open.setdefault(ProducerIdAndEpoch(producer_id, epoch), []).append(partition)
+            for producer_id, (epoch, first_offset) in partition.log.open_transactions().items():
+                producer = ProducerIdAndEpoch(producer_id, epoch)
+                self._open.setdefault(producer, []).append((partition, first_offset))
 
     def concerns(self, transaction: Transaction) -> bool:
         """Whether something is still open of the id: it can neither go on nor be forgotten meanwhile."""
@@ -59,6 +66,13 @@ class LeftOpen:
         if transaction.ended is not None:
             ids.add(transaction.ended.producer_id)
         return any(producer.producer_id in ids for producer in list(self._open))
+
+    def finish_of(self, transaction: Transaction) -> None:
+        """Return once nothing of the id is open. Raises `ConcurrentTransactionsError` when that cannot be had."""
+        if self.concerns(transaction):
+            self.finish()
+            if self.concerns(transaction):
+                raise concurrent(transaction)
 
     def finish(self) -> bool:
         """Write the markers that are missing and return whether to try again later. What fails is logged.
@@ -83,16 +97,17 @@ class LeftOpen:
         all_are_known = self._load()
         with self._lock:
             transactions = list(self._store.transactions.values())
-        ended = {one.ended: one for one in transactions}
+        known = {one.ended: one for one in transactions}
+        known.update((one.producer, one) for one in transactions if one.announces)
         known_ids = {one.producer.producer_id for one in transactions}
         try_again = False
         for producer, partitions in list(self._open.items()):
-            transaction = ended.get(producer)
+            transaction = known.get(producer)
             if not (transaction or all_are_known or producer.producer_id in known_ids):
                 continue
-            for partition in list(partitions):
-                if self._end(transaction, producer, partition):
-                    partitions.remove(partition)
+            for place in list(partitions):
+                if self._end(transaction, producer, *place):
+                    partitions.remove(place)
             if partitions:
                 try_again = True
             else:
@@ -119,17 +134,23 @@ class LeftOpen:
         return not self._unreadable
 
     def _end(
-        self, transaction: Transaction | None, producer: ProducerIdAndEpoch, partition: Partition
+        self,
+        transaction: Transaction | None,
+        producer: ProducerIdAndEpoch,
+        partition: Partition,
+        first_offset: int,
     ) -> bool:
         """Write the marker of one partition; return whether it is there."""
         producer_id, epoch = producer
+        marker_epoch = epoch + 1
         control_type, coordinator_epoch = ControlType.ABORT, 0
         try:
             if transaction is not None:
                 home = self._store.home_or_create(transaction.transactional_id)
                 coordinator_epoch = home.leader_epoch
-                is_named = partition.topic_partition in transaction.partitions
-                if is_named and transaction.state in COMMITTED:
+                if transaction.announces and producer == transaction.producer:
+                    marker_epoch = epoch
+                if self._is_committed(transaction, producer, partition, first_offset):
                     control_type = ControlType.COMMIT
                     # Whoever decided may have been killed before that was on the disk.
                     home.sync()
@@ -138,7 +159,7 @@ class LeftOpen:
                     partition.topic_partition,
                     control_type,
                     producer_id,
-                    epoch + 1,
+                    marker_epoch,
                     coordinator_epoch,
                 )
         except UnknownTopicOrPartitionError:
@@ -155,3 +176,24 @@ class LeftOpen:
             )
             return False
         return True
+
+    def _is_committed(
+        self,
+        transaction: Transaction,
+        producer: ProducerIdAndEpoch,
+        partition: Partition,
+        first_offset: int,
+    ) -> bool:
+        """Whether what is open from *first_offset* is what the last record says was committed."""
+        if (
+            producer != transaction.ended
+            or transaction.state not in COMMITTED
+            or partition.topic_partition not in transaction.partitions
+        ):
+            return False
+        end = transaction.partitions[partition.topic_partition]
+        if end is None:
+            return producer != transaction.producer
+        topic_id = self._store.topic_id(partition.topic)
+        is_later = producer == transaction.producer and first_offset >= end.offset
+        return topic_id == end.topic_id and not is_later

@@ -9,18 +9,25 @@ Keys and values are msgpack arrays in which nothing is nested:
 ===================  =================  ================================================================
 record               key                value
 ===================  =================  ================================================================
-transaction          ``[0, id]``        ``[1, state, producer_id, producer_epoch, ended_producer_id,
-                                        ended_producer_epoch, timeout_ms, updated_ms, topic, partition,
-                                        partition, ..., topic, partition, ...]``
+transaction          ``[0, id]``        ``[2, state, producer_id, producer_epoch, ended_producer_id,
+                                        ended_producer_epoch, timeout_ms, updated_ms, flags, topic,
+                                        topic_id, partition, end_offset, partition, end_offset, ...,
+                                        topic, topic_id, partition, end_offset, ...]``
 ===================  =================  ================================================================
+
+Version 1 had no ``flags``, no ``topic_id`` and no ``end_offset``; it is read.
 
 ``state`` has Kafka's numbers: 0 empty, 2 prepare commit, 3 prepare abort, 4 complete commit, 5 complete
 abort. ``producer_id`` and ``producer_epoch`` are those that the next transaction is to use; ``ended_...``
 those that the transaction's batches carry, nil when there is none or its producer was fenced.
-``updated_ms`` is the wall clock. A null value forgets the id.
+``updated_ms`` is the wall clock. A null value forgets the id. ``end_offset`` is where the log of the
+partition, in a topic of that id, ended just before the transaction was decided as a commit; -1 and nil
+where that is not known.
 
 What is ongoing is not stored: its producer lives in this process and ends with it, and that it left
-something open is told by the partitions themselves. Reading is strict, as in `offsets_topic`. Source:
+something open is told by the partitions themselves. A producer in another process, which announces its
+partitions, may live longer: that the id has one is the flag 1; the flag 2 says that a transaction of it
+has begun behind the one that the record is about. Reading is strict, as in `offsets_topic`. Source:
 Kafka ``TransactionLog``, ``TransactionLogKey.json``, ``TransactionLogValue.json``.
 """
 
@@ -46,7 +53,8 @@ from streamlog.record import BatchView
 from streamlog.structs import ProducerIdAndEpoch, TopicPartition
 
 TRANSACTION_KEY = 0
-TRANSACTION_VERSION = 1
+TRANSACTION_VERSION = 2
+_ANNOUNCES, _HAS_BEGUN = 1, 2
 
 _STATE_NUMBERS = {
     TransactionState.EMPTY: 0,
@@ -59,7 +67,19 @@ _STATES = {number: state for state, number in _STATE_NUMBERS.items()}
 _OPTIONAL_INT = int, type(None)
 _FIXED_FIELDS = int, int, int, int, _OPTIONAL_INT, _OPTIONAL_INT, int, int
 
+_FIRST_VERSION = 1
+_NO_OFFSET = -1
+_NOTHING = object()
+
 _pack = msgpack.Packer(autoreset=True).pack
+
+
+class LogEnd(NamedTuple):
+    """Where the log of a partition ended when a transaction was decided."""
+
+    topic_id: str
+    """Another topic of the same name has another one."""
+    offset: int
 
 
 class TransactionRecord(NamedTuple):
@@ -75,6 +95,12 @@ class TransactionRecord(NamedTuple):
     updated_ms: int
     partitions: tuple[TopicPartition, ...]
     """Those that get a marker, or got one; none while the state is empty."""
+    ends: tuple[LogEnd | None, ...] = ()
+    """One for each of them, None where it is not known; none at all where none is."""
+    announces: bool = False
+    """Whether the producer announces its partitions, and keeps its epoch (see `Transaction.announces`)."""
+    has_begun: bool = False
+    """Whether its next transaction has begun."""
 
 
 class TransactionTombstone(NamedTuple):
@@ -97,7 +123,8 @@ def encode_transaction(record: StoredTransaction) -> tuple[bytes, bytes | None]:
     fields: list[object] = [TRANSACTION_VERSION, _STATE_NUMBERS[record.state], *record.producer]
     fields += record.ended or (None, None)
     fields += record.timeout_ms, record.updated_ms
-    fields += _flat(record.partitions)
+    fields.append(_ANNOUNCES * record.announces | _HAS_BEGUN * record.has_begun)
+    fields += _flat(record.partitions, record.ends or (None,) * len(record.partitions))
     return key, _pack(fields)
 
 
@@ -116,8 +143,15 @@ def decode_transaction(key: bytes | None, value: bytes | None) -> StoredTransact
     if value is None:
         return TransactionTombstone(transactional_id)
     fields = unpack_long(value)
-    check_version(TRANSACTION_STATE_TOPIC, fields, TRANSACTION_VERSION)
+    is_first = fields[:1] == [_FIRST_VERSION] and type(fields[0]) is int
+    if not is_first:
+        check_version(TRANSACTION_STATE_TOPIC, fields, TRANSACTION_VERSION)
     fixed, rest = fields[: len(_FIXED_FIELDS)], fields[len(_FIXED_FIELDS) :]
+    flags = 0
+    if not is_first:
+        (flags,), rest = check_types(rest[:1], (int,)), rest[1:]
+        if not 0 <= flags <= _ANNOUNCES | _HAS_BEGUN:
+            raise ValueError(f"expected flags from 0 to {_ANNOUNCES | _HAS_BEGUN}, found {flags}")
     _, number, producer_id, epoch, ended_id, ended_epoch, timeout_ms, updated_ms = check_types(
         fixed, _FIXED_FIELDS
     )
@@ -127,6 +161,8 @@ def decode_transaction(key: bytes | None, value: bytes | None) -> StoredTransact
     if (ended_id is None) is not (ended_epoch is None):
         raise ValueError(f"expected an id with an epoch, found {ended_id} and {ended_epoch}")
     ended = None if ended_id is None else ProducerIdAndEpoch(ended_id, ended_epoch)
+    found_partitions = list(_partitions(rest) if is_first else _partitions_and_ends(rest))
+    ends = tuple(end for _, end in found_partitions)
     return TransactionRecord(
         transactional_id,
         state,
@@ -134,7 +170,10 @@ def decode_transaction(key: bytes | None, value: bytes | None) -> StoredTransact
         ended,
         timeout_ms,
         updated_ms,
-        tuple(_partitions(rest)),
+        tuple(topic_partition for topic_partition, _ in found_partitions),
+        ends if any(ends) else (),
+        bool(flags & _ANNOUNCES),
+        bool(flags & _HAS_BEGUN),
     )
 
 
@@ -158,16 +197,47 @@ def _decode_batch(batch: BatchView, start: int) -> Iterator[tuple[int, StoredTra
             yield batch.leader_epoch, record
 
 
-def _flat(partitions: Iterable[TopicPartition]) -> Iterator[str | int]:
+def _flat(
+    partitions: Iterable[TopicPartition], ends: Iterable[LogEnd | None]
+) -> Iterator[str | int | None]:
     named = None
-    for topic, number in partitions:
-        if topic != named:
+    for (topic, number), end in zip(partitions, ends, strict=True):
+        topic_id, end_offset = end or (None, _NO_OFFSET)
+        if (topic, topic_id) != named:
+            named = topic, topic_id
             yield topic
-            named = topic
+            yield topic_id
         yield number
+        yield end_offset
 
 
-def _partitions(fields: Iterable[object]) -> Iterator[TopicPartition]:
+def _partitions_and_ends(
+    fields: Iterable[object],
+) -> Iterator[tuple[TopicPartition, LogEnd | None]]:
+    topic, topic_id = "", None
+    rest = iter(fields)
+    for field in rest:
+        following = next(rest, _NOTHING)
+        if isinstance(field, str) and (following is None or isinstance(following, str)):
+            topic, topic_id = field, following
+            continue
+        if (
+            not topic
+            or type(field) is not int
+            or field < 0
+            or type(following) is not int
+            or (following < 0 if topic_id is not None else following != _NO_OFFSET)
+        ):
+            raise ValueError(
+                f"expected a topic and its id, or a partition of {topic!r} and an offset, found "
+                f"{field!r:.100} and {following!r:.100}"
+            )
+        end = None if topic_id is None else LogEnd(topic_id, following)
+        yield TopicPartition(topic, field), end
+
+
+def _partitions(fields: Iterable[object]) -> Iterator[tuple[TopicPartition, None]]:
+    """Read those of version 1."""
     topic = None
     for field in fields:
         if isinstance(field, str):
@@ -175,4 +245,4 @@ def _partitions(fields: Iterable[object]) -> Iterator[TopicPartition]:
         elif topic is None or type(field) is not int or field < 0:
             raise ValueError(f"expected a topic or a partition of {topic!r}, found {field!r:.100}")
         else:
-            yield TopicPartition(topic, field)
+            yield TopicPartition(topic, field), None

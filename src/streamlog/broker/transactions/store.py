@@ -15,7 +15,11 @@ from streamlog.broker.transactions.records import (
 )
 from streamlog.broker.transactions.state import COMMITTED, OPEN, PREPARED
 from streamlog.broker.transactions.transaction import Transaction
-from streamlog.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from streamlog.errors import (
+    InvalidProducerIdMappingError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+)
 from streamlog.record import build_batch
 from streamlog.structs import ProducerIdAndEpoch, TopicPartition
 
@@ -31,7 +35,7 @@ class TransactionStore:
     """The transactional ids of one broker, each loaded when it is first asked for.
 
     * look: `find`, `find_by_producer_id`, `homes`, `load`, `load_all`, ``transactions``
-    * change: `find_or_create`, `apply`, `forget`
+    * change: `find_or_create`, `apply`, `note_begun`, `forget`
 
     As `GroupStore` it replays a partition as a whole when one of its ids is first used. Threads: whoever
     holds the coordinator's lock, except for `homes`. Source: Kafka ``TransactionStateManager``.
@@ -53,6 +57,16 @@ class TransactionStore:
         self.load(_home_in(topic, transactional_id))
         found = self.transactions.get(transactional_id)
         return found if found is not None and found.exists else None
+
+    def require(self, transactional_id: str) -> Transaction:
+        """Return what `find` does. Raises `InvalidProducerIdMappingError` instead of returning None."""
+        found = self.find(transactional_id)
+        if found is None:
+            raise InvalidProducerIdMappingError(
+                f"transactional id {transactional_id!r}: expected one that a producer has, found none: "
+                "it never was one, or it expired"
+            )
+        return found
 
     def find_or_create(self, transactional_id: str) -> Transaction:
         """Return the id's transaction; there is a place to store it from now on."""
@@ -104,12 +118,20 @@ class TransactionStore:
             if transaction is None:
                 transaction = loaded[record.transactional_id] = Transaction(record.transactional_id)
             transaction.replay(record)
+            transaction.was_lost = record.has_begun
             transaction.epochs_may_be_lost = leader_epoch < home.leader_epoch
         for transaction in loaded.values():
             transaction.assume_completed()
             self._by_producer_id[transaction.producer.producer_id] = transaction
         self.transactions.update(loaded)
         self._loaded.add(home.number)
+
+    def topic_id(self, topic: str) -> str | None:
+        """Return the id of the topic of that name, None without one. Threads: any."""
+        try:
+            return self._broker.topic(topic).topic_id
+        except UnknownTopicOrPartitionError:
+            return None
 
     def homes(self) -> list[Partition]:
         """Return the partitions of the topic, none before there is any. Threads: any."""
@@ -123,6 +145,13 @@ class TransactionStore:
         in its sync, and be there all the same.
         """
         self._append(transaction, record)
+
+    def note_begun(self, transaction: Transaction) -> None:
+        """Store that a transaction begins behind the last one, of which all stays as it is. Raises as `apply`."""
+        record = transaction.record(
+            transaction.state, transaction.producer, transaction.ended, self._clock.time_ms()
+        )
+        self._append(transaction, record._replace(has_begun=True))
 
     def forget(self, transaction: Transaction) -> None:
         """Store that nothing is remembered of the id any more, and remember nothing. Raises as `apply`."""
@@ -162,7 +191,7 @@ class TransactionStore:
             self._by_producer_id.pop(before, None)
             self.transactions.pop(transaction.transactional_id, None)
             return
-        transaction.epochs_may_be_lost = False
+        transaction.epochs_may_be_lost = transaction.was_lost = False
         transaction.replay(record)
         if record.producer.producer_id != before:
             self._by_producer_id.pop(before, None)

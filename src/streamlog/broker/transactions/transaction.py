@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamlog.broker.transactions.records import TransactionRecord
+from streamlog.broker.transactions.records import LogEnd, TransactionRecord
 from streamlog.broker.transactions.state import (
     COMMITTED,
     OPEN,
@@ -27,6 +27,7 @@ class Transaction:
     """
 
     __slots__ = (
+        "announces",
         "claim",
         "ended",
         "epochs_may_be_lost",
@@ -40,6 +41,7 @@ class Transaction:
         "unmarked",
         "unsynced",
         "updated_ms",
+        "was_lost",
     )
 
     def __init__(self, transactional_id: str) -> None:
@@ -52,8 +54,16 @@ class Transaction:
         None when whoever used it is fenced."""
         self.timeout_ms = 0
         self.updated_ms = 0
-        self.partitions: dict[TopicPartition, None] = {}
-        """Those of the last transaction, in the order in which they joined it."""
+        self.announces = False
+        """Whether the producer speaks the rules from before KIP-890, as those in other processes do: it
+        announces the partitions of a transaction, keeps its epoch from one to the next, and may outlive
+        this process."""
+        self.was_lost = False
+        """Whether a transaction that such a producer had begun was lost with the last process: it can but
+        be aborted."""
+        self.partitions: dict[TopicPartition, LogEnd | None] = {}
+        """Those of the last transaction, in the order in which they joined it; where their logs ended when it
+        was decided, None as long as that is not known."""
         self.started_ms = -1
         """When the first partition was added (wall clock); -1 unless ongoing."""
         self.started_monotonic_ms = 0.0
@@ -85,10 +95,17 @@ class Transaction:
     @property
     def marker_epoch(self) -> int:
         """The epoch on the markers of a prepared transaction: above that of its batches, so that none of
-        them that comes late is taken (TXN-11).
+        them that comes late is taken (TXN-11); the same where the producer keeps it.
         """
         ended = self.ended
-        return self.producer.producer_epoch if ended is None else ended.producer_epoch + 1
+        if ended is None or ended == self.producer:
+            return self.producer.producer_epoch
+        return ended.producer_epoch + 1
+
+    @property
+    def may_be_lost(self) -> bool:
+        """Whether a producer that outlived the last process may have begun what is not there any more."""
+        return self.announces and (self.was_lost or self.epochs_may_be_lost)
 
     @property
     def marked_producer_id(self) -> int:
@@ -97,13 +114,17 @@ class Transaction:
 
     def begin(self, topic_partition: TopicPartition, now_ms: int, monotonic_ms: float) -> None:
         """Let *topic_partition* be part of the transaction; the first one begins it."""
-        state = following(self.state, TransactionEvent.BEGUN)
-        if self.state is not state:
-            self.partitions = {}
-            self.started_ms, self.started_monotonic_ms = now_ms, monotonic_ms
-            self.ended = None
-            self.state = state
+        if self.state is not TransactionState.ONGOING:
+            self.begin_empty(now_ms, monotonic_ms)
         self.partitions[topic_partition] = None
+
+    def begin_empty(self, now_ms: int, monotonic_ms: float) -> None:
+        """Begin a transaction that has no partition yet."""
+        state = following(self.state, TransactionEvent.BEGUN)
+        self.partitions = {}
+        self.started_ms, self.started_monotonic_ms = now_ms, monotonic_ms
+        self.ended = None
+        self.state = state
 
     def fence(self) -> None:
         """Shut the producer of an ongoing transaction out. An abort has to follow (TXN-3, TXN-12)."""
@@ -126,6 +147,9 @@ class Transaction:
             self.unmarked = []
         self.producer, self.ended = record.producer, record.ended
         self.partitions = dict.fromkeys(record.partitions)
+        if record.ends:
+            self.partitions.update(zip(record.partitions, record.ends, strict=True))
+        self.announces = record.announces
         self.timeout_ms, self.updated_ms = record.timeout_ms, record.updated_ms
         self.started_ms = -1
         self.state = record.state
@@ -146,9 +170,18 @@ class Transaction:
         now_ms: int,
     ) -> TransactionRecord:
         """Return the record that brings the id to *state*."""
-        partitions = () if state is TransactionState.EMPTY else tuple(self.partitions)
+        partitions = {} if state is TransactionState.EMPTY else self.partitions
+        ends = tuple(partitions.values())
         return TransactionRecord(
-            self.transactional_id, state, producer, ended, self.timeout_ms, now_ms, partitions
+            self.transactional_id,
+            state,
+            producer,
+            ended,
+            self.timeout_ms,
+            now_ms,
+            tuple(partitions),
+            ends if any(ends) else (),
+            self.announces,
         )
 
     def _check(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from streamlog.broker.config_entry import AlterConfigOp, ConfigEntry, OpType
+from streamlog.broker.config_entry import AlterConfigOp, ConfigEntry, ConfigSource, OpType
 from streamlog.broker.config_operations import altered_topic_configs, broker_entries, topic_entries
 from streamlog.config import BrokerConfig, TopicConfig
 from streamlog.errors import InvalidConfigurationError, InvalidRequestError, StreamlogError
@@ -42,21 +42,41 @@ def _describe(call: Call, resource: Any) -> Any:
     wanted = resource.configuration_keys
     texts = {description.key: description.doc for description in kind.describe()}
     answer.configs = [
-        _entry(call, entry, texts[entry.name])
+        _entry(call, entry, texts[entry.name], kind)
         for entry in entries.values()
         if wanted is None or key_text(entry.name) in wanted
     ]
+    if kind is BrokerConfig:
+        answer.configs += _of_listener(call, wanted)
     return answer
 
 
-def _entry(call: Call, entry: ConfigEntry, text: str) -> Any:
+def _of_listener(call: Call, wanted: Any) -> list[Any]:
+    """Return what Kafka has in a broker's configuration, and we in a listener's arguments."""
+    make, settings = call.response.Results.Configs, call.settings
+    address = f"PLAINTEXT://{settings.advertised_host}:{settings.advertised_port}"
+    return [
+        make(
+            name=name,
+            value=address,
+            read_only=True,
+            is_default=False,
+            config_source=SOURCES[ConfigSource.STATIC_BROKER_CONFIG],
+            config_type=type_number(address),
+        )
+        for name in ("advertised.listeners", "listeners")
+        if wanted is None or name in wanted
+    ]
+
+
+def _entry(call: Call, entry: ConfigEntry, text: str, kind: type[Config]) -> Any:
     make, request = call.response.Results.Configs, call.request
     name, value = key_text(entry.name), value_text(entry.value)
     answer = make(
         name=name,
         value=value,
         # A broker's configuration is fixed when it opens; a topic's is not.
-        read_only=False,
+        read_only=kind is BrokerConfig,
         is_default=entry.is_default,
         config_source=SOURCES[entry.source],
         config_type=type_number(entry.value),

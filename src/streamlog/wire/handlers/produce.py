@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streamlog.broker.topic_name import is_internal
-from streamlog.errors import InvalidRecordError, StreamlogError
+from streamlog.errors import ConcurrentTransactionsError, InvalidRecordError, StreamlogError
 from streamlog.record.kafka_batch import pending_from_kafka
 from streamlog.record.kafka_layout import KAFKA_MAGIC, magic_of
 from streamlog.record.layout import LOG_APPEND_TIME_BIT
@@ -14,6 +14,7 @@ from streamlog.wire.error_codes import (
     INVALID_REQUIRED_ACKS,
     INVALID_TOPIC,
     NONE,
+    NOT_ENOUGH_REPLICAS,
     UNSUPPORTED_FOR_MESSAGE_FORMAT,
     code_of,
 )
@@ -92,6 +93,9 @@ def _append(call: Call, topic: str, data: Any) -> Any:
             )
         batch = pending_from_kafka(records)
         base_offset = partition.append(batch)
+    except ConcurrentTransactionsError as error:
+        # Clients of these versions do not expect that here, and send the batch again after this (KIP-890).
+        return refused(NOT_ENOUGH_REPLICAS, str(error))
     except (StreamlogError, OSError) as error:
         return refused(code_of(error), str(error))
     is_log_append_time = batch.attributes & LOG_APPEND_TIME_BIT

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from streamlog.broker.config_operations import topic_entries
-from streamlog.errors import InvalidRequestError, StreamlogError
+from streamlog.errors import InvalidRequestError, PolicyViolationError, StreamlogError
 from streamlog.wire.config_text import SOURCES, key_text, value_text
 from streamlog.wire.error_codes import code_of
 from streamlog.wire.topics import topic_by_id
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from streamlog.wire.call import Call
 
 _DEFAULT = -1
+#: In one request; Kafka draws the same line (``QuorumController.MAX_RECORDS_PER_USER_OP``).
+_MAX_PARTITIONS = 10_000
 
 
 def handle_create(call: Call) -> Any:
@@ -28,6 +30,7 @@ def _create(call: Call, wanted: Any, repeated: set[str]) -> Any:
     make, broker = call.response.Topics, call.broker
     try:
         _refuse_repeated(wanted.name, repeated)
+        _refuse_too_many(wanted.name, wanted.num_partitions)
         description = broker.topic_registry.create(
             wanted.name,
             _partitions(call, wanted),
@@ -107,6 +110,7 @@ def handle_create_partitions(call: Call) -> Any:
         answer = make.Results(name=topic.name)
         try:
             _refuse_repeated(topic.name, repeated)
+            _refuse_too_many(topic.name, topic.count)
             call.broker.topic_registry.grow(
                 topic.name, topic.count, validate_only=request.validate_only
             )
@@ -123,3 +127,10 @@ def _repeated(names: Any) -> set[str]:
 def _refuse_repeated(name: str, repeated: set[str]) -> None:
     if name in repeated:
         raise InvalidRequestError(f"topic {name!r} stands in the request more than once")
+
+
+def _refuse_too_many(name: str, partitions: int) -> None:
+    if partitions > _MAX_PARTITIONS:
+        raise PolicyViolationError(
+            f"topic {name!r}: expected at most {_MAX_PARTITIONS} partitions, found {partitions}"
+        )

@@ -200,7 +200,7 @@ def test_offsets_that_cannot_be_stored_are_not_pending(
 ) -> None:
     writer = new_writer(broker)
     send(writer, 1, A1)
-    home = broker.group_coordinator._store._home_or_create("g")
+    home = broker.group_coordinator._store.home_or_create("g")
 
     def full(_: Any) -> int:
         raise DiskFullError("no room")
@@ -221,7 +221,7 @@ def test_ctrl_c_after_an_append_leaves_groups_as_the_log_says(
     writer = new_writer(broker)
     began = writer.producer
     send(writer, 1, A1)
-    home = broker.group_coordinator._store._home_or_create("g")
+    home = broker.group_coordinator._store.home_or_create("g")
     append = home.log.append
 
     def interrupted(batch: Any) -> int:

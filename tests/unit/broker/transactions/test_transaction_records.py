@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from streamlog.broker.broker import Broker
 from streamlog.broker.topic_name import TRANSACTION_STATE_TOPIC
 from streamlog.broker.transactions.records import (
+    LogEnd,
     StoredTransaction,
     TransactionRecord,
     TransactionTombstone,
@@ -32,6 +33,7 @@ RECORD = TransactionRecord(
     60_000,
     1_700_000_000_000,
     (ORDERS, TopicPartition("orders", 4), TopicPartition("refunds", 0)),
+    (LogEnd("id1", 10), LogEnd("id1", 0), None),
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -48,15 +50,34 @@ stored_states = st.sampled_from(
         )
     ]
 )
+log_ends = st.none() | st.builds(LogEnd, texts, st.integers(0, 2**63 - 1))
+touched = st.lists(
+    st.tuples(st.builds(TopicPartition, texts, st.integers(0, 2**31 - 1)), log_ends), max_size=40
+)
+
+
+def _record(
+    fields: tuple[Any, ...],
+    touched: list[tuple[TopicPartition, LogEnd | None]],
+    flags: tuple[bool, bool],
+) -> TransactionRecord:
+    ends = tuple(end for _, end in touched)
+    partitions = tuple(one for one, _ in touched)
+    return TransactionRecord(*fields, partitions, ends if any(ends) else (), *flags)
+
+
 stored_records = st.builds(TransactionTombstone, texts) | st.builds(
-    TransactionRecord,
-    texts,
-    stored_states,
-    producers,
-    st.none() | producers,
-    st.integers(1, 2**31 - 1),
-    st.integers(0, 2**63 - 1),
-    st.lists(st.builds(TopicPartition, texts, st.integers(0, 2**31 - 1)), max_size=40).map(tuple),
+    _record,
+    st.tuples(
+        texts,
+        stored_states,
+        producers,
+        st.none() | producers,
+        st.integers(1, 2**31 - 1),
+        st.integers(0, 2**63 - 1),
+    ),
+    touched,
+    st.tuples(st.booleans(), st.booleans()),
 )
 
 
@@ -70,13 +91,20 @@ def test_layout_is_the_documented_one() -> None:
     assert msgpack.unpackb(key) == [0, "payments"]
     assert value is not None
     assert msgpack.unpackb(value) == [
-        *(1, 2, 7, 5, 7, 4, 60_000, 1_700_000_000_000),
-        *("orders", 3, 4, "refunds", 0),
+        *(2, 2, 7, 5, 7, 4, 60_000, 1_700_000_000_000, 0),
+        *("orders", "id1", 3, 10, 4, 0, "refunds", None, 0, -1),
     ]
-    fenced = RECORD._replace(ended=None, state=TransactionState.PREPARE_ABORT, partitions=())
+    fenced = RECORD._replace(
+        ended=None,
+        state=TransactionState.PREPARE_ABORT,
+        partitions=(),
+        ends=(),
+        announces=True,
+        has_begun=True,
+    )
     _, value = encode_transaction(fenced)
     assert value is not None
-    assert msgpack.unpackb(value) == [1, 3, 7, 5, None, None, 60_000, 1_700_000_000_000]
+    assert msgpack.unpackb(value) == [2, 3, 7, 5, None, None, 60_000, 1_700_000_000_000, 3]
     assert encode_transaction(TransactionTombstone("payments")) == (key, None)
 
 
@@ -86,11 +114,18 @@ def test_key_of_a_kind_from_a_newer_version_is_not_known() -> None:
 
 def test_newer_value_layout_is_unsupported_and_not_guessed_at() -> None:
     key, _ = encode_transaction(RECORD)
-    with pytest.raises(UnsupportedFormatError, match="expected value version 1, found 2"):
-        decode_transaction(key, msgpack.packb([2, "something else"]))
+    with pytest.raises(UnsupportedFormatError, match="expected value version 2, found 3"):
+        decode_transaction(key, msgpack.packb([3, "something else"]))
+
+
+def test_record_of_version_1_is_read_as_one_of_which_less_is_known() -> None:
+    key, _ = encode_transaction(RECORD)
+    fields = [1, 2, 7, 5, 7, 4, 60_000, 1_700_000_000_000, "orders", 3, 4, "refunds", 0]
+    assert decode_transaction(key, msgpack.packb(fields)) == RECORD._replace(ends=())
 
 
 VALUE: list[Any] = [1, 2, 7, 5, 7, 4, 60_000, 0]
+VALUE_2: list[Any] = [2, *VALUE[1:], 0]
 
 
 @pytest.mark.parametrize(
@@ -110,6 +145,16 @@ VALUE: list[Any] = [1, 2, 7, 5, 7, 4, 60_000, 0]
         (msgpack.packb([0, "t"]), msgpack.packb([*VALUE, "orders", [1]])),
         (msgpack.packb([0, "t"]), msgpack.packb([1, 1, *VALUE[2:]])),
         (msgpack.packb([0, "t"]), msgpack.packb([1, 2, 7, 5, None, 4, 60_000, 0])),
+        (msgpack.packb([0, "t"]), msgpack.packb(VALUE_2[:-1])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_2[:-1], 4])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_2, 3, 4])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_2, "orders"])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_2, "orders", "id1", 3])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_2, "orders", "id1", 3, -1])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_2, "orders", None, 3, 4])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_2, "orders", "id1", -1, 4])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_2, "orders", 3])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_2, "orders", "id1", 3, "id2"])),
     ],
 )
 def test_damaged_record_is_a_value_error(key: bytes | None, value: bytes | None) -> None:

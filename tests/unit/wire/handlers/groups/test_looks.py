@@ -7,7 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.broker.group_store import GroupStore
+from streamlog.broker.partition import Partition
 from streamlog.client.consumer import Consumer
+from streamlog.errors import CorruptLogError
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 from tests.support.wire import RawClient
 from tests.support.wire_group import WireMember
@@ -103,3 +106,18 @@ def test_grp_12_groups_without_members_are_deleted(
         ("no-such", NOT_FOUND),
     ]
     assert [one.group_id for one in broker.group_coordinator.list_groups()] == ["busy"]
+
+
+def test_groups_that_cannot_be_read_are_an_error_each(
+    client: RawClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WireMember(client).join()
+
+    def load(store: GroupStore, home: Partition) -> None:
+        raise CorruptLogError("__consumer_offsets-1: damaged")
+
+    monkeypatch.setattr(GroupStore, "load", load)
+    assert client.request("ListGroups", 4).error_code == 2
+    (group,) = client.request("DescribeGroups", 5, groups=["g"]).groups
+    assert (group.error_code, group.group_state) == (2, "")
+    assert WireMember(client, "other", version=3).try_join().error_code == 2

@@ -34,6 +34,7 @@ def pair(connect: Connect) -> tuple[WireMember, WireMember]:
     a.sync()
     b.get_id()
     b.send_join()
+    eventually(lambda: a.heartbeat() == REBALANCING)
     a.send_join()
     a.receive_join()
     b.receive_join()
@@ -76,6 +77,7 @@ def test_grp_5_leader_gets_the_metadata_of_all_as_they_sent_it_and_followers_non
     a.sync()
     b.get_id()
     b.send_join()
+    eventually(lambda: a.heartbeat() == REBALANCING)
     a.send_join()
     joined = a.receive_join()
     assert {one.member_id: one.metadata for one in joined.members} == {a.id: told, b.id: b"b's"}
@@ -91,6 +93,7 @@ def test_sync_of_a_follower_waits_for_the_leader(connect: Connect) -> None:
     a.sync()
     b.get_id()
     b.send_join()
+    eventually(lambda: a.heartbeat() == REBALANCING)
     a.send_join()
     a.receive_join()
     b.receive_join()
@@ -99,6 +102,30 @@ def test_sync_of_a_follower_waits_for_the_leader(connect: Connect) -> None:
     assert (synced.protocol_type, synced.protocol_name) == ("consumer", "range")
     assert synced.assignment == a.id.encode()
     assert b.client.receive().assignment == b.id.encode()
+
+
+def test_sync_that_waits_is_told_of_the_next_rebalance(connect: Connect, broker: Broker) -> None:
+    a, b, c = (WireMember(connect()) for _ in range(3))
+    a.join()
+    a.sync()
+    b.get_id()
+    c.get_id()
+    b.send_join()
+    eventually(lambda: a.heartbeat() == REBALANCING)
+    a.send_join()
+    a.receive_join()
+    b.receive_join()
+    b.send_sync()
+    eventually(lambda: waits_for_the_leader(broker, b))
+    c.send_join()
+    refused = b.client.receive()
+    assert (refused.error_code, refused.assignment) == (REBALANCING, b"")
+    assert refused.protocol_name is None
+
+
+def waits_for_the_leader(broker: Broker, member: WireMember) -> bool:
+    classic = broker.group_coordinator._store.find("g").classic
+    return classic is not None and classic.members[member.id].syncing is not None
 
 
 def test_members_that_come_at_once_are_in_the_first_generation(broker: Broker) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamlog.broker.broker import Broker
+from tests.support.eventually import eventually
 from tests.support.wire import RawClient
 from tests.support.wire_group import WireMember
 
@@ -58,3 +59,21 @@ def test_negative_rebalance_timeout_is_none_at_all(client: RawClient) -> None:
         protocol_type="consumer", protocols=[{"name": "range"}],
     )  # fmt: skip
     assert (response.error_code, response.generation_id) == (0, 1)
+
+
+def test_refused_commit_does_not_disturb_a_group_that_waits_for_members(broker: Broker) -> None:
+    """The group was forgotten while its first rebalance, whose only member had left, was still to end."""
+    with broker.listen(initial_rebalance_delay_ms=50) as listener:
+        with (
+            RawClient(listener.bootstrap_servers) as one,
+            RawClient(listener.bootstrap_servers) as two,
+        ):
+            member = WireMember(one, version=3)
+            member.send_join()
+            coordinator = broker.group_coordinator
+            eventually(lambda: coordinator._store.find("g").member_count)
+            (member_id,) = coordinator._store.find("g").classic.members  # type: ignore[union-attr]
+            two.request("LeaveGroup", 2, group_id="g", member_id=member_id)
+            commits = [{"name": "t", "partitions": [{"partition_index": 0, "committed_offset": 1}]}]
+            two.request("OffsetCommit", 7, group_id="g", member_id="x", topics=commits)
+            coordinator._check()

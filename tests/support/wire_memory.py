@@ -1,0 +1,166 @@
+"""A client's connection without sockets, threads and time: bytes go in, bytes come out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from streamlog.broker.broker import Broker
+from streamlog.wire.connection import Connection
+from streamlog.wire.settings import ListenerSettings
+
+
+class MemoryLoop:
+    """As much of an event loop as a connection uses. Time stands still; what runs in threads elsewhere runs at once."""
+
+    def __init__(self) -> None:
+        self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+
+    def time(self) -> float:
+        return 0.0
+
+    def call_soon(self, call: Callable[..., object], *arguments: Any) -> None:
+        self._soon.append((call, arguments))
+
+    call_soon_threadsafe = call_soon
+
+    def call_later(
+        self, _seconds: float, _call: Callable[..., object], *_arguments: Any
+    ) -> asyncio.TimerHandle:
+        """Never comes: a test that wants it asks the connection."""
+        return _Timer()  # type: ignore[return-value]
+
+    def run_in_executor(self, _executor: object, work: Callable[[], Any]) -> _Done:
+        return _Done(self, work)
+
+    def run(self) -> None:
+        """Run what is to be run soon, until nothing is."""
+        while self._soon:
+            call, arguments = self._soon.popleft()
+            call(*arguments)
+
+
+class _Timer:
+    def cancel(self) -> None: ...
+
+
+class _Done:
+    """The future of work that was done at once."""
+
+    def __init__(self, loop: MemoryLoop, work: Callable[[], Any]) -> None:
+        self._loop = loop
+        self._error: BaseException | None = None
+        self._result: Any = None
+        try:
+            self._result = work()
+        except Exception as error:
+            self._error = error
+
+    def exception(self) -> BaseException | None:
+        return self._error
+
+    def result(self) -> Any:
+        return self._result
+
+    def add_done_callback(self, call: Callable[[Any], object]) -> None:
+        self._loop.call_soon(call, self)
+
+
+class MemoryTransport(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.written = bytearray()
+        self.is_aborted = False
+        self._is_reading = True
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def writelines(self, parts: Any) -> None:
+        for part in parts:
+            self.written += part
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+    def is_closing(self) -> bool:
+        return self.is_aborted
+
+    def is_reading(self) -> bool:
+        return self._is_reading
+
+    def pause_reading(self) -> None:
+        self._is_reading = False
+
+    def resume_reading(self) -> None:
+        self._is_reading = True
+
+
+class MemoryListener:
+    """As much of a listener as a connection uses."""
+
+    executor = None
+
+    def __init__(self, broker: Broker, **settings: Any) -> None:
+        self.broker = broker
+        self.loop = MemoryLoop()
+        self.settings = ListenerSettings(
+            **{
+                "node_id": 1,
+                "default_partitions": 1,
+                "auto_create": False,
+                "advertised_host": "127.0.0.1",
+                "advertised_port": 9092,
+                **settings,
+            }
+        )
+        self.connections: list[Connection] = []
+        self.has_room = True
+
+    def admit(self, connection: Connection) -> bool:
+        if self.has_room:
+            self.connections.append(connection)
+        return self.has_room
+
+    def dismiss(self, connection: Connection) -> None:
+        if connection in self.connections:
+            self.connections.remove(connection)
+
+    def connect(self) -> MemoryClient:
+        """Return a new client."""
+        return MemoryClient(self)
+
+
+class MemoryClient:
+    """One connection: ``client.send(bytes)`` returns what came back."""
+
+    def __init__(self, listener: MemoryListener) -> None:
+        self._loop = listener.loop
+        self.transport = MemoryTransport()
+        self.connection = Connection(listener)  # type: ignore[arg-type]
+        self.connection.connection_made(self.transport)
+
+    @property
+    def is_open(self) -> bool:
+        return not self.transport.is_aborted
+
+    def send(self, data: bytes) -> bytes:
+        """Have the connection receive *data*; return what it has answered by now."""
+        self.connection.data_received(data)
+        self._loop.run()
+        return self.take()
+
+    def take(self) -> bytes:
+        """Return what was written since the last time."""
+        written = bytes(self.transport.written)
+        self.transport.written.clear()
+        return written
+
+    def close(self) -> None:
+        """Be gone."""
+        self.connection.connection_lost(None)
+        self._loop.run()
