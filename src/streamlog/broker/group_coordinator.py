@@ -44,12 +44,11 @@ from streamlog.broker.group_store import GroupStore
 from streamlog.broker.group_timers import GroupTimers
 from streamlog.broker.group_topics import GroupTopics
 from streamlog.broker.member_watch import MemberWatch
-from streamlog.broker.offset_expiry import handle_expiry
+from streamlog.broker.offset_expiry import OffsetExpiry
 from streamlog.broker.remote_members import RemoteMembers, resume_session
 from streamlog.broker.static_membership import find_static_member, handle_leave_for_now
 from streamlog.broker.topics_snapshot import TopicsSnapshot
 from streamlog.errors import (
-    ClosedError,
     InvalidProducerEpochError,
     ProducerFencedError,
     StreamlogError,
@@ -110,6 +109,8 @@ class GroupCoordinator:
             self._lock, self._store, self._clock, self._classic, self._watch, self._remove
         )
         """What members elsewhere need besides, which are known by their requests alone."""
+        retention_ms = broker.config.offsets_retention_minutes * 60_000
+        self._expiry = OffsetExpiry(self._lock, self._store, self._clock, retention_ms, self._drop)
 
     # ---- membership
 
@@ -415,38 +416,7 @@ class GroupCoordinator:
 
         What fails, such as reading a damaged partition, is logged and stops nothing else. Loads all groups.
         """
-        for home in self._store.homes():
-            try:
-                with self._lock:
-                    self._store.load(home)
-            except (StreamlogError, OSError):
-                _log.exception("Offsets in %s do not expire", home.topic_partition)
-        with self._lock:
-            group_ids = sorted(self._store.groups)
-        expired = 0
-        for group_id in group_ids:
-            # One at a time: whoever commits meanwhile waits for one group.
-            try:
-                with self._lock:
-                    expired += self._expire(group_id)
-            except ClosedError:
-                break
-            except (StreamlogError, OSError):
-                _log.exception("Offsets of group %r did not expire", group_id)
-        return expired
-
-    def _expire(self, group_id: str) -> int:
-        group = self._store.groups.get(group_id)
-        if group is None:
-            return 0
-        before = len(group.offsets)
-        retention_ms = self._broker.config.offsets_retention_minutes * 60_000
-        records = handle_expiry(group, self._clock.time_ms(), retention_ms)
-        if records:
-            self._store.apply(group, records)
-        if not group.exists:
-            self._drop(group)
-        return before - len(group.offsets)
+        return self._expiry.run()
 
     def _drop(self, group: Group) -> None:
         """Forget a deleted group: a rebalance that is to be tried again would bring it back."""

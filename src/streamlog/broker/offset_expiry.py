@@ -1,10 +1,14 @@
-"""Forgetting offsets that nobody has needed for long: a handler that reads the group.
+"""Forgetting offsets that nobody has needed for long: a handler that reads the group, and the round through all groups.
 
-As everywhere in the coordinator it changes nothing: it returns records. Source: Kafka
+As everywhere in the coordinator the handler changes nothing: it returns records. Source: Kafka
 ``OffsetMetadataManager.cleanupExpiredOffsets``, ``GroupMetadataManager.maybeDeleteGroup``; GRP-12.
 """
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from streamlog.broker.classic.consumer_members import wanted_topics
 from streamlog.broker.classic.state import ClassicState
@@ -16,6 +20,66 @@ from streamlog.broker.group_records import (
     OffsetCommit,
     OffsetTombstone,
 )
+from streamlog.errors import ClosedError, StreamlogError
+
+if TYPE_CHECKING:
+    from streamlog.broker.group_store import GroupStore
+    from streamlog.runtime import Clock
+    from streamlog.runtime.threads import Lock
+
+_log = logging.getLogger("streamlog")
+
+
+class OffsetExpiry:
+    """Forgets offsets of all groups of a broker. `GroupCoordinator` makes it and shares its lock; *drop* forgets a group. Threads: any."""
+
+    def __init__(
+        self,
+        lock: Lock,
+        store: GroupStore,
+        clock: Clock,
+        retention_ms: int,
+        drop: Callable[[Group], None],
+    ) -> None:
+        self._lock = lock
+        self._store = store
+        self._clock = clock
+        self._retention_ms = retention_ms
+        self._drop = drop
+
+    def run(self) -> int:
+        """Forget what `handle_expiry` names, and return how many; see `GroupCoordinator.expire_offsets`."""
+        for home in self._store.homes():
+            try:
+                with self._lock:
+                    self._store.load(home)
+            except (StreamlogError, OSError):
+                _log.exception("Offsets in %s do not expire", home.topic_partition)
+        with self._lock:
+            group_ids = sorted(self._store.groups)
+        expired = 0
+        for group_id in group_ids:
+            # One at a time: whoever commits meanwhile waits for one group.
+            try:
+                with self._lock:
+                    expired += self._expire(group_id)
+            except ClosedError:
+                break
+            except (StreamlogError, OSError):
+                _log.exception("Offsets of group %r did not expire", group_id)
+        return expired
+
+    def _expire(self, group_id: str) -> int:
+        group = self._store.groups.get(group_id)
+        if group is None:
+            return 0
+        before = len(group.offsets)
+        records = handle_expiry(group, self._clock.time_ms(), self._retention_ms)
+        if records:
+            self._store.apply(group, records)
+        if not group.exists:
+            self._drop(group)
+        return before - len(group.offsets)
 
 
 def handle_expiry(group: Group, now_ms: int, retention_ms: int) -> list[GroupRecord]:
