@@ -148,6 +148,10 @@ groups: $(DEV_STAMP) ## let 8 consumers join, leave and die while 4 producers wr
 transaction-crashes: $(DEV_STAMP) ## crash transactions at each step, and look at STATES=10 disks that a power cut can leave there (SEED=n)
 	STREAMLOG_TRANSACTION_STATES=$(or $(STATES),10) STREAMLOG_TRANSACTION_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/integration/test_transaction_crashes.py $(PYTEST_ARGS)
 
+.PHONY: compaction-crashes
+compaction-crashes: $(DEV_STAMP) ## crash a broker at each step of compaction, and look at STATES=10 disks that a power cut can leave there (SEED=n)
+	STREAMLOG_COMPACTION_STATES=$(or $(STATES),10) STREAMLOG_COMPACTION_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/integration/test_compaction_crashes.py $(PYTEST_ARGS)
+
 .PHONY: bench
 bench: $(BENCH_STAMP) ## measure streamlog against floors and peers in the same run (BENCH_ARGS=...)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
