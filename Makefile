@@ -152,6 +152,10 @@ groups: $(DEV_STAMP) ## let 8 consumers join, leave and die while 4 producers wr
 transaction-crashes: $(DEV_STAMP) ## crash transactions at each step, and look at STATES=10 disks that a power cut can leave there (SEED=n)
 	STREAMLOG_TRANSACTION_STATES=$(or $(STATES),10) STREAMLOG_TRANSACTION_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/integration/test_transaction_crashes.py $(PYTEST_ARGS)
 
+.PHONY: compaction-crashes
+compaction-crashes: $(DEV_STAMP) ## crash a broker at each step of compaction, and look at STATES=10 disks that a power cut can leave there (SEED=n)
+	STREAMLOG_COMPACTION_STATES=$(or $(STATES),10) STREAMLOG_COMPACTION_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/integration/test_compaction_crashes.py $(PYTEST_ARGS)
+
 .PHONY: wire-judges
 wire-judges: $(DEV_STAMP) ## run the test suites of Kafka clients against the listener (JUDGES="kafka-python librdkafka"); fetched into .judges
 	$(BIN)/python -m tests.judges $(JUDGES)

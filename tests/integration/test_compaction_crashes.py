@@ -1,7 +1,7 @@
 """A kill or a power failure at every change of the disk while a broker compacts: the same value of each key, and no damage reported.
 
 One topic of an application with tombstones and transactions, and the topic of group offsets. ``STREAMLOG_COMPACTION_STATES`` says how many
-disks are looked at for each step, ``STREAMLOG_COMPACTION_SEED`` which.
+disks are looked at for each step, ``STREAMLOG_COMPACTION_SEED`` which (``make compaction-crashes STATES=20 SEED=2``).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from streamlog import (
     ProducerRecord,
     RecordFuture,
     RecordMetadata,
+    TableView,
     TopicPartition,
 )
 
@@ -60,13 +61,18 @@ def accepted() -> None:
         one: OffsetAndMetadata | None = consumer.committed(TopicPartition("t", 0))
         several: dict[TopicPartition, OffsetAndMetadata | None] = consumer.committed([])
         lag: int = consumer.metrics()["records_lag"][TopicPartition("t", 0)]
-        print(one, several, lag)
+        view = TableView(broker, "t", key_deserializer="str", isolation_level="read_committed")
+        count: int = len(view) + sum(1 for _ in view.items())
+        with view.on_change(lambda key, old, new: print(key, old, new)):
+            removed: int = sum(r.records_before - r.records_after for r in broker.compact("t"))
+        print(one, several, lag, count, removed, broker.cleaner_metrics()["pass_total"])
 
 
 def refused(broker: Broker) -> None:
     """What would raise when it ran."""
     Broker(retention_ms=5)  # type: ignore[call-arg]
     Broker({"log.retention.ms": 5})  # type: ignore[arg-type]
+    TableView(broker, "t", isolation_level="committed")  # type: ignore[arg-type]
     Producer("localhost:9092")  # type: ignore[arg-type]
     Producer(broker, {"linger.ms": 5})  # type: ignore[call-arg]
     Producer(broker, linger=5)  # type: ignore[call-arg]

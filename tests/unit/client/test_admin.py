@@ -255,9 +255,9 @@ def test_altered_configs_are_in_force_at_once(admin: Admin, broker: Broker) -> N
         ([AlterConfigOp("retention_ms", 1, OpType.APPEND)], InvalidConfigurationError, "no list"),
         ([AlterConfigOp("retention_ms", -2)], InvalidConfigurationError, "retention_ms"),
         (
-            [AlterConfigOp("cleanup_policy", "compact", OpType.APPEND)],
+            [AlterConfigOp("cleanup_policy", "compress", OpType.APPEND)],
             InvalidConfigurationError,
-            "not supported yet",
+            "cleanup_policy: expected",
         ),
         (
             [AlterConfigOp("flush_ms", 5), AlterConfigOp("flush.ms", op=OpType.DELETE)],

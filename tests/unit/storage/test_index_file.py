@@ -13,6 +13,7 @@ from streamlog.storage.index_file import (
     read_entries,
     replace_entries,
 )
+from tests.support.hooked_files import HookedFileSystem
 from tests.unit.storage.conftest import memory_disk_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,21 @@ def test_a_missing_file_is_whole_and_covers_nothing(disk: Disk) -> None:
 def test_an_empty_file_is_whole_and_covers_nothing(disk: Disk) -> None:
     disk.write(disk.path("x.idx"), b"")
     assert read(disk) == IndexContent(b"", 0, True)
+
+
+@pytest.mark.parametrize("call", ["file_size", "read_file"])
+def test_a_file_that_another_process_deletes_meanwhile_is_as_a_missing_one(
+    memory_disk: Disk, call: str
+) -> None:
+    append(memory_disk, b"one", 100)
+    filesystem = memory_disk.filesystem
+
+    def delete(called: str, path: str) -> None:
+        if called == call:
+            filesystem.unlink(path)
+
+    found = read_entries(HookedFileSystem(filesystem, delete), memory_disk.path("x.idx"), LOG_BYTES)
+    assert found == IndexContent(b"", 0, True)
 
 
 def test_blocks_are_joined_and_the_last_says_what_they_cover(disk: Disk) -> None:

@@ -152,6 +152,17 @@ def test_a_log_that_is_forgotten_or_closed_says_why(store: Store) -> None:
         follower.refresh()
 
 
+def test_forgetting_one_log_leaves_the_others(store: Store) -> None:
+    store.fill(1)
+    store.directory.create_log_directory(TOPIC, 1)
+    follower = Follower(store)
+    other = follower.directory.open_log(TOPIC, 1, TOPIC_ID, store.config)
+    follower.directory.forget_log(other, ClosedError("the topic was deleted"))
+    assert follower.values() == [b"00000000"]
+    with pytest.raises(ClosedError, match="the topic was deleted"):
+        other.refresh()
+
+
 def test_the_child_of_a_fork_lets_go_of_everything(store: Store) -> None:
     store.fill(1)
     follower = Follower(store)

@@ -50,6 +50,15 @@ def test_what_grows_can_be_read_and_is_indexed(store: Store, segment: ReadOnlySe
     assert segment.sealed
 
 
+def test_one_that_ends_before_anybody_looked_into_it_opens_nothing(
+    store: Store, segment: ReadOnlySegment
+) -> None:
+    segment.end()
+    assert segment.sealed
+    assert segment._file is None
+    assert not segment._index_loaded
+
+
 def test_a_file_is_opened_once_and_counted(store: Store, segment: ReadOnlySegment) -> None:
     grown(store, segment)
     view = segment.mapping_for_read()

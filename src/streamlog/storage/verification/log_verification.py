@@ -60,10 +60,13 @@ class LogVerification:
         self._topic_partition = topic_partition
         self._checkpoint = checkpoint
         self._is_closed = is_closed
-        # Opening cuts what is bad behind the recovery point, also after a sync that failed, or where a truncation was under way.
-        self._is_cut_by_opening = checkpoint is not None and (
+        # Opening cuts what is bad behind this recovery point: after a power failure or a failed sync, or where a truncation was under
+        # way. None where it cuts nothing.
+        self._cut_behind: PartitionCheckpoint | None = None
+        if checkpoint is not None and (
             power_failed or checkpoint.sync_failed or checkpoint.truncating_to_offset >= 0
-        )
+        ):
+            self._cut_behind = checkpoint
         self._may_be_compacted = may_be_compacted or (
             checkpoint is not None and checkpoint.first_dirty_offset > 0
         )
@@ -109,8 +112,6 @@ class LogVerification:
         expected = first_offset
         following: list[int | None] = [*base_offsets[1:], None]
         for base_offset, next_base in zip(base_offsets, following, strict=False):
-            if base_offset > expected:
-                self._gap(base_offset, expected, producers)
             expected = self._check_segment(
                 base_offset, next_base, producers, snapshots, transactions
             )
@@ -174,11 +175,6 @@ class LogVerification:
             message = f"expected records up to offset {checkpoint.recovery_offset} (says STATE), found an end at {log_end}"
             self._damage(message, self._path(base_offsets[-1]), log_end)
 
-    def _gap(self, base_offset: int, expected: int, producers: ProducerCheck) -> None:
-        message = f"expected offset {expected} first, found {base_offset}: records are missing"
-        self._damage(message, self._path(base_offset), expected, 0)
-        producers.forget()
-
     # ---- one segment
 
     def _check_segment(
@@ -189,18 +185,20 @@ class LogVerification:
         snapshots: SnapshotCheck,
         transactions: TransactionCheck | None,
     ) -> int:
-        """Return the offset behind the last batch."""
+        """Return the offset behind the last batch, or that of the next segment where that is greater."""
         path, is_last = self._path(base_offset), next_base is None
         stem = join(self._directory, segment_stem(base_offset))
         size = self._filesystem.file_size(path)
         index = IndexCheck(self._filesystem, stem, base_offset, size)
         content = FileBytes.open(self._filesystem, path)
         end, expected, reported, had_damage = 0, base_offset, 0, self._has_damage
+        is_cut_off = False
         for item in walk_batches(content, base_offset, is_growing=is_last and not self._is_closed):
             if isinstance(item, BadBytes):
-                self._bad_bytes(path, item, is_last)
+                self._bad_bytes(base_offset, item, is_last)
                 producers.forget()
-                expected = item.next_offset if item.next_offset is not None else expected
+                is_cut_off = item.next_offset is None
+                expected = expected if item.next_offset is None else item.next_offset
             elif isinstance(item, Room):
                 break
             else:
@@ -212,15 +210,15 @@ class LogVerification:
             if (item.position >> 20) != (reported >> 20):
                 self._on_bytes(item.position - reported)
                 reported = item.position
-        if next_base is not None and expected != next_base and not self._ends_in_damage(path):
+        self._on_bytes(max(size - reported, 0))
+        if next_base is not None and expected != next_base and not is_cut_off:
             message = f"expected batches up to offset {next_base - 1}, found the end of the file at offset {expected}"
             self._damage(message, path, expected, end)
             producers.forget()
-        has_damage = self._has_damage and not had_damage
+        next_expected = expected if next_base is None else max(expected, next_base)
         if base_offset in self._swapped_in:
-            return (
-                expected if next_base is None else max(expected, next_base)
-            )  # without indexes yet
+            return next_expected  # without indexes yet
+        has_damage = self._has_damage and not had_damage
         for index_path, message in index.problems(
             end, is_closed=self._is_closed or not is_last, has_damage=has_damage
         ):
@@ -229,8 +227,7 @@ class LogVerification:
             problem = transactions.problem(stem, content, end, (base_offset, expected))
             if problem is not None and (self._is_closed or not is_last):
                 self._add(Severity.DERIVED, problem, stem + TRANSACTION_INDEX_SUFFIX)
-        self._on_bytes(max(size - reported, 0))
-        return expected if next_base is None else max(expected, next_base)
+        return next_expected
 
     def _recovered_end(self, base_offset: int) -> int:
         """Return the byte up to which the segment was on the disk, says STATE."""
@@ -239,12 +236,8 @@ class LogVerification:
             return 0
         return checkpoint.segment_position
 
-    def _ends_in_damage(self, path: str) -> bool:
-        last = self._findings[-1] if self._findings else None
-        return last is not None and last.severity is Severity.DAMAGE and last.path == path
-
-    def _bad_bytes(self, path: str, bad: BadBytes, is_last: bool) -> None:
-        durable = self._recovered_end(base_offset_of(path.rsplit("/", 1)[-1]) or 0)
+    def _bad_bytes(self, base_offset: int, bad: BadBytes, is_last: bool) -> None:
+        path, durable = self._path(base_offset), self._recovered_end(base_offset)
         if bad.is_unfinished and is_last and not self._is_closed and bad.position >= durable:
             message = (
                 "the last batch is not finished: it is being written, or the next open cuts it off"
@@ -254,7 +247,7 @@ class LogVerification:
         resumes = (
             "nothing readable follows"
             if bad.next_offset is None
-            else (f"readable again from offset {bad.next_offset}, byte {bad.end}")
+            else f"readable again from offset {bad.next_offset}, byte {bad.end}"
         )
         message = (
             f"expected the batch of offset {bad.expected_offset}, found damaged bytes; {resumes}"
@@ -301,7 +294,7 @@ class LogVerification:
     def _damage(
         self, message: str, path: str, offset: int | None, position: int | None = None
     ) -> None:
-        if self._is_cut_by_opening and self._is_behind_recovery_point(path, position):
+        if self._is_cut_by_opening(path, position):
             message = (
                 f"was not on the disk for certain, and the next open cuts the log here: {message}"
             )
@@ -311,11 +304,13 @@ class LogVerification:
         self._has_damage = True
         self._add(Severity.DAMAGE, message, path, offset, position)
 
-    def _is_behind_recovery_point(self, path: str, position: int | None) -> bool:
-        checkpoint, base_offset = self._checkpoint, base_offset_of(path.rsplit("/", 1)[-1])
+    def _is_cut_by_opening(self, path: str, position: int | None) -> bool:
+        checkpoint, base_offset = self._cut_behind, base_offset_of(path.rsplit("/", 1)[-1])
         if checkpoint is None:
             return False
-        if base_offset is None:  # of the log as a whole
+        if (
+            base_offset is None
+        ):  # the log as a whole, or what stands for segments that were on the disk
             return checkpoint.recovery_offset <= checkpoint.log_start_offset
         place = checkpoint.segment_base_offset, checkpoint.segment_position
         return (base_offset, position or 0) >= place

@@ -73,3 +73,13 @@ def test_nothing_is_known_behind_a_gap_in_the_log() -> None:
     check.problem(batch(0, 4))
     check.forget()
     assert check.problem(batch(9, 33)) is None
+
+
+def test_batches_without_a_producer_are_not_looked_at() -> None:
+    plain = batch(0, 5)._replace(producer_id=-1)
+    assert problems(plain, plain, batch(2, 0)) == [None, None, None]
+
+
+def test_a_batch_of_a_producer_needs_a_sequence() -> None:
+    (found,) = problems(batch(0, -1))
+    assert found == "producer 7: expected a sequence, found -1"
