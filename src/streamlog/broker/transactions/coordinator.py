@@ -425,14 +425,16 @@ class TransactionCoordinator:
 
     def close(self) -> None:
         """Abort what is open and finish what is decided, as far as that is possible: the producers have
-        closed. What remains is logged, and finished by the next process.
+        closed, or are in other processes, where they learn of it from the next broker. What remains is logged, and finished by the next process.
         """
         self._watch.close()
         with self._lock:
             transactions = list(self._store.transactions.values())
         for transaction in transactions:
             try:
-                if transaction.state in OPEN or transaction.state in PREPARED:
+                if transaction.state is TransactionState.ONGOING and transaction.announces:
+                    self._ending.claimed(transaction, self._ending.leave)
+                elif transaction.state in OPEN or transaction.state in PREPARED:
                     self._ending.claimed(transaction, self._terminate)
             except (StreamlogError, OSError):
                 _log.exception("The transaction of %r was left open", transaction.transactional_id)

@@ -137,6 +137,17 @@ class TransactionEnding:
         self.abort(transaction)
         self.finish(transaction)
 
+    def leave(self, transaction: Transaction) -> None:
+        """Abort what a producer in another process has begun, before the broker closes. Its record goes on to
+        say that something had begun, so that the producer is told when it comes back, and goes on then.
+        """
+        transaction.was_lost = True  # first: nothing of it can be committed any more
+        home = self._store.home_or_create(transaction.transactional_id)
+        for topic_partition in transaction.partitions:
+            self._markers.write(
+                topic_partition, ControlType.ABORT, *transaction.producer, home.leader_epoch
+            )
+
     def fence_and_abort(self, transaction: Transaction) -> None:
         """Shut the producer of an ongoing transaction out and abort it."""
         with self._lock:

@@ -5,6 +5,8 @@ A new coordinator over the same partitions stands for that process.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgpack
 import pytest
 
@@ -13,11 +15,13 @@ from streamlog.broker.topic_name import TRANSACTION_STATE_TOPIC
 from streamlog.broker.transactions.state import TransactionState
 from streamlog.errors import (
     ConcurrentTransactionsError,
+    DiskFullError,
     InvalidProducerIdMappingError,
     InvalidTxnStateError,
     ProducerFencedError,
 )
 from streamlog.record import ControlType, build_batch
+from streamlog.runtime import VirtualClock
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 from tests.support.announcing_writer import AnnouncingWriter, new_announcer
 from tests.support.transaction_writer import markers, new_writer, state
@@ -230,6 +234,53 @@ def test_after_a_loss_of_power_nobody_knows_what_was_begun(
     writer.write("a")
     writer.end(commit=True)
     assert markers(broker, "a")[-1][0] is COMMIT
+
+
+def test_broker_that_closes_aborts_and_fences_nobody(tmp_path: Path, clock: VirtualClock) -> None:
+    """What is open is of producers that are still there when the directory is opened again."""
+    with Broker(tmp_path / "data", clock=clock) as broker:
+        broker.create_topic("a", partitions=2)
+        writer, idle = new_announcer(broker), new_announcer(broker, "idle")
+        for one in (writer, idle):
+            one.write("a")
+            one.end(commit=True)
+        writer.write("a")
+        log = broker.partition("a", 0).log
+    assert log.last_stable_offset == 6
+    with Broker(tmp_path / "data", clock=clock) as broker:
+        assert broker.recovery_report.clean
+        writer.broker = idle.broker = broker
+        assert [kind for kind, _, _ in markers(broker, "a")] == [COMMIT, COMMIT, ABORT]
+        with pytest.raises(InvalidProducerIdMappingError, match="the broker ended"):
+            writer.end(commit=True)
+        writer.end(commit=False)
+        for one in (writer, idle):
+            one.write("a")
+            one.end(commit=True)
+        assert {epoch for _, _, epoch in markers(broker, "a")} == {0}
+
+
+def test_closing_goes_on_behind_a_marker_that_cannot_be_written(
+    tmp_path: Path,
+    clock: VirtualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Broker(tmp_path / "data", clock=clock) as broker:
+        broker.create_topic("a", partitions=2)
+        writer = new_announcer(broker)
+        writer.write("a")
+
+        def refuse(*_: object) -> None:
+            raise DiskFullError("no room")
+
+        monkeypatch.setattr(broker.transaction_coordinator._markers, "write", refuse)
+    assert "transaction of 't' was left open" in caplog.text
+    with Broker(tmp_path / "data", clock=clock) as broker:
+        writer.broker = broker
+        assert markers(broker, "a") == [(ABORT, 1, 0)]
+        with pytest.raises(InvalidProducerIdMappingError):
+            writer.end(commit=True)
 
 
 def test_producer_in_this_process_may_take_the_id_of_a_lost_transaction(
