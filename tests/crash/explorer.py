@@ -293,7 +293,8 @@ class _Run:
             for name in broker.topics():
                 for partition in broker.topic(name).partitions:
                     _send_again(partition)
-                    appended[name, partition.number] = partition.append_value(b"after", 1)
+                    after = build_batch([b"after"], 1, [b"after"])
+                    appended[name, partition.number] = partition.append(after)
             broker.sync()
         except Exception as error:
             raise self.error(f"{where}: I4, I15: cannot be appended to: {error!r}") from error
@@ -338,7 +339,8 @@ def _send_again(partition: Partition) -> None:
                 last[batch.producer_id] = batch
         offset = batches[-1].next_offset
     for batch in last.values():
-        again = build_batch([b"again"] * batch.record_count, batch.max_timestamp_ms)
+        count = batch.next_offset - batch.base_offset  # of which compaction may have left fewer
+        again = build_batch([b"again"] * count, batch.max_timestamp_ms, [b"again"] * count)
         again.producer_id, again.producer_epoch = batch.producer_id, batch.producer_epoch
         again.base_sequence = batch.base_sequence
         offset = partition.append(again)

@@ -15,12 +15,22 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.crash import damage_mutants, mutants, process_mutants, transaction_state_mutants
+from tests.crash import (
+    compaction_mutants,
+    damage_mutants,
+    mutants,
+    process_mutants,
+    transaction_state_mutants,
+)
 from tests.crash.explorer import SHALLOW, CrashStateError, Effort, Explorer
 from tests.crash.programs import program
 from tests.reliability.results import print_figures
 
-CAUGHT_BY = {**mutants.CAUGHT_BY, **transaction_state_mutants.CAUGHT_BY}
+CAUGHT_BY = {
+    **mutants.CAUGHT_BY,
+    **transaction_state_mutants.CAUGHT_BY,
+    **compaction_mutants.CAUGHT_BY,
+}
 """The program that each of those for crash states is explored in."""
 
 

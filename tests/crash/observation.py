@@ -58,6 +58,8 @@ class LogSeen:
     epoch: int
     #: Offset and record of everything that can be read.
     records: tuple[tuple[Any, ...], ...]
+    #: Up to here compaction has been.
+    first_dirty: int = 0
 
 
 @attrs.frozen
@@ -172,15 +174,22 @@ def _look_at_log(partition: Partition, recovery: Any) -> LogSeen:
     offset = start
     while offset < end:
         data = log.read(offset, 1 << 20)
-        found = [r for r in decoded(data) if r[0] >= offset]
-        records += found
+        records += [r for r in decoded(data) if r[0] >= offset]
         batches += split_batches(data)
-        offset = found[-1][0] + 1
+        offset = batches[-1].next_offset
     _check_lookups(partition, records)
-    check_producers(partition, batches)
+    check_producers(partition, batches, may_know_more=log.first_dirty_offset > 0)
     outcome = recovery.outcome.value if recovery is not None else "new"
     message = recovery.message if recovery is not None else ""
-    return LogSeen(outcome, message, start, end, log.leader_epoch, tuple(records))
+    return LogSeen(
+        outcome,
+        message,
+        start,
+        end,
+        log.leader_epoch,
+        tuple(records),
+        log.first_dirty_offset,
+    )
 
 
 def _check_lookups(partition: Partition, records: list[tuple[Any, ...]]) -> None:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from tests.crash.compaction_session import CompactionSession
 from tests.crash.oracle import Model
 from tests.crash.session import Session
 from tests.crash.transaction_session import CrashedTransactions, TransactionSession
@@ -69,6 +70,29 @@ WORKLOADS = {
             "sync": 1,
         },
         configs={"segment_bytes": 900, "retention_bytes": 900, "file_delete_delay_ms": 400},
+    ),
+    "W5": Workload(
+        {
+            "fill": 3,
+            "write": 2,
+            "rewrite": 1,
+            "send": 2,
+            "send_offset": 1,
+            "commit": 3,
+            "abort": 1,
+            "send_plain": 2,
+            "roll": 1,
+            "compact": 4,
+            "compact_all": 1,
+            "later": 3,
+            "sync": 1,
+            "reopen": 1,
+            "kill": 1,
+            "power": 1,
+        },
+        configs={"segment_bytes": 900, "index_interval_bytes": 0},
+        length=10,
+        session=CompactionSession,
     ),
     "W6": Workload(
         {
@@ -210,15 +234,35 @@ TRANSACTION_ALPHABET = (
     "power",
 )
 
+#: The same for programs that compact.
+COMPACTION_ALPHABET = (
+    "compact",
+    "compact_all",
+    "fill",
+    "later",
+    "write",
+    "rewrite",
+    "send",
+    "commit",
+    "abort",
+    "roll",
+    "reopen",
+    "kill",
+    "power",
+)
+
 #: What is there before a short program starts. It crashes too, in the program of no calls; and as every program of fewer calls is run as
 #: well, one of three need crash in its last call only.
 _PREFIX = ("create", "send", "sync", "send")
 _TRANSACTION_PREFIX = ("create", "write", "send", "send_offset", "send")
 
+_COMPACTION_PREFIX = ("create", "fill", "write")
+
 #: Name of a kind of short programs -> calls, what comes before, partitions, and who runs them.
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], int, type[AnySession]]] = {
     "calls": (ALPHABET, _PREFIX, 1, Session),
     "transactions": (TRANSACTION_ALPHABET, _TRANSACTION_PREFIX, 2, TransactionSession),
+    "compaction": (COMPACTION_ALPHABET, _COMPACTION_PREFIX, 1, CompactionSession),
 }
 
 
@@ -258,7 +302,7 @@ def program(name: str) -> Program:
             raise ValueError(f"{name}: expected calls of {alphabet}, found {sorted(unknown)}")
         operations = (*prefix, *calls)
         # Of a world of transactions the topic is there from the beginning.
-        quiet = len(operations) - 1 if calls else int(session is TransactionSession)
+        quiet = len(operations) - 1 if calls else int(issubclass(session, TransactionSession))
         return Program(
             name, operations, partitions, configs, None, quiet, session, f"{kind}/{flush}"
         )
@@ -273,7 +317,7 @@ def program(name: str) -> Program:
         workload.partitions,
         {**configs, **workload.configs},
         workload.capacity_bytes,
-        quiet=int(workload.session is TransactionSession),
+        quiet=int(issubclass(workload.session, TransactionSession)),
         session=workload.session,
     )
 

@@ -11,7 +11,7 @@ import logging
 import pytest
 
 from streamlog.testing import CrashFileSystem
-from tests.crash import mutants, transaction_state_mutants
+from tests.crash import compaction_mutants, mutants, transaction_state_mutants
 from tests.crash.explore import main
 from tests.crash.explorer import LIGHT, QUICK, SHALLOW, CrashStateError, Effort, Explorer
 from tests.crash.mutants import IN_RECOVERY, MUTANTS
@@ -20,7 +20,11 @@ from tests.crash.programs import FLUSHES, KINDS, WORKLOADS, program, short_progr
 from tests.crash.session import Session
 
 SEED = 1
-CAUGHT_BY = {**mutants.CAUGHT_BY, **transaction_state_mutants.CAUGHT_BY}
+CAUGHT_BY = {
+    **mutants.CAUGHT_BY,
+    **transaction_state_mutants.CAUGHT_BY,
+    **compaction_mutants.CAUGHT_BY,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +34,20 @@ def quiet_recoveries(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.crash
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("flush", FLUSHES)
+@pytest.mark.parametrize(
+    ("flush", "kind"),
+    [
+        *itertools.product(FLUSHES, [kind for kind in KINDS if kind != "compaction"]),
+        ("background", "compaction"),
+    ],
+)
 def test_every_call_survives_a_crash_at_each_of_its_steps(flush: str, kind: str) -> None:
-    explorer = Explorer(SEED, QUICK if kind == "calls" else LIGHT)
+    efforts = {
+        "calls": QUICK,
+        "transactions": LIGHT,
+        "compaction": LIGHT,
+    }
+    explorer = Explorer(SEED, efforts[kind])
     for name in itertools.chain(short_programs(0, flush, kind), short_programs(1, flush, kind)):
         explorer.explore(program(name))
     assert explorer.counts.programs == 1 + len(KINDS[kind][0])
@@ -43,7 +57,7 @@ def test_every_call_survives_a_crash_at_each_of_its_steps(flush: str, kind: str)
 @pytest.mark.crash
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_workload_survives_a_crash_at_each_of_its_steps(workload: str) -> None:
-    explorer = Explorer(SEED, QUICK)
+    explorer = Explorer(SEED, LIGHT if workload == "W5" else QUICK)
     flush = list(FLUSHES)[list(WORKLOADS).index(workload) % len(FLUSHES)]
     explorer.explore(program(f"{workload}/{flush}/{SEED}"))
     assert explorer.counts.steps > 30

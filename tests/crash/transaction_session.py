@@ -49,7 +49,7 @@ class CrashedTransactions(TransactionModel):
                 producer.init_transactions()
                 with producer.transaction():
                     for number in range(count):
-                        producer.send(TOPIC, value, partition=number)
+                        producer.send(TOPIC, value, key=value, partition=number)
                         after[number].append(value)
                     offsets = {READ: OffsetAndMetadata(1 << 40)}
                     producer.send_offsets_to_transaction(offsets, ConsumerGroupMetadata(GROUP))
@@ -86,11 +86,15 @@ class TransactionSession:
         self.chance = random.Random(name)
         self.disk = CrashFileSystem(capacity_bytes=capacity_bytes)
         self.clock = VirtualClock()
-        self.model = CrashedTransactions([LogModel() for _ in range(partitions)])
-        self.world = World(self.model, configs, self.clock)
+        self.world = self._new_world(partitions, configs)
+        self.model = self.world.model
         self.broker = self._open()
         self.power_failed = False
         self._on_step: Callable[[str], None] | None = None
+
+    def _new_world(self, partitions: int, configs: dict[str, Any]) -> World:
+        model = CrashedTransactions([LogModel() for _ in range(partitions)])
+        return World(model, configs, self.clock)
 
     @property
     def on_step(self) -> Callable[[str], None] | None:

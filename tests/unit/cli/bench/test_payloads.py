@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from streamlog.cli.bench import payloads
 from streamlog.cli.bench.payloads import payloads_of, random_payloads
 from streamlog.cli.failures import Failure
 from streamlog.runtime import RandomSource
@@ -15,8 +16,10 @@ def test_random_values_have_the_size_asked_for_and_differ() -> None:
     assert values == random_payloads(100, RandomSource(1).stream("bench"))
 
 
-def test_large_values_are_few() -> None:
-    assert len(random_payloads(8 * 1024 * 1024, RandomSource(1).stream("bench"))) == 2
+def test_large_values_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payloads, "_POOL_BYTES", 16_000)
+    for size_bytes, count in ((8_000, 2), (8_001, 1), (16_001, 1)):
+        assert len(random_payloads(size_bytes, RandomSource(1).stream("bench"))) == count
     assert random_payloads(0, RandomSource(1).stream("bench"))[0] == b""
 
 
