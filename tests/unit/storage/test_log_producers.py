@@ -15,6 +15,7 @@ from streamlog.errors import (
     RecordBatchTooLargeError,
 )
 from streamlog.record import ControlType, PendingBatch, ProducerStamp, build_batch, build_marker
+from streamlog.record.layout import TRANSACTIONAL_BIT
 from streamlog.record.sequence import MAX_SEQUENCE
 from streamlog.storage import PartitionLog, index_file
 from streamlog.storage.aborted_transaction import AbortedTransaction
@@ -401,3 +402,35 @@ def test_deleted_records_of_an_open_transaction_do_not_hold_back_the_log_start(
     log.advance_log_start(2)
     assert log.last_stable_offset == 2
     check_log(log)
+
+
+# ---- producers that keep their epoch from one transaction to the next
+
+
+def kept(*values: bytes, sequence: int, verified: int) -> PendingBatch:
+    batch = build_batch(list(values), T0)
+    batch.producer_id, batch.producer_epoch, batch.base_sequence = 7, 1, sequence
+    batch.attributes |= TRANSACTIONAL_BIT
+    batch.verified_marker_offset = verified
+    return batch
+
+
+def test_a_log_knows_the_last_marker_and_the_next_sequence_of_a_producer_that_keeps_its_epoch(
+    log: PartitionLog,
+) -> None:
+    assert (log.last_marker_offset(7), log.next_sequence(7, 1)) == (-1, 0)
+    log.append(kept(b"a", b"b", sequence=0, verified=-1))
+    assert (log.last_marker_offset(7), log.next_sequence(7, 1)) == (-1, 2)
+    marker = end(log, ControlType.COMMIT)
+    assert (log.last_marker_offset(7), log.next_sequence(7, 1)) == (marker, 2)
+    assert (log.last_marker_offset(8), log.next_sequence(7, 2)) == (-1, 0)
+
+
+def test_a_batch_that_was_verified_before_a_marker_came_begins_no_other_transaction(
+    log: PartitionLog,
+) -> None:
+    log.append(kept(b"a", sequence=0, verified=-1))
+    marker = end(log, ControlType.ABORT)
+    with pytest.raises(InvalidTxnStateError, match=f"the marker at offset {marker} has ended"):
+        log.append(kept(b"late", sequence=1, verified=-1))
+    assert log.append(kept(b"next", sequence=1, verified=marker)) == marker + 1
