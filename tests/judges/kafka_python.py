@@ -24,7 +24,7 @@ REQUIREMENTS = [
     "zstandard==0.25.0",
 ]
 #: What the client takes our table of versions for; `test_kafka_version_infer` compares.
-INFERRED_KAFKA_VERSION = "3.8"
+INFERRED_KAFKA_VERSION = "3.3"
 TIMEOUT_S = 60
 
 #: Two files that the distribution leaves out: how the project starts Kafka itself.

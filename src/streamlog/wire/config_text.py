@@ -16,6 +16,24 @@ _NEVER = str(2**63 - 1)
 
 _BOOLEAN, _STRING, _INT, _LONG, _DOUBLE, _LIST = 1, 2, 3, 5, 6, 7
 
+#: Times, sizes and counts are long in Kafka, but for these of its first days.
+_LONG_ENDINGS = (".ms", ".bytes", ".messages")
+_INTS = frozenset(
+    (
+        "group.consumer.heartbeat.interval.ms",
+        "group.consumer.session.timeout.ms",
+        "group.initial.rebalance.delay.ms",
+        "group.max.session.timeout.ms",
+        "group.min.session.timeout.ms",
+        "index.interval.bytes",
+        "max.message.bytes",
+        "segment.bytes",
+        "segment.index.bytes",
+        "transaction.max.timeout.ms",
+        "transactional.id.expiration.ms",
+    )
+)
+
 
 def key_text(key: str) -> str:
     """Return *key* with dots."""
@@ -33,12 +51,13 @@ def value_text(value: object) -> str:
     return str(value)
 
 
-def type_number(value: object) -> int:
-    """Return Kafka's number for the type of *value*."""
+def type_number(name: str, value: object) -> int:
+    """Return Kafka's number for the type of the configuration *name* (with dots), which has *value*."""
     if isinstance(value, bool):
         return _BOOLEAN
     if isinstance(value, int):
-        return _INT if abs(value) < 2**31 else _LONG
+        is_long = name.endswith(_LONG_ENDINGS) and name not in _INTS
+        return _LONG if is_long or abs(value) >= 2**31 else _INT
     if isinstance(value, float):
         return _DOUBLE
     if isinstance(value, tuple):

@@ -140,6 +140,15 @@ class Listener:
             self.loop.close()
 
     def _stop(self) -> None:
+        for sock in self._server.sockets:
+            self.loop.remove_reader(sock.fileno())  # accept nobody any more
+        self._ending = self.loop.create_task(self._end())
+
+    async def _end(self) -> None:
+        # Who was accepted a moment ago is no connection yet. Were the server closed first, asyncio would fail to make it one, and
+        # leave the client waiting for ever.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
         self._server.close()
         for connection in list(self._connections):
             connection.close()

@@ -60,9 +60,9 @@ def _of_listener(call: Call, wanted: Any) -> list[Any]:
             name=name,
             value=address,
             read_only=True,
-            is_default=False,
-            config_source=SOURCES[ConfigSource.STATIC_BROKER_CONFIG],
-            config_type=type_number(address),
+            is_default=True,  # it follows from where the listener was bound
+            config_source=SOURCES[ConfigSource.DEFAULT_CONFIG],
+            config_type=type_number(name, address),
         )
         for name in ("advertised.listeners", "listeners")
         if wanted is None or name in wanted
@@ -79,7 +79,7 @@ def _entry(call: Call, entry: ConfigEntry, text: str, kind: type[Config]) -> Any
         read_only=kind is BrokerConfig,
         is_default=entry.is_default,
         config_source=SOURCES[entry.source],
-        config_type=type_number(entry.value),
+        config_type=type_number(name, entry.value),
     )
     if request.include_documentation:
         answer.documentation = text

@@ -1,0 +1,191 @@
+"""One connection, without a socket."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from streamlog.broker.broker import Broker
+from streamlog.runtime import VirtualClock
+from streamlog.wire.messages import BY_NAME
+from tests.support.wire import build
+from tests.support.wire_memory import MemoryClient, MemoryListener
+
+MAX_FRAME_BYTES = 100_000
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with Broker(clock=VirtualClock()) as broker:
+        broker.create_topic("t")
+        yield broker
+
+
+@pytest.fixture
+def listener(broker: Broker) -> MemoryListener:
+    return MemoryListener(broker, max_frame_bytes=MAX_FRAME_BYTES)
+
+
+@pytest.fixture
+def client(listener: MemoryListener) -> MemoryClient:
+    return listener.connect()
+
+
+def frame(name: str, version: int, correlation_id: int = 1, **fields: Any) -> bytes:
+    api = BY_NAME[name]
+    head = struct.pack(">hhih", api.key, version, correlation_id, -1)
+    if api.request.is_flexible(version):
+        head += b"\0"
+    body = b"".join(api.request.encode(build(api.request.make, fields), version, head))
+    return struct.pack(">i", len(body)) + body
+
+
+def fetch(wait_ms: int, correlation_id: int) -> bytes:
+    partition = {"partition": 0, "fetch_offset": 0, "partition_max_bytes": 1000}
+    topics = [{"topic": "t", "partitions": [partition]}]
+    return frame(
+        "Fetch",
+        12,
+        correlation_id,
+        max_wait_ms=wait_ms,
+        min_bytes=1,
+        max_bytes=1000,
+        topics=topics,
+    )
+
+
+def correlation_ids(answers: bytes) -> list[int]:
+    found, position = [], 0
+    while position < len(answers):
+        size, one = struct.unpack_from(">ii", answers, position)
+        found.append(one)
+        position += 4 + size
+    assert position == len(answers)
+    return found
+
+
+ASK = frame("ApiVersions", 0, 7)
+
+
+def test_request_in_one_piece_is_answered(client: MemoryClient) -> None:
+    assert correlation_ids(client.send(ASK)) == [7]
+
+
+def test_request_byte_by_byte_is_answered_at_its_last(client: MemoryClient) -> None:
+    for number in range(len(ASK) - 1):
+        assert client.send(ASK[number : number + 1]) == b""
+    assert not client.connection.is_known
+    assert correlation_ids(client.send(ASK[-1:])) == [7]
+    assert client.connection.is_known
+
+
+def test_requests_in_one_piece_are_answered_in_turn(client: MemoryClient) -> None:
+    asked = b"".join(frame("ApiVersions", 0, number) for number in range(5))
+    assert correlation_ids(client.send(asked + ASK[:3])) == [0, 1, 2, 3, 4]
+    assert correlation_ids(client.send(ASK[3:])) == [7]
+
+
+def test_requests_behind_one_that_waits_wait_too(broker: Broker, client: MemoryClient) -> None:
+    assert client.send(fetch(60_000, 1) + frame("Metadata", 12, 2, topics=None) + ASK) == b""
+    assert client.connection.is_waiting
+    broker.partition("t", 0).append_value(b"x", 0)
+    assert correlation_ids(client.send(b"")) == [1, 2, 7]
+    assert not client.connection.is_waiting
+
+
+def test_append_wakes_no_connection_that_is_gone(broker: Broker, client: MemoryClient) -> None:
+    client.send(fetch(60_000, 1))
+    client.close()
+    broker.partition("t", 0).append_value(b"x", 0)
+    assert client.send(b"") == b""
+
+
+@pytest.mark.parametrize("size", [-(2**31), -1, 0, 9, MAX_FRAME_BYTES + 1, 2**31 - 1])
+def test_frame_of_a_size_that_cannot_be_ends_the_connection(
+    client: MemoryClient, size: int
+) -> None:
+    """Before anything is read into memory for it: the first bytes of TLS read as a size of 369 MB."""
+    assert client.send(struct.pack(">i", size)) == b""
+    assert not client.is_open
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        struct.pack(">hhih", 999, 0, 1, -1),  # an API that nobody has
+        struct.pack(">hhih", 3, 99, 1, -1),  # a version that we lack
+        struct.pack(">hhih", 3, -1, 1, -1),
+        struct.pack(">hhih", 18, 0, 1, 30_000),  # a name that is longer than the frame
+        struct.pack(">hhih", 18, 0, 1, 2) + b"\xff\xfe",  # and one that is no text
+        struct.pack(">hhih", 3, 12, 1, -1),  # tagged fields that are not there
+        struct.pack(">hhih", 3, 1, 1, -1) + struct.pack(">i", 2**31 - 1),  # more topics than bytes
+    ],
+    ids=["api", "version", "negative version", "long name", "name", "tags", "count"],
+)
+def test_request_that_is_none_ends_its_connection_and_no_other(
+    listener: MemoryListener, client: MemoryClient, body: bytes
+) -> None:
+    other = listener.connect()
+    assert client.send(struct.pack(">i", len(body)) + body) == b""
+    assert not client.is_open
+    assert correlation_ids(other.send(ASK)) == [7]
+
+
+def test_unexpected_error_ends_the_connection_and_is_logged(
+    listener: MemoryListener, client: MemoryClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One request must not stop the listener."""
+    listener.broker = None  # type: ignore[assignment]
+    assert client.send(fetch(0, 1)) == b""
+    assert not client.is_open
+    assert "could not be served" in caplog.text
+
+
+def test_unexpected_error_in_a_worker_ends_the_connection_and_is_logged(
+    listener: MemoryListener, client: MemoryClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener.broker = None  # type: ignore[assignment]
+    assert client.send(frame("Metadata", 12, 1, topics=None)) == b""
+    assert not client.is_open
+    assert "could not be served" in caplog.text
+
+
+def test_client_that_does_not_read_is_served_no_further(client: MemoryClient) -> None:
+    client.connection.pause_writing()
+    assert client.send(ASK) == b""
+    client.connection.resume_writing()
+    assert correlation_ids(client.take()) == [7]
+
+
+def test_client_that_sends_ahead_of_its_answers_is_read_no_further(client: MemoryClient) -> None:
+    """What is in memory for it is bounded, whatever it sends."""
+    client.send(fetch(60_000, 1))
+    assert client.transport.is_reading()
+    client.send(ASK * 10_000)
+    assert not client.transport.is_reading()
+
+
+def test_reading_goes_on_when_what_was_sent_ahead_is_answered(
+    broker: Broker, client: MemoryClient
+) -> None:
+    client.send(fetch(60_000, 1))
+    client.send(ASK * 10_000)
+    broker.partition("t", 0).append_value(b"x", 0)
+    assert len(correlation_ids(client.send(b""))) == 10_001
+    assert client.transport.is_reading()
+
+
+def test_connection_too_many_is_closed_at_once(listener: MemoryListener) -> None:
+    listener.has_room = False
+    assert not listener.connect().is_open
+
+
+def test_half_a_request_is_forgotten_with_its_connection(
+    listener: MemoryListener, client: MemoryClient
+) -> None:
+    client.send(ASK[:5])
+    client.close()
+    assert listener.connections == []
