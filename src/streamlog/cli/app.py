@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "produce": "streamlog.cli.produce:produce",
     "records": "streamlog.cli.records:records",
     "retain": "streamlog.cli.retain:retain",
+    "serve": "streamlog.cli.serve:serve",
     "shell": "streamlog.cli.shell:shell",
     "top": "streamlog.cli.top:top",
     "topics": "streamlog.cli.topics:topics",

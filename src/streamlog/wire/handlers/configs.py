@@ -59,7 +59,7 @@ def _of_listener(call: Call, wanted: Any) -> list[Any]:
         make(
             name=name,
             value=address,
-            read_only=True,
+            read_only=False,  # Kafka may change it while it runs, and its clients expect that
             is_default=True,  # it follows from where the listener was bound
             config_source=SOURCES[ConfigSource.DEFAULT_CONFIG],
             config_type=type_number(name, address),

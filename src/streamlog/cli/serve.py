@@ -1,0 +1,126 @@
+"""`streamlog serve`: a data directory for Kafka's clients."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from streamlog.cli.command import Command
+from streamlog.cli.failures import FAILED, Failure
+from streamlog.cli.output import note
+from streamlog.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_ENVIRONMENT = "KAFKA_BOOTSTRAP_SERVERS"
+#: What a shell adds to the number of a signal.
+_SIGNALLED = 128
+
+
+class _EndedError(Exception):
+    """We were told to end by SIGTERM."""
+
+
+@click.command("serve", cls=Command, context_settings={"allow_interspersed_args": False})
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9092,
+    show_default=True,
+    help="0: any free one.",
+)
+@click.option("--allow-remote", is_flag=True, help="Needed for any address but a loopback one.")
+@click.option("--advertised", metavar="HOST:PORT", help="What clients are told to connect to.")
+@click.option("--node-id", type=click.IntRange(0), help="The broker's number. [broker_id]")
+@click.option(
+    "--partitions",
+    type=click.IntRange(1),
+    help="Of topics that come into being by being used. [num_partitions]",
+)
+@click.option("--no-auto-create", is_flag=True, help="Topics come into being by request only.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@pass_session
+def serve(
+    session: Session,
+    host: str,
+    port: int,
+    allow_remote: bool,
+    advertised: str | None,
+    node_id: int | None,
+    partitions: int | None,
+    no_auto_create: bool,
+    command: tuple[str, ...],
+) -> None:
+    """Let clients of Kafka, in any language, use a data directory; without --data, a broker in memory.
+
+    The address is printed once it is listened at. SIGTERM ends it with 0, Ctrl-C with 130. With a COMMAND it serves while that runs,
+    which finds the address in KAFKA_BOOTSTRAP_SERVERS, and ends with its exit code. There is no TLS, no SASL and no access control:
+    whoever can connect may do anything.
+
+    Examples:
+      streamlog --data DIR serve --port 9092
+      streamlog serve --port 0 -- pytest tests
+    """
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    with session.open_or_in_memory() as broker:
+        listener = broker.listen(
+            shown,
+            allow_remote=allow_remote,
+            **({} if advertised is None else {"advertised": advertised}),
+            **({} if node_id is None else {"node_id": node_id}),
+            **({} if partitions is None else {"default_partitions": partitions}),
+            **({"auto_create": False} if no_auto_create else {}),
+        )
+        if command:
+            note(f"listening at {listener.bootstrap_servers}")
+            code = _run(command, listener.bootstrap_servers)
+        else:
+            click.echo(listener.bootstrap_servers)
+            code = _wait()
+    if code:
+        sys.exit(code)
+
+
+def _wait() -> int:
+    """Return when SIGTERM comes."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        signal.signal(signal.SIGTERM, _end)
+        while True:
+            signal.pause()
+    except _EndedError:
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise _EndedError
+
+
+def _run(command: tuple[str, ...], bootstrap_servers: str) -> int:
+    """Run *command* to its end, which Ctrl-C and SIGTERM bring about as well; return its exit code."""
+    environment = {**os.environ, _ENVIRONMENT: bootstrap_servers}
+    try:
+        child = os.posix_spawnp(command[0], command, environment)
+    except OSError as error:
+        raise Failure(f"{command[0]}: {error.strerror}", exit_code=FAILED) from error
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda number, _frame: os.kill(child, number))
+    try:
+        while True:
+            try:
+                _, status = os.waitpid(child, 0)
+                break
+            except KeyboardInterrupt:
+                continue  # the terminal told the child as well
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    code = os.waitstatus_to_exitcode(status)
+    return _SIGNALLED - code if code < 0 else code
