@@ -188,7 +188,7 @@ $(DEMO_STAMP): $(BASE_STAMP) pyproject.toml examples/data-requirements.txt
 
 $(DEV_STAMP): $(DEMO_STAMP)
 	@echo "Installing the development tools ..."
-	@$(PIP) install --editable '.[fast,cli,dev]'
+	@$(PIP) install --editable '.[fast,cli,dev,wire-tests]'
 	@touch $@
 
 $(BENCH_STAMP): $(DEMO_STAMP)
@@ -198,5 +198,5 @@ $(BENCH_STAMP): $(DEMO_STAMP)
 
 $(FUZZ_STAMP): $(DEV_STAMP)
 	@echo "Installing the fuzzer ..."
-	@$(PIP) install --editable '.[fast,cli,dev,fuzz]'
+	@$(PIP) install --editable '.[fast,cli,dev,wire-tests,fuzz]'
 	@touch $@

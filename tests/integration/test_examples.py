@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.support.programs import ROOT, run_program
 
 EXAMPLES = ROOT / "examples"
@@ -103,3 +105,13 @@ def test_table_view_shows_the_last_of_each_key_and_tells_of_changes(tmp_path: Pa
 def test_every_example_is_run_here() -> None:
     text = Path(__file__).read_text()
     assert [path.name for path in EXAMPLES.glob("*.py") if path.name not in text] == []
+
+
+def test_application_of_kafka_survives_a_crash(tmp_path: Path) -> None:
+    pytest.importorskip("confluent_kafka")
+    printed = run_program(EXAMPLES / "10_kafka_clients.py", cwd=tmp_path)
+    assert printed.splitlines()[:3] == [
+        "100 orders are done; each of two processes has two partitions",
+        "200 orders are done",
+        "300 orders are done; the survivor has 4 partitions",
+    ]

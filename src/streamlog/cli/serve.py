@@ -17,6 +17,8 @@ from streamlog.cli.session import Session, pass_session
 if TYPE_CHECKING:
     from types import FrameType
 
+    from streamlog.wire.settings import ListenOptions
+
 _ENVIRONMENT = "KAFKA_BOOTSTRAP_SERVERS"
 #: What a shell adds to the number of a signal.
 _SIGNALLED = 128
@@ -67,16 +69,18 @@ def serve(
       streamlog --data DIR serve --port 9092
       streamlog serve --port 0 -- pytest tests
     """
+    options: ListenOptions = {"allow_remote": allow_remote}
+    if advertised is not None:
+        options["advertised"] = advertised
+    if node_id is not None:
+        options["node_id"] = node_id
+    if partitions is not None:
+        options["default_partitions"] = partitions
+    if no_auto_create:
+        options["auto_create"] = False
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     with session.open_or_in_memory() as broker:
-        listener = broker.listen(
-            shown,
-            allow_remote=allow_remote,
-            **({} if advertised is None else {"advertised": advertised}),
-            **({} if node_id is None else {"node_id": node_id}),
-            **({} if partitions is None else {"default_partitions": partitions}),
-            **({"auto_create": False} if no_auto_create else {}),
-        )
+        listener = broker.listen(shown, **options)
         if command:
             note(f"listening at {listener.bootstrap_servers}")
             code = _run(command, listener.bootstrap_servers)
