@@ -8,6 +8,7 @@ from typing import Any
 from streamlog.broker.group_store import GroupStore
 from streamlog.broker.transactions.ending import TransactionEnding
 from streamlog.broker.transactions.left_open import LeftOpen
+from streamlog.broker.transactions.state import COMMITTED
 from streamlog.broker.transactions.store import TransactionStore
 from streamlog.broker.transactions.transaction import Transaction
 from tests.crash.process_mutants import mutant
@@ -95,4 +96,23 @@ def same_marker_epoch() -> Iterator[None]:
     """A batch that comes late would begin another transaction (TXN-11)."""
     epoch = property(lambda self: (self.ended or self.producer).producer_epoch)
     with patched(Transaction, "marker_epoch", epoch):
+        yield
+
+
+@mutant("transaction taken for the one before it in its epoch", CRASHES)
+def taken_for_the_last() -> Iterator[None]:
+    """What a client had begun, and never asked to commit, would count because the last transaction was committed."""
+
+    def committed(self: LeftOpen, transaction: Any, producer: Any, partition: Any, _: int) -> bool:
+        is_named = partition.topic_partition in transaction.partitions
+        return producer == transaction.ended and is_named and transaction.state in COMMITTED
+
+    with patched(LeftOpen, "_is_committed", committed):
+        yield
+
+
+@mutant("beginning of a client's transaction is not noted", CRASHES)
+def beginning_not_noted() -> Iterator[None]:
+    """Who asks to commit what was aborted would be told of the commit before."""
+    with patched(TransactionStore, "note_begun", lambda *_: None):
         yield

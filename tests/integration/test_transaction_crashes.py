@@ -10,15 +10,18 @@ transaction all or nothing; of aborted ones nothing; nothing is left open; and t
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import attrs
 import pytest
 
-from streamlog import Broker, Consumer
+from streamlog import Broker, Consumer, StreamlogError
 from streamlog.broker.transactions.state import PREPARED
+from streamlog.errors import ConcurrentTransactionsError
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 from streamlog.testing import CrashLab
+from tests.support.announcing_writer import AnnouncingWriter, new_announcer
 from tests.support.transaction_writer import Writer, new_writer
 
 STATES = int(os.environ.get("STREAMLOG_TRANSACTION_STATES", "1"))
@@ -59,10 +62,16 @@ PLAN = [
 
 
 class Program:
-    """Runs the plan, and knows how far each transaction has come."""
+    """Runs the plan, and knows how far each transaction has come.
 
-    def __init__(self, configs: dict[str, object]) -> None:
+    The producers of *announcing* ids are in other processes: they keep their epoch, and are still there after the crash.
+    """
+
+    def __init__(self, configs: dict[str, object], announcing: str = "") -> None:
         self.configs = configs
+        self.announcing = announcing
+        self.writers: dict[str, Writer | AnnouncingWriter] = {}
+        self.current: Planned | None = None
         self.ending: set[bytes] = set()
         self.ended: set[bytes] = set()
 
@@ -75,14 +84,20 @@ class Program:
 
     def begin(self, broker: Broker) -> None:
         broker.create_topic("a", partitions=2, configs=self.configs)
-        self.writers = {name: new_writer(broker, name) for name in ("x", "y")}
+        for name in ("x", "y"):
+            make = new_announcer if name in self.announcing else new_writer
+            self.writers[name] = make(broker, name)
 
-    def write(self, planned: Planned) -> Writer:
+    def write(self, planned: Planned) -> Writer | AnnouncingWriter:
         writer = self.writers[planned.transactional_id]
+        self.current = planned
         for partition in planned.partitions:
             writer.write("a", partition, planned.value)
         if planned.offset is not None:
             offsets = {PLACES[0]: OffsetAndMetadata(planned.offset)}
+            if isinstance(writer, AnnouncingWriter):
+                writer.send_offsets("g", offsets)
+                return writer
             writer.broker.group_coordinator.commit_transactional_offsets(
                 "g", "", -1, None, *writer.producer, offsets
             )
@@ -92,6 +107,7 @@ class Program:
         self.ending.add(planned.value)
         self.writers[planned.transactional_id].end(commit=planned.commit)
         self.ended.add(planned.value)
+        self.current = None
 
     def check(self, broker: Broker) -> None:
         if "a" not in broker.topics():
@@ -112,7 +128,35 @@ class Program:
                 expected = planned.offset
         assert offset == expected, "offsets go with the records"
         assert all(b"9" not in values for values in found)
+        for name, writer in self.writers.items():
+            if isinstance(writer, AnnouncingWriter):
+                survivor = attrs.evolve(writer, broker=broker, sequences=dict(writer.sequences))
+                self.survive(name, survivor, found)
         self.go_on(broker, found)
+
+    def survive(self, name: str, writer: AnnouncingWriter, found: list[list[bytes]]) -> None:
+        """A producer that is still there asks how its transaction ended, and goes on."""
+        current = self.current
+        if current is not None and current.transactional_id == name and writer.is_open:
+            is_there = current.value in found[current.partitions[0]]
+            try:
+                writer.end(commit=True)
+                assert is_there, f"{current.value!r} is said to be committed: {found}"
+            except StreamlogError:
+                pass
+        with suppress(StreamlogError):
+            writer.end(commit=False)
+        try:
+            writer.bump()
+        except ConcurrentTransactionsError:
+            raise
+        except StreamlogError:
+            return  # of an id that a power failure took it may be the owner no more
+        for number, values in enumerate(found):
+            values.append(name.upper().encode())
+            writer.write("a", number, values[-1])
+        writer.end(commit=True)
+        assert read_committed(writer.broker) == found
 
     def go_on(self, broker: Broker, found: list[list[bytes]]) -> None:
         """The next process: both ids are taken again, and used."""
@@ -151,21 +195,30 @@ def committed_offset(broker: Broker) -> int | None:
     return None if position is None else position.offset
 
 
-@pytest.mark.parametrize("flush", [{}, {"flush_messages": 1}, {"flush_ms": -1}], ids=str)
-def test_transactions_are_whole_after_a_crash_at_any_moment(flush: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("flush", "announcing"),
+    [({}, ""), ({"flush_messages": 1}, ""), ({"flush_ms": -1}, ""), ({}, "x"), ({}, "xy")],
+    ids=str,
+)
+def test_transactions_are_whole_after_a_crash_at_any_moment(
+    flush: dict[str, object], announcing: str
+) -> None:
     """Invariants of durability 3.14 and TXN-8, whatever the partitions' own flush mode."""
-    program = Program(flush)
+    program = Program(flush, announcing)
     report = CrashLab(seed=SEED, config=CONFIG).explore(
         program.run, program.check, states_per_step=STATES
     )
     assert report.states > report.steps > 100
 
 
+@pytest.mark.parametrize("announcing", ["", "xy"])
 @pytest.mark.parametrize("keep", ["nothing", "everything", "chance"])
-def test_finishing_what_was_left_open_may_be_interrupted_at_any_moment(keep: Any) -> None:
+def test_finishing_what_was_left_open_may_be_interrupted_at_any_moment(
+    keep: Any, announcing: str
+) -> None:
     """A second crash, while the next process opens the directory."""
     lab = CrashLab(seed=SEED, config=CONFIG)
-    program = Program({})
+    program = Program({}, announcing)
     broker = lab.open_broker()
     program.begin(broker)
     for planned in PLAN[:4]:

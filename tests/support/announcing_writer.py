@@ -21,12 +21,15 @@ class AnnouncingWriter:
     transactional_id: str
     producer: ProducerIdAndEpoch
     sequences: dict[TopicPartition, int] = attrs.Factory(dict)
+    is_open: bool = False
+    """Whether it was told that a transaction has begun, and not yet how it ended."""
 
     def announce(self, *partitions: TopicPartition) -> None:
         """Add partitions to the transaction."""
         self.broker.transaction_coordinator.announce(
             self.transactional_id, *self.producer, partitions
         )
+        self.is_open = True
 
     def batch(self, place: TopicPartition, *values: bytes) -> PendingBatch:
         """Return the batch that comes next in the partition."""
@@ -62,6 +65,7 @@ class AnnouncingWriter:
         coordinator = self.broker.transaction_coordinator
         after = coordinator.end_transaction(self.transactional_id, *self.producer, commit=commit)
         assert after == self.producer
+        self.is_open = False
 
     def bump(self) -> None:
         """Ask for another epoch, as a producer does after an error that it can recover from."""
