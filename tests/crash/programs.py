@@ -10,7 +10,11 @@ from typing import Any, NamedTuple
 from tests.crash.compaction_session import CompactionSession
 from tests.crash.oracle import Model
 from tests.crash.session import Session
-from tests.crash.transaction_session import CrashedTransactions, TransactionSession
+from tests.crash.transaction_session import (
+    AnnouncedSession,
+    CrashedTransactions,
+    TransactionSession,
+)
 
 AnySession = Session | TransactionSession
 AnyModel = Model | CrashedTransactions
@@ -190,6 +194,27 @@ WORKLOADS = {
             "power": 1,
         },
         partitions=2,
+    ),
+    "W14": Workload(
+        {
+            "send": 8,
+            "send_offset": 3,
+            "commit": 5,
+            "abort": 2,
+            "join": 1,
+            "leave": 1,
+            "send_plain": 1,
+            "roll": 1,
+            "sync": 1,
+            "advance": 1,
+            "reopen": 1,
+            "kill": 1,
+            "power": 1,
+        },
+        partitions=2,
+        configs={"segment_bytes": 900, "index_interval_bytes": 0},
+        length=18,
+        session=AnnouncedSession,
     ),
 }
 

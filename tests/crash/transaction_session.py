@@ -75,6 +75,9 @@ class TransactionSession:
     For the explorer it is a `session.Session` whose model is another one.
     """
 
+    announcing: frozenset[str] = frozenset()
+    """The actors that are in other processes, and keep their epoch."""
+
     def __init__(
         self,
         name: str,
@@ -94,7 +97,7 @@ class TransactionSession:
 
     def _new_world(self, partitions: int, configs: dict[str, Any]) -> World:
         model = CrashedTransactions([LogModel() for _ in range(partitions)])
-        return World(model, configs, self.clock)
+        return World(model, configs, self.clock, announcing=self.announcing)
 
     @property
     def on_step(self) -> Callable[[str], None] | None:
@@ -228,3 +231,9 @@ class TransactionSession:
             name = self._actor(self.world.in_transaction)
         assert name is not None
         return name
+
+
+class AnnouncedSession(TransactionSession):
+    """The same, where one of the two producers of each transactional id is in another process."""
+
+    announcing = frozenset({"x2", "y1"})

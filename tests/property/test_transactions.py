@@ -24,6 +24,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from streamlog import Producer
 from streamlog.testing import CrashLab
 from tests.support.invariants import check_broker, check_producer
 from tests.support.producer_walk import batches_of, check_producers
@@ -47,9 +48,15 @@ class Machine(RuleBasedStateMachine):
         segment_bytes=st.sampled_from([300, 900, 1 << 20]),
         flush_messages=st.sampled_from([None, 1]),
         state_partitions=st.sampled_from([1, 3]),
+        announcing=st.frozensets(st.sampled_from(ACTORS)),
     )
     def start(
-        self, seed: int, segment_bytes: int, flush_messages: int | None, state_partitions: int
+        self,
+        seed: int,
+        segment_bytes: int,
+        flush_messages: int | None,
+        state_partitions: int,
+        announcing: frozenset[str],
     ) -> None:
         self.lab = CrashLab(
             seed=seed,
@@ -63,7 +70,7 @@ class Machine(RuleBasedStateMachine):
             "flush_messages": flush_messages,
         }
         model = TransactionModel([LogModel() for _ in range(PARTITIONS)])
-        self.world = World(model, configs, self.lab.clock)
+        self.world = World(model, configs, self.lab.clock, announcing=announcing)
         self.world.create(self.lab.open_broker())
 
     # ---- transactions
@@ -188,7 +195,8 @@ class Machine(RuleBasedStateMachine):
             for partition in broker.topic(topic).partitions:
                 check_producers(partition, batches_of(partition))
         for actor in self.world.actors.values():
-            check_producer(actor.producer)
+            if isinstance(actor.producer, Producer):
+                check_producer(actor.producer)
 
     def teardown(self) -> None:
         if hasattr(self, "world"):

@@ -17,6 +17,7 @@ from streamlog.errors import (
 from streamlog.record import PendingBatch, ProducerStamp, build_batch
 from streamlog.runtime import VirtualClock
 from streamlog.structs import ConsumerGroupMetadata
+from tests.support.announcing_producer import AnnouncingProducer
 from tests.support.transaction_model import (
     OffsetCommit,
     Outcome,
@@ -55,7 +56,7 @@ class Actor:
     """One producer with a transactional id."""
 
     name: str
-    producer: Producer
+    producer: Producer | AnnouncingProducer
     transaction: Transaction | None = None
     #: Whether the coordinator has been told anything of the transaction.
     has_sent: bool = False
@@ -76,8 +77,15 @@ class World:
     """A broker, those who write to it, and what should be there."""
 
     def __init__(
-        self, model: TransactionModel, configs: dict[str, Any], clock: VirtualClock
+        self,
+        model: TransactionModel,
+        configs: dict[str, Any],
+        clock: VirtualClock,
+        *,
+        announcing: frozenset[str] = frozenset(),
     ) -> None:
+        """*announcing*: the actors that are in other processes, and keep their epoch."""
+        self.announcing = announcing
         self.partitions = len(model.logs)
         self.configs = configs
         self.clock = clock
@@ -131,12 +139,16 @@ class World:
 
     def join(self, name: str, linger_ms: int = 0) -> None:
         """A producer begins; whoever had its transactional id is fenced (TXN-3, I10)."""
-        producer = Producer(
-            self.broker,
-            transactional_id=name[0],
-            transaction_timeout_ms=TIMEOUT_MS,
-            linger_ms=linger_ms,
-        )
+        producer: Producer | AnnouncingProducer
+        if name in self.announcing and not linger_ms:
+            producer = AnnouncingProducer(self.broker, name[0], TIMEOUT_MS)
+        else:
+            producer = Producer(
+                self.broker,
+                transactional_id=name[0],
+                transaction_timeout_ms=TIMEOUT_MS,
+                linger_ms=linger_ms,
+            )
         producer.init_transactions()
         for other in self.actors.values():
             if other.name[0] == name[0]:
@@ -228,6 +240,7 @@ class World:
         self.join(name, linger_ms=1_000)
         self.begin(name)
         producer = self.actors[name].producer
+        assert isinstance(producer, Producer)
         values = self.values(count)
         futures = [producer.send(TOPIC, value, partition=partition) for value in values]
         self.abort(name)
@@ -329,7 +342,7 @@ class World:
 
     def _stored(
         self,
-        producer: Producer,
+        producer: Producer | AnnouncingProducer,
         partition: int,
         values: list[bytes],
         transaction: Transaction | None,
@@ -340,7 +353,7 @@ class World:
         log.acknowledged(last_offset=last_offset, on_disk=durability is Durability.DISK)
 
     def _store(
-        self, producer: Producer, partition: int, values: list[bytes]
+        self, producer: Producer | AnnouncingProducer, partition: int, values: list[bytes]
     ) -> tuple[int, Durability]:
         if len(values) == 1:
             future: Any = producer.send(TOPIC, values[0], partition=partition)
