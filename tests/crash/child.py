@@ -216,6 +216,13 @@ class Work:
                 protocol=rng.choice(PROTOCOLS),
             )
 
+    def compact(self, thread: int, rng: random.Random) -> None:
+        """Compact the topic of the groups' offsets again and again, while they commit."""
+        pause = threading.Event()
+        while True:
+            self.broker.compact(roll=True)
+            pause.wait(rng.uniform(0, 0.01))
+
     def consume(
         self,
         polls: int,
@@ -270,6 +277,7 @@ class Work:
                 for partition in range(TOPICS[topic]):
                     self.broker.partition(topic, partition).log.roll()
             self.consume(3)
+            self.broker.compact(roll=True)  # what the group committed
             numbers = itertools.islice(self.numbers(PLAIN), rng.randrange(40))
             values = [value_for(self.run, PLAIN, number) for number in numbers]
             if values:
@@ -374,6 +382,7 @@ def _jobs(work: Work) -> list[Callable[[], None]]:
     if plan.workload == "groups":
         members = 1 if plan.threads == 1 else 2
         jobs += [job(work.be_member, plan.threads + number) for number in range(members)]
+        jobs.append(job(work.compact, plan.threads + members))
     return jobs
 
 

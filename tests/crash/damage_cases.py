@@ -184,7 +184,22 @@ def random_damages(dataset: Dataset, rng: random.Random) -> tuple[Case, ...]:
     if rng.random() < 0.7:
         directory = rng.choice(paths).rpartition("/")[0]
         paths = [path for path in paths if path.startswith(directory + "/")]
-    return tuple(_random_damage(dataset, rng, rng.choice(paths)) for _ in range(rng.randint(2, 6)))
+    while True:
+        cases = tuple(
+            _random_damage(dataset, rng, rng.choice(paths)) for _ in range(rng.randint(2, 6))
+        )
+        if can_be_told_apart(cases):
+            return cases
+
+
+def can_be_told_apart(cases: tuple[Case, ...]) -> bool:
+    """Whether no log is where one of another partition was, also when it came there in several steps, by way of other files."""
+    origins: dict[str, str] = {}
+    for case in cases:
+        if case.kind == "swap":
+            path, other = case.path, str(case.arguments[0])
+            origins[path], origins[other] = origins.get(other, other), origins.get(path, path)
+    return all(_can_be_told_apart(path, origin) for path, origin in origins.items())
 
 
 def _random_damage(dataset: Dataset, rng: random.Random, path: str) -> Case:

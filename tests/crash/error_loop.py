@@ -273,6 +273,11 @@ def _check_all(session: Session, broker: Broker) -> None:
                     found += [(record.offset, record.value) for record in records]
                 start = consumer.beginning_offsets([tp])[tp]
                 end = consumer.end_offsets([tp])[tp]
+            if name in session.compacted:
+                session.check_compacted(tp, found)
+                if start:
+                    raise Broken(f"{tp}: the log of a compacted topic starts at {start}")
+                continue
             if [offset for offset, _ in found] != list(range(start, end)):
                 raise Broken(f"{tp}: expected offsets {start} to {end - 1}, found {found}")
             if start > session.deleted_below[tp]:

@@ -119,6 +119,8 @@ class Session:
         #: Topics in which there are transactions, and these, in order.
         self.transactional: set[str] = set()
         self.transactions: list[Attempted] = []
+        #: Topics whose records have keys, a few that come again and again, and are compacted.
+        self.compacted: set[str] = set()
         #: Partitions that said that they cannot be used until the broker is opened again.
         self.refused: set[TopicPartition] = set()
         # Earlier injections belong to an earlier life of the broker.
@@ -252,7 +254,11 @@ class Session:
             call: tuple[Any, ...] = (producer.send, tp.topic, values[0])
         else:
             call = (producer.send_many, tp.topic, values)
-        future = self.attempt(f"send to {tp}", *call, partition=tp.partition)
+        options: dict[str, Any] = {}
+        if tp.topic in self.compacted:
+            keys = [key_of(value) for value in values]
+            options = {"key": keys[0]} if count == 1 else {"keys": keys}
+        future = self.attempt(f"send to {tp}", *call, partition=tp.partition, **options)
         return None if future is None else Pending(tp, values, future)
 
     def new_value(self, size: int = 10) -> bytes:
@@ -387,6 +393,20 @@ class Session:
                 )
         self._check_batches_whole(tp, values)
 
+    def check_compacted(self, tp: TopicPartition, found: list[tuple[int, bytes]]) -> None:
+        """Raise Broken unless the records *found* are some that were sent, in order, and the newest of each key is there (CMP-3)."""
+        values = [value for _, value in found]
+        if values != sorted(set(values)) or not self.sent[tp].keys() >= set(values):
+            raise Broken(f"{tp}: doubled, out of order, or never sent: {values}")
+        newest = {key_of(value): value for value in values}
+        for offset, value in self.acknowledged[tp].items():
+            if newest.get(key_of(value), b"") < value:
+                raise Broken(f"{tp}: {value[:8]!r} at {offset} is gone, and nothing newer is there")
+        by_offset = dict(found)
+        for offset, value in self.acknowledged[tp].items():
+            if by_offset.get(offset, value) != value:
+                raise Broken(f"{tp}: {value[:8]!r} at {offset} became {by_offset[offset][:8]!r}")
+
     def _check_batches_whole(self, tp: TopicPartition, values: list[bytes]) -> None:
         present, sent = set(values), self.sent[tp]
         by_batch: dict[int, list[bytes]] = defaultdict(list)
@@ -438,6 +458,11 @@ class Session:
             return False
         self.committed[tp] = offset
         return True
+
+
+def key_of(value: bytes) -> bytes:
+    """Return the key that goes with *value* in a topic that is compacted."""
+    return b"key-%d" % (int(value[:8]) % 5)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

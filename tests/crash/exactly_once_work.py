@@ -65,6 +65,8 @@ def work(
         threading.Thread(target=_guarded, args=(broker, plan, number, report))
         for number in range(1, workers)
     ]
+    if plan.run % 2:
+        threads.append(threading.Thread(target=_compact, args=(broker, plan, report)))
     for thread in threads:
         thread.start()
     _guarded(broker, plan, 0, report, partial(_fill, broker, plan))
@@ -107,6 +109,17 @@ def _guarded(
         while True:
             copy(broker, number, plan.random("worker", number), report)
             fill()
+    except BaseException:
+        report.failed()
+
+
+def _compact(broker: Broker, plan: Plan, report: Reporter) -> None:
+    """Compact what coordinates the groups and the transactions, while they go on."""
+    chance, pause = plan.random("compaction"), threading.Event()
+    try:
+        while True:
+            broker.compact(roll=True)
+            pause.wait(chance.uniform(0, 0.02))
     except BaseException:
         report.failed()
 

@@ -13,7 +13,7 @@ from streamlog import Broker
 from streamlog.errors import StreamlogError
 from streamlog.runtime import VirtualClock
 from tests.crash.damage import damages_to, describe, sweep
-from tests.crash.damage_cases import Case, single_damages
+from tests.crash.damage_cases import Case, can_be_told_apart, random_damages, single_damages
 from tests.crash.damage_data import CLEAN, OFFSETS_TOPIC, ROOT, STATES, make_dataset
 from tests.crash.damage_transactions import STATE_HOME
 
@@ -54,6 +54,20 @@ def test_a_case_can_be_made_again_from_its_name() -> None:
     assert len(cases) > 2 * 64 * 1024
     for case in random.Random(1).sample(cases, 200):
         assert Case.parse(str(case)) == case
+
+
+def test_logs_of_two_partitions_are_not_swapped_in_two_steps_either() -> None:
+    """The format cannot tell such logs apart (docs/decisions/0002)."""
+    one, two, state = (
+        f"{ROOT}/{path}"
+        for path in (f"topics/orders-0/{0:020d}.log", f"topics/orders-1/{0:020d}.log", "STATE")
+    )
+    there = Case("swap", one, (state,))
+    assert can_be_told_apart((there,))
+    assert can_be_told_apart((there, there, Case("flip", two, (1, 1))))
+    assert not can_be_told_apart((there, Case("swap", state, (two,))))
+    rng = random.Random(1)
+    assert all(can_be_told_apart(random_damages(make_dataset(CLEAN), rng)) for _ in range(200))
 
 
 @pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="the system has no O_NOFOLLOW")

@@ -6,15 +6,20 @@ import logging
 import sys
 
 _EXTRA = ("click", "rich")
+# `failures.INTERRUPTED`, which needs click.
+_INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command in ``sys.argv`` and exit with its code.
 
-    Without the extra ``cli`` say in one line how to install it, and exit with 1.
+    Without the extra ``cli`` say in one line how to install it, and exit with 1. Ctrl-C while the program is being
+    loaded ends it as quietly as later.
     """
     try:
         from streamlog.cli.app import app
+    except KeyboardInterrupt:  # before there is anybody else to see to it
+        sys.exit(_INTERRUPTED)
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in _EXTRA:
             raise

@@ -50,6 +50,29 @@ def shared_options(environment: str | None = None) -> list[click.Parameter]:
     ]
 
 
+def _check_options(command: click.Command, ctx: click.Context, args: list[str]) -> None:
+    """Raise click.UsageError for an option that takes one value and has several: click would drop all but the last.
+
+    What is wrong with *args* otherwise is raised as well, with the command that it is about.
+    """
+    if ctx.resilient_parsing:  # somebody is still typing it
+        return
+    try:
+        given = command.make_parser(ctx).parse_args(list(args))[2]
+    except click.UsageError as error:
+        error.ctx = error.ctx or ctx
+        raise
+    seen: dict[str | None, click.Option] = {}
+    for option in given:
+        if not isinstance(option, click.Option) or option.multiple or option.count:
+            continue
+        before = seen.setdefault(option.name, option)
+        if before is not option:
+            raise click.UsageError(f"{before.opts[0]} and {option.opts[0]} exclude each other", ctx)
+        if given.count(option) > 1 and not option.is_flag:
+            raise click.UsageError(f"{option.opts[0]} is given more than once", ctx)
+
+
 class Command(click.Command):
     """A command that takes `--data` and `--json` after its name as well as before.
 
@@ -61,6 +84,11 @@ class Command(click.Command):
         attributes["help"] = _keep_examples(attributes.get("help"))
         super().__init__(*args, **attributes)
         self.params += shared_options()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, but what it would silently ignore is an error."""
+        _check_options(self, ctx, args)
+        return super().parse_args(ctx, args)
 
 
 class Group(click.Group):
@@ -76,3 +104,8 @@ class Group(click.Group):
         attributes["help"] = _keep_examples(attributes.get("help"))
         super().__init__(*args, **attributes)
         self.params += shared_options(self.environment)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, but what it would silently ignore is an error."""
+        _check_options(self, ctx, args)
+        return super().parse_args(ctx, args)

@@ -29,7 +29,12 @@ _ENTITY_NAME = click.option(
 
 @click.group("configs", cls=Group)
 def configs() -> None:
-    """Describe and alter settings."""
+    """Describe and alter settings.
+
+    Examples:
+      streamlog configs describe --topic orders --all
+      streamlog configs alter --topic orders --add-config retention.ms=86400000
+    """
 
 
 @configs.command("describe")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from streamlog.errors import (
     DiskFullError,
     GroupIdNotFoundError,
     GroupNotEmptyError,
+    InvalidConfigurationError,
     NotStreamlogDirectoryError,
     StreamlogError,
     TopicAlreadyExistsError,
@@ -46,8 +48,17 @@ _BY_ERROR: list[tuple[type[Exception], int, str | None]] = [
     (DiskFullError, FAILED, "free some space, or delete records, and try again"),
     (TopicAlreadyExistsError, FAILED, "--if-not-exists makes this no error"),
     (GroupNotEmptyError, FAILED, "stop the members of the group first"),
+    (
+        InvalidConfigurationError,
+        FAILED,
+        "`streamlog configs describe --all` shows the settings there are",
+    ),
     (StreamlogError, FAILED, None),
-    (PermissionError, FAILED, None),
+    (
+        PermissionError,
+        FAILED,
+        "who only looks must be able to read all files, who writes to change them",
+    ),
     (OSError, FAILED, None),
 ]
 """From special to general: the first that fits says the exit code and the hint."""
@@ -114,16 +125,26 @@ def explain(error: Exception) -> tuple[str, str | None, int] | None:
         return _one_line(error.format_message()), None, error.exit_code
     for kind, code, hint in _BY_ERROR:
         if isinstance(error, kind):
+            hint = hint or _hint_of_cause(error)
             notes = getattr(error, "__notes__", ())  # the other failures of one call
             return _one_line("; ".join([_reason(error) or kind.__name__, *notes])), hint, code
     return None
+
+
+def _hint_of_cause(error: BaseException) -> str | None:
+    """Return what helps against that which *error* came of: a full disk, when it says that time was over."""
+    cause = error.__cause__
+    if not isinstance(cause, StreamlogError):
+        return None
+    said = explain(cause)
+    return None if said is None else said[1]
 
 
 def _reason(error: Exception) -> str:
     """Return what *error* says, without the number that the system has for it."""
     if isinstance(error, OSError) and not isinstance(error, StreamlogError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    return str(error)
+    return re.sub(r"\[Errno \d+\] ", "", str(error))
 
 
 def _one_line(text: str) -> str:

@@ -14,13 +14,12 @@ from streamlog.cli.failures import IN_USE, Failure
 from streamlog.cli.output import emit, note
 from streamlog.cli.records import partitions_of
 from streamlog.cli.reset_offsets import reset_offsets
-from streamlog.cli.session import Session, pass_session
+from streamlog.cli.session import Session, has_unseen_members, pass_session
 from streamlog.client.admin import Admin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamlog.broker.broker import Broker
     from streamlog.broker.group_description import ConsumerGroupDescription
     from streamlog.structs import TopicPartition
 
@@ -34,7 +33,12 @@ _ALL_GROUPS = click.option("--all-groups", is_flag=True, help="Every group there
 
 @click.group("groups", cls=Group)
 def groups() -> None:
-    """List, describe and delete groups, and change their offsets."""
+    """List, describe and delete groups, and change their offsets.
+
+    Examples:
+      streamlog groups list
+      streamlog groups describe --group billing
+    """
 
 
 def _states(text: str) -> list[GroupState]:
@@ -77,7 +81,7 @@ def list_(session: Session, state: list[GroupState] | None, types: list[str] | N
       streamlog groups list --state stable,empty --type consumer
     """
     with session.open_broker(read_only=True) as broker, Admin(broker) as admin:
-        is_live = _is_live(broker)
+        is_live = has_unseen_members(broker)
         if is_live and (state is not None or types not in (None, ["simple"])):
             raise Failure(f"--state, --type: {_LIVE}", exit_code=IN_USE)
         found = admin.describe_consumer_groups(
@@ -119,7 +123,7 @@ def describe(
       streamlog groups describe --group billing --members --verbose --json
     """
     with session.open_broker(read_only=True) as broker, Admin(broker) as admin:
-        is_live = _is_live(broker)
+        is_live = has_unseen_members(broker)
         if view == "members" and is_live:
             raise Failure(f"--members: {_LIVE}", exit_code=IN_USE)
         found = admin.describe_consumer_groups(chosen_groups(admin, group, all_groups))
@@ -209,11 +213,6 @@ def chosen_groups(admin: Admin, group: tuple[str, ...], all_groups: bool) -> lis
     if all_groups:
         return [one.group_id for one in admin.list_consumer_groups()]
     return list(dict.fromkeys(group))
-
-
-def _is_live(broker: Broker) -> bool:
-    """Return whether groups may have members that cannot be seen from here."""
-    return broker.read_only and not broker.recovery_report.clean
 
 
 def _offset_rows(group: ConsumerGroupDescription) -> list[Mapping[str, object]]:

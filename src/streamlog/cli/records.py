@@ -24,7 +24,11 @@ _ALL_READABLE = -1
 
 @click.group("records", cls=Group)
 def records() -> None:
-    """Delete records."""
+    """Delete records.
+
+    Examples:
+      streamlog records delete orders:0:100
+    """
 
 
 @records.command("delete")

@@ -26,7 +26,12 @@ _INTERNAL = click.option(
 
 @click.group("topics", cls=Group)
 def topics() -> None:
-    """Create, list, describe, alter and delete topics."""
+    """Create, list, describe, alter and delete topics.
+
+    Examples:
+      streamlog topics create --topic orders --partitions 3
+      streamlog topics list
+    """
 
 
 @topics.command("create")

@@ -35,7 +35,11 @@ _ID = click.option(
 
 @click.group("transactions", cls=Group)
 def transactions() -> None:
-    """List, describe and end transactions."""
+    """List, describe and end transactions.
+
+    Examples:
+      streamlog transactions list
+    """
 
 
 def _states(text: str) -> list[TransactionState]:

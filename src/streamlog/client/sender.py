@@ -197,6 +197,13 @@ class Sender:
             self._put_aside(batch, retry_at_ms)
         self._metrics.retried(batch.record_count)
         queue.wake()
+        if batch.attempts == 1:  # it may go on so for minutes
+            _logger.warning(
+                "%s: %d record(s) not appended, to be tried again: %s",
+                queue.topic_partition,
+                batch.record_count,
+                error,
+            )
         return True
 
     def _put_aside(self, batch: ProducerBatch, retry_at_ms: float) -> None:

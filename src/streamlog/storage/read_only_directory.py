@@ -71,7 +71,6 @@ class ReadOnlyDirectory:
         directory.directory_id = read_format(filesystem, path)
         directory.refresh()
         state, report = directory._state, directory.recovery_report
-        report.clean = state is not None and state.is_clean
         report.generation = directory.generation
         if state is None:
             report.notes.append(f"{STATE_NAME} cannot be used, every log is read from its start")
@@ -98,7 +97,7 @@ class ReadOnlyDirectory:
         return is_changed
 
     def look_again(self) -> None:
-        """Read STATE if it has changed."""
+        """Read STATE if it has changed. Whether it says ``CLEAN`` now, for nobody writes, is in `recovery_report`."""
         path = join(self.path, STATE_NAME)
         with self._state_lock:
             try:
@@ -109,6 +108,7 @@ class ReadOnlyDirectory:
             except (CorruptLogError, FileNotFoundError):
                 self._state = None
                 self._stamps.pop(STATE_NAME, None)
+            self.recovery_report.clean = self._state is not None and self._state.is_clean
 
     def _stamp(self, path: str) -> bytes:
         """Return what is another one when the content is: size and checksum."""

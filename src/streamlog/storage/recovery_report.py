@@ -68,7 +68,8 @@ def _only_remarkable(partitions: list[PartitionRecovery]) -> str:
 class RecoveryReport:
     """What opening a data directory found: ``broker.recovery_report``."""
 
-    #: Whether the broker was closed properly the last time. True for a new directory.
+    #: Whether the broker was closed properly the last time. True for a new directory. Of one that is open for reading: whether nobody
+    #: had it open for writing at the last look.
     clean: bool = True
     #: How often the directory was opened for writing, this time included.
     generation: int = 1

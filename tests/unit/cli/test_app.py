@@ -48,7 +48,7 @@ def test_the_help_of_every_command_says_what_it_does_and_gives_an_example() -> N
     for path, command in every_command(app, "streamlog"):
         with click.Context(command, info_name=path) as context:
             text = command.get_help(context)
-        if not isinstance(command, click.Group) and f"  {path}" not in text.partition("Example")[2]:
+        if f"  {path}" not in text.partition("Example")[2]:
             bad.append(path)
         bad += [
             f"{path} {parameter.name}"

@@ -20,8 +20,10 @@ from streamlog.cli.failures import (
 from streamlog.errors import (
     AlreadyOpenError,
     CorruptLogError,
+    DiskFullError,
     GroupIdNotFoundError,
     PolicyViolationError,
+    StreamlogTimeoutError,
     UnknownTopicOrPartitionError,
 )
 
@@ -70,7 +72,14 @@ def test_an_error_is_said_in_one_line_with_its_hint(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (PermissionError(13, "Permission denied", "d/LOCK"), "d/LOCK: Permission denied"),
+        (
+            PermissionError(13, "Permission denied", "d/LOCK"),
+            "d/LOCK: Permission denied\nhint: who only looks must be able to read all files, who writes to change them",
+        ),
+        (
+            DiskFullError("[Errno 28] No room to write 108 bytes: 'd/STATE'", errno=28),
+            "No room to write 108 bytes: 'd/STATE'\nhint: free some space, or delete records, and try again",
+        ),
         (OSError(28, "No space left on device"), "No space left on device"),
         (OSError("strange"), "strange"),
         (OSError(), "OSError"),
@@ -82,6 +91,19 @@ def test_an_error_of_the_system_names_its_file(
     with exit_code_of():
         raise error
     assert capsys.readouterr().err == f"streamlog: {reason}\n"
+
+
+def test_an_error_that_came_of_another_has_the_hint_of_that_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = StreamlogTimeoutError("not appended: no room")
+    error.__cause__ = DiskFullError("no room")
+    with exit_code_of() as outcome:
+        raise error
+    assert outcome.code == FAILED
+    assert capsys.readouterr().err == (
+        "streamlog: not appended: no room\nhint: free some space, or delete records, and try again\n"
+    )
 
 
 def test_further_failures_of_one_call_are_said_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from streamlog import Broker, Consumer, Producer
 from streamlog.cli.app import app
+from streamlog.cli.live.sample import take_sample
 
 
 @pytest.fixture
@@ -62,6 +63,26 @@ def test_a_directory_in_use_can_be_watched(data: Path) -> None:
         producer.send("payments", b"x").result()
         found = json.loads(top(data, "--json").stdout)
     assert [topic["records"] for topic in found["topics"]] == [5, 1]
+
+
+def test_the_state_of_a_group_is_not_made_up_while_another_process_may_have_members_of_it(
+    data: Path,
+) -> None:
+    assert json.loads(top(data, "--json").stdout)["groups"][0]["state"] == "empty"
+    with Broker(data) as owner, Consumer(owner, "orders", group_id="g") as consumer:
+        consumer.poll(0)
+        assert json.loads(top(data, "--json").stdout)["groups"][0]["state"] is None
+        assert top(data).stdout.splitlines()[-1].split("\t")[:2] == ["g", "-"]
+
+
+def test_a_state_is_unknown_from_the_moment_that_another_process_opens_the_directory(
+    data: Path,
+) -> None:
+    with Broker(data, read_only=True) as watching:
+        assert take_sample(watching).groups["g"].state == "empty"
+        with Broker(data):
+            assert take_sample(watching).groups["g"].state is None
+        assert take_sample(watching).groups["g"].state == "empty"
 
 
 def test_an_interval_that_is_no_time_is_wrong_usage(data: Path) -> None:

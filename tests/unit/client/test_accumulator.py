@@ -80,6 +80,19 @@ def test_an_earlier_time_moves_the_timer(
     assert values(broker, "t3") == []
 
 
+def test_prd_8_a_batch_that_is_tried_again_is_logged_once_with_the_reason(
+    clock: VirtualClock, make: Make, failures: Failures, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk may stay full for two minutes, and nobody would know what is going on."""
+    producer = make(linger_ms=0, retry_backoff_ms=10)
+    failures.next = [DiskFullError("full") for _ in range(4)]
+    future = producer.send("t", b"v")
+    clock.advance(1000)
+    assert future.done()
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == ["t-0: 1 record(s) not appended, to be tried again: full"]
+
+
 def test_prd_5_an_open_batch_behind_a_retry_goes_right_after_it(
     broker: Broker, clock: VirtualClock, make: Make, failures: Failures
 ) -> None:

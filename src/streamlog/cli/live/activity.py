@@ -37,7 +37,7 @@ class GroupRow:
     """A group as it is shown."""
 
     group_id: str
-    state: str
+    state: str | None
     epoch: int
     topics: tuple[str, ...]
     lag: int

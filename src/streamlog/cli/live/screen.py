@@ -82,7 +82,7 @@ def _groups(view: View, key: SortKey, lines: int) -> Table:
     for row in view.groups[:lines]:
         table.add_row(
             Text(row.group_id),
-            row.state,
+            row.state or "-",
             str(row.epoch),
             rate_text(row.rate_out),
             str(row.lag),
