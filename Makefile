@@ -9,6 +9,7 @@ SECONDS ?= 60
 RUNS   ?= 0
 PYTEST_ARGS ?=
 EXAMPLES ?= 2000
+WORKERS ?= auto
 
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -37,8 +38,8 @@ demo: $(DEMO_STAMP) ## stream 336,776 real flights through a topic on disk and c
 	@$(BIN)/streamlog demo $(DEMO_ARGS)
 
 .PHONY: test
-test: $(DEV_STAMP) ## run all tests (PYTEST_ARGS="-k segment" to choose)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(DEV_STAMP) ## run all tests, one process a core (PYTEST_ARGS="-k segment" to choose, WORKERS=0 for one that a debugger can stop)
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 # ---- what a developer runs
 
