@@ -7,6 +7,8 @@ import gc
 import random
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event
@@ -276,3 +278,22 @@ def test_crowd_that_means_harm_leaves_the_others_served(
 def resident_bytes() -> int:
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * 4096
+
+
+IDLE = """
+import os
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+from streamlog import Broker
+broker = Broker()
+before = resident()
+broker.listen()
+print(resident() - before)
+broker.close()
+"""
+
+
+def test_listener_that_nobody_uses_costs_less_than_10_mb() -> None:
+    done = subprocess.run([sys.executable, "-c", IDLE], stdout=subprocess.PIPE, check=True)
+    assert int(done.stdout) < 10_000_000
