@@ -53,6 +53,7 @@ class Listener:
         max_handshake_ms: int = 30_000,
         initial_rebalance_delay_ms: int = INITIAL_REBALANCE_DELAY_MS,
     ) -> None:
+        broker.check_open()
         host, port = split_address(address)
         if not allow_remote and not _is_loopback(host):
             raise InvalidConfigurationError(
@@ -73,7 +74,12 @@ class Listener:
         )
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         """The loop that serves. Internal."""
-        self.executor = ThreadPoolExecutor(_WORKERS, thread_name_prefix="streamlog-listener")
+        self._own_threads: set[int] = set()
+        self.executor = ThreadPoolExecutor(
+            _WORKERS,
+            thread_name_prefix="streamlog-listener",
+            initializer=lambda: self._own_threads.add(get_ident()),
+        )
         """Where slow requests run. Internal."""
         self.encoded_batches = EncodedBatches()
         """What all fetches share. Internal; used in the loop alone."""
@@ -100,7 +106,11 @@ class Listener:
         """What clients are to be given, ``host:port``."""
         self._check_idle()
         self._thread: Thread = spawn("streamlog-listener", self._run)
-        broker.register_client(self)
+        try:
+            broker.register_client(self)
+        except BaseException:  # it was closed meanwhile
+            self.close()
+            raise
 
     def __repr__(self) -> str:
         return f"<Listener {self.bootstrap_servers}>"
@@ -117,19 +127,22 @@ class Listener:
         return self._is_closed
 
     def close(self) -> None:
-        """End all connections, also those with a request under way, and stop listening. Closing again changes nothing."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self.broker.unregister_client(self)
-        try:
-            self.loop.call_soon_threadsafe(self._stop)
-        except RuntimeError:
-            return
-        if get_ident() != self._thread.ident:
+        """End all connections, also those with a request under way, and stop listening. Closing again changes nothing.
+
+        Returns when that is done, except to a thread that serves a request: to wait for itself it would wait for ever.
+        """
+        if not self._is_closed:
+            self._is_closed = True
+            self.broker.unregister_client(self)
+            try:
+                self.loop.call_soon_threadsafe(self._stop)
+            except RuntimeError:
+                return  # the loop is closed
+        if get_ident() not in self._own_threads:
             self._thread.join()
 
     def _run(self) -> None:
+        self._own_threads.add(get_ident())
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
@@ -173,7 +186,9 @@ class Listener:
         settings, now_s = self.settings, self.loop.time()
         for connection in list(self._connections):
             limit_ms = settings.max_idle_ms if connection.is_known else settings.max_handshake_ms
-            if not connection.is_waiting and now_s - connection.last_active_s > limit_ms / 1000:
+            # Of a request that comes byte by byte the first one has to be whole in time.
+            since_s = connection.last_active_s if connection.is_known else connection.opened_s
+            if not connection.is_waiting and now_s - since_s > limit_ms / 1000:
                 connection.close(f"silent for {limit_ms} ms")
         shortest_ms = min(settings.max_idle_ms, settings.max_handshake_ms)
         self.loop.call_later(shortest_ms / 1000 / _IDLE_CHECKS, self._check_idle)
