@@ -24,6 +24,12 @@ class EncodedBatches:
         self.size_bytes = 0
         """Bytes that are remembered."""
 
+    def size_of(self, topic_partition: TopicPartition, view: BatchView) -> int:
+        """Return how long `get` is, without copying what is stored; raises what it raises."""
+        if view.body_encoding == KAFKA_V2_ENCODING:
+            return len(view.body)
+        return len(self.get(topic_partition, view))
+
     def get(self, topic_partition: TopicPartition, view: BatchView) -> bytes | bytearray:
         """Return what `to_kafka` does, which is not to be changed, and raise what it raises."""
         if view.body_encoding == KAFKA_V2_ENCODING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from streamlog.errors import StreamlogError
 from streamlog.structs import Isolation
 from streamlog.wire.error_codes import FETCH_SESSION_ID_NOT_FOUND, code_of
+from streamlog.wire.handlers.fetch_progress import FetchProgress
 from streamlog.wire.handlers.list_offsets import epoch_error
 from streamlog.wire.parked import Parked
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from streamlog.wire.parked import WakeSignal
 
 _UNKNOWN_OFFSET = -1
+#: An answer has no more than that, and one batch, whatever was asked for. Source: Kafka ``fetch.max.bytes``.
+_MAX_BYTES = 55 * 1024 * 1024
 
 
 def handle(call: Call) -> Any:
@@ -34,24 +37,21 @@ class ParkedFetch(Parked):
     def __init__(self, call: Call) -> None:
         request = call.request
         self._call = call
-        self._partitions: list[Partition] = []
+        #: Those that wake us.
+        self._partitions: dict[Partition, None] = {}
         self.timeout_ms = max(request.max_wait_ms, 0)
+        self._max_bytes = min(request.max_bytes, _MAX_BYTES)
+        # More than fits is never there.
+        self._min_bytes = min(request.min_bytes, self._max_bytes)
+        self._progress: FetchProgress | None = None
         self._is_committed = request.isolation_level == 1
         self._isolation = (
             Isolation.READ_COMMITTED if self._is_committed else Isolation.READ_UNCOMMITTED
         )
 
     def start(self, signal: WakeSignal) -> None:
-        """Wait for appends, and for transactions to end."""
+        """Wait for appends, and for transactions to end, in whatever is looked at from now on."""
         self._signal = signal
-        for topic in self._call.request.topics:
-            for wanted in topic.partitions:
-                try:
-                    partition = self._call.broker.partition(topic.topic, wanted.partition)
-                except StreamlogError:
-                    continue  # the look says so
-                partition.add_waiter(signal)
-                self._partitions.append(partition)
 
     def stop(self) -> None:
         """Wait no longer."""
@@ -60,8 +60,13 @@ class ParkedFetch(Parked):
 
     def look(self, is_late: bool) -> Any:
         """Return what there is if it is enough, or an error, or late."""
+        progress = self._progress
+        if progress is not None and not is_late and not progress.reaches(self._min_bytes):
+            return None
         request, make = self._call.request, self._call.response
-        left = request.max_bytes
+        if self._min_bytes > 1:
+            self._progress = FetchProgress(self._isolation, self._call.encoded_batches)
+        left = self._max_bytes
         size, is_wrong = 0, False
         topics = []
         for topic in request.topics:
@@ -75,21 +80,29 @@ class ParkedFetch(Parked):
                     left -= len(answer.records)
                 found.append(answer)
             topics.append(make.Responses(topic=topic.topic, partitions=found))
-        if size >= request.min_bytes or is_wrong or is_late or not topics:
+        if size >= self._min_bytes or is_wrong or is_late or not topics:
             return make(responses=topics)
         return None
+
+    def _find(self, topic: str, number: int) -> Partition:
+        """Return the partition, which wakes us from now on: before it is looked at, and again if it is another one than before."""
+        partition = self._call.broker.partition(topic, number)
+        if partition not in self._partitions:
+            self._partitions[partition] = None
+            partition.add_waiter(self._signal)
+        return partition
 
     def _read(self, topic: str, wanted: Any, left: int, *, is_first: bool) -> Any:
         make = self._call.response.Responses.Partitions
         index = wanted.partition
         try:
-            partition = self._call.broker.partition(topic, index)
-            if (code := epoch_error(partition, wanted.current_leader_epoch)) or left <= 0:
-                high_watermark = _UNKNOWN_OFFSET if code else partition.high_watermark
+            partition = self._find(topic, index)
+            if code := epoch_error(partition, wanted.current_leader_epoch):
                 return make(
                     partition_index=index,
                     error_code=code,
-                    high_watermark=high_watermark,
+                    high_watermark=_UNKNOWN_OFFSET,
+                    aborted_transactions=[] if self._is_committed else None,
                     records=b"",
                 )
             answer = make(
@@ -103,7 +116,10 @@ class ParkedFetch(Parked):
             )
             if wanted.last_fetched_epoch >= 0 and self._diverges(partition, wanted, answer):
                 return answer
-            self._add_records(partition, wanted, left, answer, is_first)
+            if self._progress is not None:
+                self._progress.begin(partition, wanted.fetch_offset, wanted.partition_max_bytes)
+            if left > 0 or is_first:
+                self._add_records(partition, wanted, left, answer, is_first)
         except (StreamlogError, OSError) as error:
             return make(
                 partition_index=index,
