@@ -9,6 +9,7 @@ from typing import Any
 
 from streamlog.broker.broker import Broker
 from streamlog.wire.connection import Connection
+from streamlog.wire.encoded_batches import EncodedBatches
 from streamlog.wire.settings import ListenerSettings
 
 
@@ -58,10 +59,12 @@ class _Done:
         except Exception as error:
             self._error = error
 
-    def exception(self) -> BaseException | None:
-        return self._error
+    def cancelled(self) -> bool:
+        return False
 
     def result(self) -> Any:
+        if self._error is not None:
+            raise self._error
         return self._result
 
     def add_done_callback(self, call: Callable[[Any], object]) -> None:
@@ -108,6 +111,7 @@ class MemoryListener:
     def __init__(self, broker: Broker, **settings: Any) -> None:
         self.broker = broker
         self.loop = MemoryLoop()
+        self.encoded_batches = EncodedBatches()
         self.settings = ListenerSettings(
             **{
                 "node_id": 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -160,14 +161,17 @@ def test_parked_fetch_of_a_topic_that_is_made_again_waits_for_the_new_one(
     """It slept on the one that was gone: the loop need not look between the two."""
     (listener,) = broker._listeners
     client.send("Fetch", 12, **fields((0, 0), wait_ms=A_MINUTE_MS))
+    made_again = Event()
     eventually(lambda: broker.partition("t", 0)._waiters)
 
     def make_again() -> None:
         broker.delete_topic("t")
         broker.create_topic("t", partitions=2)
+        made_again.set()
 
     listener.loop.call_soon_threadsafe(make_again)
-    eventually(lambda: "t" in broker.topics() and broker.partition("t", 0)._waiters)
+    assert made_again.wait(20)
+    eventually(lambda: broker.partition("t", 0)._waiters)
     broker.partition("t", 0).append_value(b"x", 0)
     (answer,) = answers(client.receive())
     assert answer.error_code == NONE
