@@ -194,6 +194,21 @@ class LeftOpen:
         end = transaction.partitions[partition.topic_partition]
         if end is None:
             return producer != transaction.producer
-        topic_id = self._store.topic_id(partition.topic)
         is_later = producer == transaction.producer and first_offset >= end.offset
-        return topic_id == end.topic_id and not is_later
+        if is_later or self._store.topic_id(partition.topic) != end.topic_id:
+            return False
+        found_end = partition.log_end_offset
+        if found_end < end.offset:
+            # All of it was on disk when it was decided: this is damage, whatever made it.
+            _log.error(
+                "%s: expected the log to end at offset %d or behind it, where a transaction of %r was committed,"
+                " found its end at %d: what is left of the transaction from offset %d on is not shown to readers"
+                " of committed records",
+                partition.topic_partition,
+                end.offset,
+                transaction.transactional_id,
+                found_end,
+                first_offset,
+            )
+            return False
+        return True

@@ -5,6 +5,7 @@ A new coordinator over the same partitions stands for that process.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgpack
@@ -20,11 +21,11 @@ from streamlog.errors import (
     InvalidTxnStateError,
     ProducerFencedError,
 )
-from streamlog.record import ControlType, build_batch
+from streamlog.record import ControlType, build_batch, split_batches
 from streamlog.runtime import VirtualClock
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 from tests.support.announcing_writer import AnnouncingWriter, new_announcer
-from tests.support.transaction_writer import markers, new_writer, state
+from tests.support.transaction_writer import Writer, markers, new_writer, state
 from tests.unit.broker.transactions.test_left_open import end_up_to, offset_of, restart
 
 A0, A1 = TopicPartition("a", 0), TopicPartition("a", 1)
@@ -121,6 +122,35 @@ def test_topic_that_was_created_again_has_nothing_of_what_was_committed_in_the_l
     writer.write("a")
     restart(broker)
     assert markers(broker, "a") == [(ABORT, 1, 0)]
+
+
+@pytest.mark.parametrize("make", [new_announcer, new_writer])
+def test_half_of_a_committed_transaction_is_damage_and_not_shown(
+    make: Callable[[Broker], AnnouncingWriter | Writer],
+    tmp_path: Path,
+    clock: VirtualClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log lost whole batches at its end, which nothing in it tells."""
+    with Broker(tmp_path / "data", clock=clock) as broker:
+        broker.create_topic("a", partitions=2)
+        writer = make(broker)
+        for number in (0, 1):
+            for _ in range(3):
+                writer.write("a", number)
+        segment = tmp_path / "data/topics/a-0/00000000000000000000.log"
+        first = split_batches(broker.partition("a", 0).read(0, 1))[0].header.aligned_size
+        writer.end(commit=True)
+    content = segment.read_bytes()
+    segment.write_bytes(content[: 2 * first])
+    for derived in segment.parent.iterdir():
+        if derived != segment:
+            derived.unlink()
+    (tmp_path / "data/STATE").unlink()
+    with Broker(tmp_path / "data", clock=clock) as broker:
+        assert "a-0: expected the log to end at offset 3 or behind it" in caplog.text
+        assert [kind for kind, _, _ in markers(broker, "a", 0)] == [ABORT]
+        assert [kind for kind, _, _ in markers(broker, "a", 1)] == [COMMIT]
 
 
 def test_record_of_version_1_knows_no_ends_and_is_of_producers_that_do_not_keep_their_epoch(
