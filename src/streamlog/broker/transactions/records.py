@@ -214,7 +214,8 @@ def _flat(
 def _partitions_and_ends(
     fields: Iterable[object],
 ) -> Iterator[tuple[TopicPartition, LogEnd | None]]:
-    topic, topic_id = "", None
+    topic: str | None = None
+    topic_id: str | None = None
     rest = iter(fields)
     for field in rest:
         following = next(rest, _NOTHING)
@@ -222,7 +223,7 @@ def _partitions_and_ends(
             topic, topic_id = field, following
             continue
         if (
-            not topic
+            topic is None
             or type(field) is not int
             or field < 0
             or type(following) is not int

@@ -124,6 +124,13 @@ def test_record_of_version_1_is_read_as_one_of_which_less_is_known() -> None:
     assert decode_transaction(key, msgpack.packb(fields)) == RECORD._replace(ends=())
 
 
+def test_whatever_version_1_says_can_be_said_in_version_2() -> None:
+    key, _ = encode_transaction(RECORD)
+    record = decode_transaction(key, msgpack.packb([*VALUE, "", 0]))
+    assert record is not None
+    assert decode_transaction(*encode_transaction(record)) == record
+
+
 VALUE: list[Any] = [1, 2, 7, 5, 7, 4, 60_000, 0]
 VALUE_2: list[Any] = [2, *VALUE[1:], 0]
 
