@@ -38,12 +38,9 @@ def oldest_wins() -> Iterator[None]:
     add = KeyMap.add
 
     def first(self: KeyMap, keys: Sequence[bytes | None] | None, count: int) -> bool:
-        known = set(self.newest)
-        start = len(self.is_newest)
+        known = dict(self.newest)
         fits = add(self, keys, count)
-        if fits and keys is not None:
-            for number, key in enumerate(keys):
-                self.is_newest[start + number] = key not in known
+        self.newest.update((key, known[key]) for key in keys or () if key in known)
         return fits
 
     with patched(KeyMap, "add", first):

@@ -157,9 +157,14 @@ def delete(session: Session, group: tuple[str, ...], all_groups: bool) -> None:
     """
     with session.open_admin() as admin:
         chosen = chosen_groups(admin, group, all_groups)
-        admin.delete_consumer_groups(chosen)
-    for name in chosen:
-        note(f"Deleted group {name}.")
+        before = _ids(admin)
+        try:
+            admin.delete_consumer_groups(chosen)
+        finally:  # what is wrong with one does not keep the others
+            gone = before - _ids(admin)
+            for name in chosen:
+                if name in gone:
+                    note(f"Deleted group {name}.")
     if session.json:
         emit(session, [{"group": name} for name in chosen])
 
@@ -211,8 +216,12 @@ def chosen_groups(admin: Admin, group: tuple[str, ...], all_groups: bool) -> lis
     if bool(group) == all_groups:
         raise click.UsageError("expected --group or --all-groups, one of them")
     if all_groups:
-        return [one.group_id for one in admin.list_consumer_groups()]
+        return sorted(_ids(admin))
     return list(dict.fromkeys(group))
+
+
+def _ids(admin: Admin) -> set[str]:
+    return {one.group_id for one in admin.list_consumer_groups()}
 
 
 def _offset_rows(group: ConsumerGroupDescription) -> list[Mapping[str, object]]:

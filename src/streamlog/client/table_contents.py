@@ -59,7 +59,7 @@ class TableContents:
         self.skipped_records = 0
         """Records without a key, which name nothing that a value could belong to."""
         self.applied_ms: int | None = None
-        """When `apply` was last called that came to the end, or at all (wall clock)."""
+        """When `apply` was last called that came to the end, or at all (wall clock); None: the next one asks for no tombstones."""
 
     def add(self, partition: Partition) -> None:
         """Read *partition* as well, from its log start on."""
@@ -73,12 +73,14 @@ class TableContents:
         then, in that partition and those before it. Interrupted, it goes on by the next call.
         """
         now_ms = self._clock.time_ms()
-        if self.applied_ms is None:
+        # Without a time before, nothing was read that a tombstone could have been for, or somebody chose to go on (`TableView.skip`).
+        idle_ms = None if self.applied_ms is None else now_ms - self.applied_ms
+        if idle_ms is None:
             self.applied_ms = now_ms
         for position in self.positions:
             end = position.partition.end_offset(self._isolation)
-            if position.offset < end:
-                self._check_tombstones(position, now_ms - self.applied_ms)
+            if position.offset < end and idle_ms is not None:
+                self._check_tombstones(position, idle_ms)
             while position.offset < end:
                 for view in self._read(position, end):
                     self._apply(position, view, record_change)

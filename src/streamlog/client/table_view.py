@@ -276,7 +276,7 @@ class TableView(Mapping[Any, Any]):
                 if place is not None and position.partition.topic_partition == place:
                     position.offset = max(position.offset, _next_offset(error, position.partition))
                     # However long ago that was: reading the topic anew would only come here again.
-                    self._contents.applied_ms = self._broker.runtime.clock.time_ms()
+                    self._contents.applied_ms = None
                     return
         raise IllegalStateError(
             f"skip: expected an error about a partition of topic {self.topic!r}, found {error!r:.200}"

@@ -115,6 +115,16 @@ def test_deleted_groups_are_gone(terminal: Terminal) -> None:
     assert terminal.failure("groups", "delete", "--group", "lonely")[0] == 3
 
 
+def test_groups_that_were_deleted_are_named_also_when_another_is_not_there(
+    terminal: Terminal,
+) -> None:
+    done = terminal.run("groups", "delete", "--group", "nobody", "--group", "lonely")
+    assert done.exit_code == 3
+    assert done.stderr.startswith(
+        "Deleted group lonely.\nstreamlog: group 'nobody' does not exist\n"
+    )
+
+
 def test_deleted_offsets_are_forgotten_and_the_others_kept(terminal: Terminal) -> None:
     deleted = terminal.lines(
         "groups", "delete-offsets", "--group", "billing", "--topic", "orders:1"

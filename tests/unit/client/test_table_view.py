@@ -463,6 +463,36 @@ def test_damage_met_while_reading_anew_can_be_skipped(topic: Broker) -> None:
         assert dict(view) == {"c": b"3"}
 
 
+def test_cmp_9_view_of_a_topic_that_keeps_tombstones_for_no_time_can_be_opened_and_follows_it(
+    broker: Broker,
+) -> None:
+    """It read the topic anew for ever: nothing is as old as tombstones may be there."""
+    broker.create_topic("t", configs={"cleanup_policy": "compact", "delete_retention_ms": 0})
+    put(broker, a=b"1", b=b"2")
+    broker.compact("t", roll=True)
+    with TableView(broker, "t") as view:
+        assert dict(view) == {b"a": b"1", b"b": b"2"}
+        put(broker, a=None)
+        broker.compact("t", roll=True)
+        broker.compact("t", roll=True)  # the tombstone of a is gone
+        put(broker, c=b"3")
+        assert dict(view) == {b"b": b"2", b"c": b"3"}
+
+
+def test_what_cannot_be_read_is_skipped_where_tombstones_are_kept_for_no_time(
+    broker: Broker,
+) -> None:
+    broker.create_topic("t", configs={"cleanup_policy": "compact", "delete_retention_ms": 0})
+    append(broker, [b"1", b"2", b"3"], keys=[b"a", b"\xff", b"c"])
+    broker.compact("t", roll=True)
+    with TableView(broker, "t", key_deserializer="str") as view:
+        for _ in range(2):
+            with pytest.raises(RecordDecodeError, match="t-0 at offset 1") as caught:
+                len(view)
+        view.skip(caught.value)
+        assert dict(view) == {"a": b"1", "c": b"3"}
+
+
 # ---- what cannot be read
 
 
