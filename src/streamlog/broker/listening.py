@@ -44,13 +44,16 @@ class ListeningBroker:
           which would learn of a second rebalance by its next heartbeat only (50). Like all time-outs of groups it goes by the broker's
           clock: whoever gives it a virtual one has to advance that, or to say 0 here
 
-        Raises `InvalidConfigurationError`, OSError when the address cannot be bound, `ClosedError`, `ReadOnlyError`. Threads: any. Source:
+        A read-only broker can be read from; what would change something is refused with CLUSTER_AUTHORIZATION_FAILED.
+
+        Raises `InvalidConfigurationError`, OSError when the address cannot be bound, `ClosedError`. Threads: any. Source:
         Kafka ``listeners``, ``advertised.listeners``.
         """
         from streamlog.wire.listener import Listener  # the layer above: loaded by whoever listens
 
         listener = Listener(self, address, **options)  # type: ignore[arg-type]
-        self._listeners.append(listener)
+        # Those that are closed have encoded batches in their memory.
+        self._listeners = [*(one for one in self._listeners if not one.closed), listener]
         return listener
 
     @property

@@ -76,6 +76,13 @@ def magic_of(data: bytes) -> int | None:
     return data[_MAGIC_AT] if len(data) > _MAGIC_AT else None
 
 
+def size_of(data: bytes) -> int:
+    """Return how many bytes the batch takes that *data* begins with, by its own word, which may be wrong; all of *data* if it gives none."""
+    if len(data) < LENGTH_END:
+        return len(data)
+    return LENGTH_END + max(int.from_bytes(data[8:LENGTH_END], "big", signed=True), 0)
+
+
 def read_kafka_header(data: bytes) -> KafkaBatchHeader:
     """Return the header of the one batch that *data* is, whole and unharmed.
 

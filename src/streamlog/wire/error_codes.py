@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from streamlog.errors import CorruptLogError, StreamlogError
+from streamlog.errors import CorruptLogError, ReadOnlyError, RecordDecodeError, StreamlogError
 
 NONE = 0
 UNKNOWN_SERVER_ERROR = -1
@@ -14,6 +14,7 @@ OFFSET_METADATA_TOO_LARGE = 12
 INVALID_TOPIC = 17
 NOT_ENOUGH_REPLICAS = 19
 INVALID_REQUIRED_ACKS = 21
+CLUSTER_AUTHORIZATION_FAILED = 31
 INVALID_REQUEST = 42
 UNSUPPORTED_FOR_MESSAGE_FORMAT = 43
 STORAGE_ERROR = 56
@@ -21,6 +22,7 @@ FETCH_SESSION_ID_NOT_FOUND = 70
 FENCED_LEADER_EPOCH = 74
 UNKNOWN_LEADER_EPOCH = 75
 INVALID_RECORD = 87
+UNSUPPORTED_COMPRESSION_TYPE = 76
 UNSUPPORTED_ASSIGNOR = 112
 INVALID_REGULAR_EXPRESSION = 128
 
@@ -32,7 +34,10 @@ def code_of(error: Exception) -> int:
     code = getattr(error, "code", None)
     if isinstance(error, StreamlogError) and isinstance(code, int):
         return code
-    if isinstance(error, CorruptLogError):
+    if isinstance(error, ReadOnlyError):
+        # No client tries that again, and each tells its user.
+        return CLUSTER_AUTHORIZATION_FAILED
+    if isinstance(error, CorruptLogError | RecordDecodeError):
         # The one that consumers pass on to their user instead of trying for ever.
         return CORRUPT_MESSAGE
     if isinstance(error, OSError):

@@ -23,7 +23,8 @@ def find_or_create(call: Call, name: str, allow_auto_create: bool) -> Topic:
         return broker.topic(name)
     except UnknownTopicOrPartitionError:
         validate_topic_name(name)
-        if not (allow_auto_create and settings.auto_create) or is_internal(name):
+        allow_auto_create &= settings.auto_create and not broker.read_only
+        if not allow_auto_create or is_internal(name):
             raise
     try:
         broker.create_topic(name, partitions=settings.default_partitions)

@@ -198,3 +198,10 @@ def test_closed_broker_does_not_listen(broker: Broker) -> None:
     broker.close()
     with pytest.raises(ClosedError):
         broker.listen()
+
+
+def test_closed_listener_is_forgotten(broker: Broker) -> None:
+    """It has up to 8 MiB of encoded batches."""
+    for _ in range(3):
+        broker.listen().close()
+    assert len(broker._listeners) == 1

@@ -13,6 +13,7 @@ from streamlog.wire.error_codes import (
     UNSUPPORTED_FOR_MESSAGE_FORMAT,
     code_of,
 )
+from streamlog.wire.parked import Slow
 
 if TYPE_CHECKING:
     from streamlog.broker.partition import Partition
@@ -24,7 +25,17 @@ MAX_TIMESTAMP = -3
 
 
 def handle(call: Call) -> Any:
-    """Return the offset of each time: -1 the end, -2 the start, -3 the greatest timestamp, else the first record at or after it."""
+    """Return the offset of each time: -1 the end, -2 the start, -3 the greatest timestamp, else the first record at or after it.
+
+    Looking for a time reads batches and may have to decompress them, which is not for the loop.
+    """
+    for topic in call.request.topics:
+        if any(one.timestamp not in (LATEST, EARLIEST) for one in topic.partitions):
+            return Slow(lambda: _find_all(call))
+    return _find_all(call)
+
+
+def _find_all(call: Call) -> Any:
     make = call.response
     committed = call.request.isolation_level == 1
     isolation = Isolation.READ_COMMITTED if committed else Isolation.READ_UNCOMMITTED

@@ -5,16 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streamlog.broker.topic_name import is_internal
-from streamlog.errors import ConcurrentTransactionsError, InvalidRecordError, StreamlogError
+from streamlog.errors import (
+    ConcurrentTransactionsError,
+    InvalidRecordError,
+    RecordDecodeError,
+    StreamlogError,
+)
+from streamlog.record.codec import Codec
 from streamlog.record.kafka_batch import pending_from_kafka
-from streamlog.record.kafka_layout import KAFKA_MAGIC, magic_of
-from streamlog.record.layout import LOG_APPEND_TIME_BIT
+from streamlog.record.kafka_layout import KAFKA_MAGIC, magic_of, size_of
+from streamlog.record.layout import COMPRESSION_MASK, LOG_APPEND_TIME_BIT
 from streamlog.wire.codec.errors import RefusedRequestError
 from streamlog.wire.error_codes import (
+    INVALID_RECORD,
     INVALID_REQUIRED_ACKS,
     INVALID_TOPIC,
     NONE,
     NOT_ENOUGH_REPLICAS,
+    UNSUPPORTED_COMPRESSION_TYPE,
     UNSUPPORTED_FOR_MESSAGE_FORMAT,
     code_of,
 )
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Advertised, and refused: without them old versions of librdkafka stop compressing (KAFKA-18659).
 _FIRST_SERVED = 3
+#: Before, nobody was to send zstd: consumers of the time could not read it (KIP-110).
+_FIRST_WITH_ZSTD = 7
 _NO_OFFSET = -1
 
 
@@ -91,11 +101,21 @@ def _append(call: Call, topic: str, data: Any) -> Any:
                 UNSUPPORTED_FOR_MESSAGE_FORMAT,
                 f"{topic}-{index}: expected record batches of magic {KAFKA_MAGIC}, found {magic}",
             )
+        rest = records[size_of(records) :]
+        if magic is not None and magic_of(rest) == KAFKA_MAGIC:
+            raise InvalidRecordError(f"{topic}-{index}: expected one record batch, found several")
         batch = pending_from_kafka(records)
+        if batch.attributes & COMPRESSION_MASK == Codec.ZSTD and call.version < _FIRST_WITH_ZSTD:
+            return refused(
+                UNSUPPORTED_COMPRESSION_TYPE,
+                f"{topic}-{index}: expected zstd from version {_FIRST_WITH_ZSTD} on, found it in {call.version}",
+            )
         base_offset = partition.append(batch)
     except ConcurrentTransactionsError as error:
         # Clients of these versions do not expect that here, and send the batch again after this (KIP-890).
         return refused(NOT_ENOUGH_REPLICAS, str(error))
+    except RecordDecodeError as error:
+        return refused(INVALID_RECORD, str(error))  # it will not get better by being sent again
     except (StreamlogError, OSError) as error:
         return refused(code_of(error), str(error))
     is_log_append_time = batch.attributes & LOG_APPEND_TIME_BIT
