@@ -216,3 +216,54 @@ with Broker(path) as broker, Consumer(broker, max_poll_records=10_000) as consum
 """
     )
     run_program(program, str(tmp_path / "data"), cwd=tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_child_of_a_fork_keeps_neither_port_nor_clients_of_a_listener(tmp_path: Path) -> None:
+    """Its copies of the sockets kept both alive: the port could not be taken again, whoever connected to it waited, and so did clients
+    whose connection the parent had ended.
+    """
+    program = tmp_path / "listening.py"
+    program.write_text(
+        """
+import os, socket, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads: it is what is tried here
+from streamlog import Broker
+with Broker() as broker:
+    listener = broker.listen()
+    address = listener.bootstrap_servers
+    host, _, port = address.rpartition(":")
+    client = socket.create_connection((host, int(port)), timeout=20)
+    client.sendall(bytes.fromhex("0000000a 0012 0000 00000001 ffff"))  # ApiVersions 0
+    assert client.recv(4)
+    ready, report = os.pipe()
+    end, go_on = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        client.close()
+        os.close(go_on)
+        listener.close()
+        broker.close()
+        os.write(report, b"x")
+        os.read(end, 1)  # until the parent is gone, or done
+        os._exit(0)
+    os.close(end)
+    assert os.read(ready, 1) == b"x"
+    while len(client.recv(65536)) == 65536:
+        pass
+    client.sendall(bytes.fromhex("0000000a 0012 0000 00000002 ffff"))
+    assert client.recv(65536)  # the parent's listener is unharmed
+    listener.close()
+    try:
+        while client.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    client.close()
+    with broker.listen(address):
+        pass
+    os.close(go_on)
+    assert os.waitpid(pid, 0)[1] == 0
+"""
+    )
+    run_program(program, cwd=tmp_path)

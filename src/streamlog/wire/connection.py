@@ -96,6 +96,11 @@ class Connection(asyncio.Protocol):
         self._serve()
 
     @property
+    def socket(self) -> object:
+        """What the system calls the connection, None when it ended."""
+        return None if self._transport is None else self._transport.get_extra_info("socket")
+
+    @property
     def is_waiting(self) -> bool:
         """Whether the client waits for us, and so is not idle."""
         return self._is_busy

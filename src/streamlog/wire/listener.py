@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from streamlog.errors import InvalidConfigurationError
+from streamlog.runtime import on_fork_in_child
 from streamlog.runtime.threads import Thread, get_ident, spawn
 from streamlog.wire.connection import Connection
 from streamlog.wire.encoded_batches import EncodedBatches
@@ -106,6 +107,7 @@ class Listener:
         """What clients are to be given, ``host:port``."""
         self._check_idle()
         self._thread: Thread = spawn("streamlog-listener", self._run)
+        on_fork_in_child(self)
         try:
             broker.register_client(self)
         except BaseException:  # it was closed meanwhile
@@ -140,6 +142,17 @@ class Listener:
                 return  # the loop is closed
         if get_ident() not in self._own_threads:
             self._thread.join()
+
+    def _forked(self) -> None:
+        """Close the sockets in the child of a fork, or whoever connects to the parent's port after its end waits for a process that
+        does not listen, and clients do not learn that the parent hung up. Nothing is sent: the connections are the parent's.
+        """
+        self._is_closed = True
+        sockets = [*self._server.sockets, *(one.socket for one in self._connections)]
+        for one in sockets:
+            # asyncio's wrapper does not close, and closing by number would leave the one inside believing that it is open.
+            if (inner := getattr(one, "_sock", None)) is not None:
+                inner.close()
 
     def _run(self) -> None:
         self._own_threads.add(get_ident())
