@@ -161,6 +161,10 @@ compaction-crashes: $(DEV_STAMP) ## crash a broker at each step of compaction, a
 wire-judges: $(DEV_STAMP) ## run the test suites of Kafka clients against the listener (JUDGES="kafka-python librdkafka"); fetched into .judges
 	$(BIN)/python -m tests.judges $(JUDGES)
 
+.PHONY: wire-smoke
+wire-smoke: $(DEV_STAMP) ## let each client of Kafka that can be had write and read with each codec (CLIENTS="kcat java"); fetched into .judges
+	$(BIN)/python -m tests.judges.smoke $(CLIENTS)
+
 .PHONY: bench
 bench: $(BENCH_STAMP) ## measure streamlog against floors and peers in the same run (BENCH_ARGS=...)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
