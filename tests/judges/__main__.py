@@ -26,10 +26,10 @@ def judge_librdkafka(cache: Path) -> bool:
         print(f"\nlibrdkafka left out: {reason}")
         return True
     suite = librdkafka.prepare(cache)
-    verdicts = librdkafka.run(suite, "debian")
+    verdicts = librdkafka.run(suite, "debian", LIBRDKAFKA)
     is_good = report(f"librdkafka {librdkafka.VERSION} of Debian", verdicts, LIBRDKAFKA, least=70)
     newest = librdkafka.with_newest_library(suite, cache)
-    verdicts = librdkafka.run(newest, "newest")
+    verdicts = librdkafka.run(newest, "newest", LIBRDKAFKA_NEWEST)
     title = f"librdkafka of {librdkafka.CONFLUENT_KAFKA}"
     return report(title, verdicts, LIBRDKAFKA_NEWEST, least=62) and is_good
 

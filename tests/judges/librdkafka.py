@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -130,8 +131,8 @@ def with_newest_library(suite: Suite, cache: Path) -> Suite:
     return suite._replace(library=link.parent)
 
 
-def run(suite: Suite, name: str) -> list[Verdict]:
-    """Return what each test said."""
+def run(suite: Suite, name: str, known: Collection[str]) -> list[Verdict]:
+    """Return what each test said; *known* are those that fail."""
     logs = suite.home / f"logs-{name}"
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir()
@@ -142,7 +143,12 @@ def run(suite: Suite, name: str) -> list[Verdict]:
         tasks = [(suite, test, usual, "default", logs) for test in _TESTS.split()]
         tasks += [(suite, test, strict, "noautocreate", logs) for test in NO_AUTO_CREATE_TESTS]
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(lambda task: _run_one(*task), tasks))
+            verdicts = list(pool.map(lambda task: _run_one(*task), tasks))
+        # Many of them count on times, which a machine that runs others beside them does not keep: what failed gets a second chance, alone.
+        return [
+            _run_one(*task) if verdict.outcome == FAILED and verdict.test not in known else verdict
+            for task, verdict in zip(tasks, verdicts, strict=True)
+        ]
 
 
 def _run_one(suite: Suite, test: str, broker: BrokerProcess, scenario: str, logs: Path) -> Verdict:
