@@ -138,6 +138,6 @@ def test_every_record_is_processed_while_consumers_join_and_leave(
         work = Work(broker, protocol, assignor, deadly=deadly)
         work.run()
     assert work.processed.keys() == {b"%d" % n for n in range(RECORDS)}, again
-    assert work.rebalances > CONSUMERS, again
+    assert work.rebalances >= CONSUMERS, again
     if not deadly:
         assert max(work.processed.values()) == 1, again

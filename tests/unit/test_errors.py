@@ -60,6 +60,7 @@ CODES = {
     "TopicAlreadyExistsError": 36,
     "InvalidPartitionsError": 37,
     "InvalidReplicationFactorError": 38,
+    "InvalidConfigurationError": 40,
     "InvalidRequestError": 42,
     "PolicyViolationError": 44,
     "OutOfOrderSequenceError": 45,

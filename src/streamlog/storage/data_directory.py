@@ -72,6 +72,8 @@ class DataDirectory:
         self._last_room = Room(self._filesystem, path, 0)
         self._quarantine = Quarantine(self._filesystem, runtime.clock, join(path, QUARANTINE_NAME))
         self._logs: dict[str, PartitionLog] = {}
+        # The last log that was opened at each path; it may have been forgotten since.
+        self._keys_by_path: dict[str, str] = {}
         # Keys of all logs that were asked for: STATE forgets the others.
         self._known: set[str] = set()
         # Keys of logs that could not be opened for a reason outside their files: what they need has not been done.
@@ -224,13 +226,11 @@ class DataDirectory:
         What is left there by an interrupted creation or deletion goes, but not if it holds records: then it is moved to quarantine.
         """
         path = self._log_path(topic, partition)
-        for key, log in list(self._logs.items()):
-            if (
-                log.directory == path
-            ):  # left by one that Ctrl-C cut short: it must never touch the new files
-                log.discard(ClosedError(f"{log.topic_partition}: the topic was created anew"))
-                del self._logs[key]
-                self._state.checkpoints.pop(key, None)
+        key = self._keys_by_path.pop(path, "")
+        log = self._logs.pop(key, None)
+        if log is not None:  # left by one that Ctrl-C cut short: it must never touch the new files
+            log.discard(ClosedError(f"{log.topic_partition}: the topic was created anew"))
+            self._state.checkpoints.pop(key, None)
         if self._filesystem.exists(path):
             if self._holds_records(path):
                 self._quarantine.adopt(path, "a log of which the list of topics knew nothing")
@@ -304,6 +304,7 @@ class DataDirectory:
             self._finish_report(started_ms)
         self._not_opened.discard(key)
         self._logs[key] = log
+        self._keys_by_path[log.directory] = key
         if sync_failed or (
             checkpoint is not None
             and max(checkpoint.truncating_to_offset, checkpoint.swapping_to_offset) >= 0
@@ -314,9 +315,9 @@ class DataDirectory:
 
     def delete_log(self, log: PartitionLog) -> None:
         """Close *log* and delete its directory. The manifest must not name it any more."""
-        for key, known in list(self._logs.items()):
-            if known is log:
-                self._forget(key)
+        key = self._keys_by_path.get(log.directory, "")
+        if self._logs.get(key) is log:
+            self._forget(key)
         log.discard(ClosedError(f"{log.topic_partition}: the topic was deleted"))
         delete_log_directory(self._filesystem, log.directory, self._state.generation)
 

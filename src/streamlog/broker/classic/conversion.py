@@ -60,7 +60,7 @@ def members_of_classic(classic: ClassicGroup) -> list[GroupRecord]:
 def would_be_classic(group: Group, without: str = "") -> bool:
     """Return whether all members but *without* are classic ones, and there are any."""
     left = [one for name, one in group.members.items() if name != without]
-    return bool(left) and all(one.classic is not None for one in left)
+    return bool(left) and None not in [one.classic for one in left]
 
 
 def to_classic(group: Group, without: str = "") -> tuple[ClassicGroup, list[GroupRecord]]:

@@ -89,7 +89,8 @@ class LogRepair:
             segment.position, segment.next_offset = self._end_of(segment.path, segment.base_offset)
         else:
             segment.load_sealed(self._base_offsets[number + 1])
-        if segment.position:
+        # A log that lacks zeros behind its last batch gets them when it is opened, and its indexes with them.
+        if 0 < segment.position <= self._filesystem.file_size(segment.path):
             try:
                 segment.load_indexes()
                 segment.flush_indexes()

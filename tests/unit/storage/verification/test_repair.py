@@ -152,3 +152,17 @@ def test_leader_epochs_and_producers_are_found_in_the_log_across_damage() -> Non
     assert found.epochs == (0, 1, 4, 2, 6, 5)
     assert found.leader_epoch == 6
     assert found.flags == HAS_PRODUCERS
+
+
+def test_indexes_of_a_log_that_lacks_zeros_behind_its_last_batch_are_left_to_its_opening() -> None:
+    """Seen as ValueError from the map: the batch is whole, and ends 8-aligned where no byte is any more."""
+    store = Store(memory_disk_of(), index_interval_bytes=0)
+    store.log.append(build_batch([b"xy"], 0))  # 97 bytes, and zeros to the next multiple of 8
+    store.close()
+    path, index_path = store.segment_path(0), store.segment_path(0, ".idx")
+    whole = store.disk.read(path)
+    store.disk.write(path, whole[:-1])
+    repair = LogRepair(store.disk.filesystem, store.log_path)
+    assert index_path in repair.run([index_path])
+    assert store.disk.read(path) == whole[:-1]
+    assert not store.disk.filesystem.exists(index_path)
