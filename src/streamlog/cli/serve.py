@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,7 @@ from streamlog.cli.output import note
 from streamlog.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from streamlog.wire.settings import ListenOptions
@@ -22,10 +24,6 @@ if TYPE_CHECKING:
 _ENVIRONMENT = "KAFKA_BOOTSTRAP_SERVERS"
 #: What a shell adds to the number of a signal.
 _SIGNALLED = 128
-
-
-class _EndedError(Exception):
-    """We were told to end by SIGTERM."""
 
 
 @click.command("serve", cls=Command, context_settings={"allow_interspersed_args": False})
@@ -81,50 +79,64 @@ def serve(
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     with session.open_or_in_memory() as broker:
         listener = broker.listen(shown, **options)
+        code = 0
         if command:
             note(f"listening at {listener.bootstrap_servers}")
             code = _run(command, listener.bootstrap_servers)
         else:
-            click.echo(listener.bootstrap_servers)
-            code = _wait()
+            _wait(listener.bootstrap_servers)
     if code:
         sys.exit(code)
 
 
-def _wait() -> int:
-    """Return when SIGTERM comes."""
-    before = signal.getsignal(signal.SIGTERM)
+@contextmanager
+def _signals(*numbers: signal.Signals) -> Iterator[Callable[[], int]]:
+    """Take *numbers* for the length of the block; yield what waits for a signal and returns its number.
+
+    Neither `signal.pause` nor `os.waitpid` would do: the system may hand the signal to the listener's thread, or in the moment
+    before the main thread begins to wait, and neither ends a wait. What is in a pipe ends it whenever and wherever it came.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, _ignore) for number in numbers}
     try:
-        signal.signal(signal.SIGTERM, _end)
-        while True:
-            signal.pause()
-    except _EndedError:
-        return 0
+        yield lambda: os.read(reader, 1)[0]
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(previous)
+        os.close(reader)
+        os.close(writer)
 
 
-def _end(_number: int, _frame: FrameType | None) -> None:
-    raise _EndedError
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: the number is in the pipe."""
+
+
+def _wait(bootstrap_servers: str) -> None:
+    """Say that we listen, and return when SIGTERM comes."""
+    with _signals(signal.SIGTERM) as next_signal:
+        # Only now, for whoever reads it may end us at once.
+        click.echo(bootstrap_servers)
+        while next_signal() != signal.SIGTERM:
+            pass
 
 
 def _run(command: tuple[str, ...], bootstrap_servers: str) -> int:
     """Run *command* to its end, which Ctrl-C and SIGTERM bring about as well; return its exit code."""
     environment = {**os.environ, _ENVIRONMENT: bootstrap_servers}
-    try:
-        child = os.posix_spawnp(command[0], command, environment)
-    except OSError as error:
-        raise Failure(f"{command[0]}: {error.strerror}", exit_code=FAILED) from error
-    before = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, lambda number, _frame: os.kill(child, number))
-    try:
+    # Ctrl-C needs no more than to be outlived: the terminal told the child as well.
+    with _signals(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as next_signal:
+        try:
+            child = os.posix_spawnp(command[0], command, environment)
+        except OSError as error:
+            raise Failure(f"{command[0]}: {error.strerror}", exit_code=FAILED) from error
         while True:
-            try:
-                _, status = os.waitpid(child, 0)
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
                 break
-            except KeyboardInterrupt:
-                continue  # the terminal told the child as well
-    finally:
-        signal.signal(signal.SIGTERM, before)
+            if next_signal() == signal.SIGTERM:
+                os.kill(child, signal.SIGTERM)
     code = os.waitstatus_to_exitcode(status)
     return _SIGNALLED - code if code < 0 else code

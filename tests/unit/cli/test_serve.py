@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -82,6 +86,53 @@ def test_what_is_produced_is_in_the_directory_after_the_end(data_dir: str, numbe
     with Broker(data_dir) as broker, Consumer(broker, auto_offset_reset="earliest") as consumer:
         consumer.assign([TopicPartition("orders", 0)])
         assert [record.value for record in consumer.poll()] == [b"kept"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("command", [[], ["--", "sleep", "30"]])
+def test_sigterm_that_another_thread_takes_ends_it(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    where = "os.posix_spawnp" if command else "click.echo"
+    call = os.posix_spawnp if command else click.echo
+
+    def call_and_tell(*arguments: Any) -> Any:
+        result = call(*arguments)
+        os.write(writer, b"1")
+        return result
+
+    monkeypatch.setattr(f"streamlog.cli.serve.{where}", call_and_tell)
+
+    def tell() -> None:
+        os.read(reader, 1)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        done = serve(*command)
+    finally:
+        os.write(writer, b"1")
+        thread.join()
+        os.close(reader)
+        os.close(writer)
+    assert done.exit_code == (128 + signal.SIGTERM if command else 0)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_who_reads_the_address_can_end_it_at_once() -> None:
+    for _ in range(5):
+        with start("serve", "--port", "0") as server:
+            try:
+                assert server.stdout is not None
+                assert server.stdout.readline()
+                server.terminate()
+                assert server.wait(20) == 0
+            finally:
+                server.kill()
 
 
 def test_listener_is_as_the_options_say(tmp_path: Path) -> None:
