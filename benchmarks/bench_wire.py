@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
+from select import select
 from statistics import quantiles
 from time import monotonic, perf_counter, sleep
 from typing import Any
@@ -21,6 +22,9 @@ from benchmarks.harness import Bench, Contender, at_least
 VALUE = b"x" * 100
 NOIDA = "noida-db"
 _START_S = 20.0
+_END_S = 20.0
+#: For one step of a client. Who takes so long is stuck, and an error says more than a run that never ends.
+_STEP_S = 60.0
 
 _SERVE = "from streamlog.cli.__main__ import main; main()"
 
@@ -30,12 +34,15 @@ def streamlog_server() -> Iterator[str]:
     """Serve a broker in memory; yield its address."""
     command = [sys.executable, "-c", _SERVE, "serve", "--port", "0"]
     environment = {name: text for name, text in os.environ.items() if name != "STREAMLOG_DATA"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        try:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as server:
+        with _ended(server):
             assert server.stdout is not None
-            yield server.stdout.readline().strip()
-        finally:
-            server.terminate()
+            if not select([server.stdout], [], [], _START_S)[0]:
+                raise TimeoutError(f"the server said no address in {_START_S:.0f} s")
+            address = server.stdout.readline().decode().strip()
+            if not address:
+                raise RuntimeError("the server ended before it listened")
+            yield address
 
 
 @contextmanager
@@ -50,18 +57,29 @@ def noida_server(directory: Path) -> Iterator[str]:
     command = [str(program), "start", "--only", "kafka", "--kafka-port", str(port)]
     command += ["--data-dir", str(directory / "noida")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
+        with _ended(server):
             _wait_for(port)
             yield f"127.0.0.1:{port}"
+
+
+@contextmanager
+def _ended(server: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Whatever happens in the block, end *server*. Raises `subprocess.TimeoutExpired` if it had to be killed."""
+    try:
+        yield
+    finally:
+        server.terminate()
+        try:
+            server.wait(_END_S)
         finally:
-            server.terminate()
+            server.kill()  # else leaving Popen's own block would wait for ever
 
 
 def _wait_for(port: int) -> None:
     end = monotonic() + _START_S
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
+            socket.create_connection(("127.0.0.1", port), _START_S).close()
         except ConnectionError:
             if monotonic() > end:
                 raise
@@ -120,7 +138,7 @@ def bench_produce(bench: Bench) -> None:
             start = perf_counter()
             for _ in range(records):
                 producer.produce(topic, VALUE, partition=0)
-            assert not producer.flush(60)
+            assert not producer.flush(_STEP_S)
             return (perf_counter() - start) / records
 
         return run
@@ -146,7 +164,7 @@ def bench_consume(bench: Bench) -> None:
         )
         for _ in range(records):
             producer.produce("consumed", VALUE, partition=0)
-        assert not producer.flush(60)
+        assert not producer.flush(_STEP_S)
         consumer = confluent.Consumer(
             {"bootstrap.servers": address, "log_level": 0, "group.id": "g"}
         )
@@ -157,7 +175,9 @@ def bench_consume(bench: Bench) -> None:
             assert first.error() is None
             start, found = perf_counter(), 1
             while found < records:
-                found += len(consumer.consume(min(10_000, records - found), 20))
+                several = consumer.consume(min(10_000, records - found), 20)
+                assert several, f"{found} of {records} records came"
+                found += len(several)
             elapsed = perf_counter() - start
             consumer.unassign()
             return elapsed / records
@@ -187,6 +207,7 @@ def bench_latency(bench: Bench) -> None:
             producer.poll(0)
             message = consumer.poll(20)
             elapsed = perf_counter() - start
+            assert message is not None
             assert message.error() is None
             return elapsed
 
@@ -212,13 +233,15 @@ def bench_join(bench: Bench) -> None:
             consumer = confluent.Consumer(
                 {"bootstrap.servers": address, "log_level": 0, "group.id": f"g{next(groups)}"}
             )
-            start = perf_counter()
-            consumer.subscribe(["joined"])
-            while not consumer.assignment():
-                consumer.poll(0.005)
-            elapsed = perf_counter() - start
-            consumer.close()
-            return elapsed
+            try:
+                start = perf_counter()
+                consumer.subscribe(["joined"])
+                while not consumer.assignment():
+                    consumer.poll(0.005)
+                    assert perf_counter() - start < _STEP_S, "no assignment came"
+                return perf_counter() - start
+            finally:
+                consumer.close()
 
         yardstick = empty_call(bench.pick(200_000, 100_000, 100))
         bench.compare(
