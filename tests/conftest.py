@@ -28,3 +28,7 @@ settings.load_profile(
 def data_dir(tmp_path: Path) -> str:
     """The path of a data directory that does not exist yet, as the `str` that the library takes."""
     return str(tmp_path / "data")
+
+
+# Programs that are run against a listener, each with another client: looking for doctests would run them.
+collect_ignore_glob = ["judges/smoke/*.py"]
