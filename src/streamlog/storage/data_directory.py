@@ -315,9 +315,7 @@ class DataDirectory:
 
     def delete_log(self, log: PartitionLog) -> None:
         """Close *log* and delete its directory. The manifest must not name it any more."""
-        key = self._keys_by_path.get(log.directory, "")
-        if self._logs.get(key) is log:
-            self._forget(key)
+        self._forget(self._keys_by_path.pop(log.directory, ""))
         log.discard(ClosedError(f"{log.topic_partition}: the topic was deleted"))
         delete_log_directory(self._filesystem, log.directory, self._state.generation)
 

@@ -12,6 +12,7 @@ from streamlog.record.kafka_layout import (
     magic_of,
     pack_kafka_batch,
     read_kafka_header,
+    size_of,
     without_kafka_producer,
 )
 from tests.support.kafka_batches import FIRST_MS, GOLDEN, kafka_batch
@@ -96,3 +97,10 @@ def test_a_flipped_bit_is_refused(place: int) -> None:
 def test_impossible_counts_are_refused(fields: dict[str, int]) -> None:
     with pytest.raises(CorruptRecordError, match=r"found -?\d records"):
         read_kafka_header(kafka_batch([b"v"], **fields))
+
+
+def test_size_of_takes_the_word_of_a_batch_and_all_of_what_gives_none() -> None:
+    batch = kafka_batch([b"a"])
+    assert size_of(batch) == size_of(batch + b"more") == len(batch)
+    assert size_of(batch[:11]) == 11
+    assert size_of(bytes(8) + b"\xff" * 4) == 12
