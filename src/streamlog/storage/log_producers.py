@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 
-from streamlog.errors import ClosedError, InvalidTxnStateError, OutOfOrderSequenceError
+from streamlog.errors import InvalidTxnStateError, OutOfOrderSequenceError
 from streamlog.record.batch_builder import build_single_value_batch
 from streamlog.record.control import read_marker
 from streamlog.record.layout import (
@@ -21,7 +21,7 @@ from streamlog.record.sequence import MAX_SEQUENCE
 from streamlog.runtime import locked
 from streamlog.storage.aborted_transaction import AbortedTransaction
 from streamlog.storage.log_syncing import SyncableLog
-from streamlog.storage.producer_replay import replay
+from streamlog.storage.producer_replay import replay_all
 from streamlog.storage.producer_snapshots import ProducerSnapshots
 from streamlog.storage.producer_state import ProducerStates
 from streamlog.storage.segment import Segment
@@ -169,21 +169,9 @@ class ProducerLog(SyncableLog):
     def _find_producers(self) -> ProducerStates:
         states = ProducerStates(self.topic_partition)
         if self._has_producers:
-            start_offset = self._snapshots.load(states)
-            for segment in self._segments.in_order():
-                if start_offset is None or segment.next_offset > start_offset:
-                    self._replay(segment, start_offset or 0, states)
+            replay_all(self._segments.in_order(), self._snapshots.load(states), states)
         states.on_aborted = self._note_aborted
         return states
-
-    def _replay(self, segment: Segment, start_offset: int, states: ProducerStates) -> None:
-        try:
-            replay(segment, start_offset, states)
-        except (OSError, ValueError, ClosedError) as error:
-            # Whoever reads there gets an error. An append must not: who wrote there is a stranger now, who may begin anywhere.
-            _logger.warning(
-                "%s: not searched for producers, it cannot be read: %s", segment.path, error
-            )
 
     def _take_snapshot(self) -> None:
         """Write a snapshot at the log end, unless there is one, or nobody to write of. Never raises OSError: it is derived data."""

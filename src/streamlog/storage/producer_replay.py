@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import struct
+from collections.abc import Iterable
 
-from streamlog.errors import RecordDecodeError
+from streamlog.errors import ClosedError, RecordDecodeError
 from streamlog.record.batch_view import BatchView
 from streamlog.record.checksum import crc32c
 from streamlog.record.control import read_marker
@@ -21,6 +23,26 @@ _REPLAYED = struct.Struct("<II4sIq8xH6xIiqh14xq")
 assert _REPLAYED.size == HEADER_SIZE
 _UNPACK = _REPLAYED.unpack
 _NO_COMMIT = bytes(8)
+
+_logger = logging.getLogger("streamlog")
+
+
+def replay_all(
+    segments: Iterable[Segment], start_offset: int | None, states: ProducerStates
+) -> None:
+    """Tell *states* of every batch from *start_offset* on, None: of every one there is, as `replay` does for each of *segments*.
+
+    One that cannot be read is left out with a warning. Whoever reads there gets an error. An append must not: who wrote there is a stranger
+    now, who may begin anywhere.
+    """
+    for segment in segments:
+        if start_offset is None or segment.next_offset > start_offset:
+            try:
+                replay(segment, start_offset or 0, states)
+            except (OSError, ValueError, ClosedError) as error:
+                _logger.warning(
+                    "%s: not searched for producers, it cannot be read: %s", segment.path, error
+                )
 
 
 def replay(segment: Segment, start_offset: int, states: ProducerStates) -> None:

@@ -16,11 +16,10 @@ from streamlog.storage.file_names import snapshot_offset_of
 from streamlog.storage.followed_log import FollowedLog
 from streamlog.storage.log_state import LogState
 from streamlog.storage.open_segments import OpenSegments
-from streamlog.storage.producer_replay import replay
+from streamlog.storage.producer_replay import replay_all
 from streamlog.storage.producer_snapshots import ProducerSnapshots
 from streamlog.storage.producer_state import ProducerStates
 from streamlog.storage.read_only_segment import ReadOnlySegment
-from streamlog.storage.segment import Segment
 from streamlog.storage.transaction_lookup import aborted_between
 from streamlog.structs import OffsetAndTimestamp, ProducerStateInfo, TopicPartition
 
@@ -186,7 +185,7 @@ class ReadOnlyLog(FollowedLog):
             self._producers = self._find_producers(start_offset, self._note_aborted)
             self.has_transactions = True
         elif self._producers is not None:
-            self._replay(segment, start_offset, self._producers)
+            replay_all([segment], start_offset, self._producers)
 
     def _note_aborted(self, aborted: AbortedTransaction) -> None:
         self._active.transactions.add(aborted)
@@ -208,20 +207,9 @@ class ReadOnlyLog(FollowedLog):
             self._filesystem, self.directory, sorted(at for at in offsets if at <= newest)
         )
         # Not worth a warning: it may be half written.
-        start_offset = snapshots.load(states, logging.DEBUG)
-        for segment in segments:
-            if start_offset is None or segment.next_offset > start_offset:
-                self._replay(segment, start_offset or 0, states)
+        replay_all(segments, snapshots.load(states, logging.DEBUG), states)
         states.on_aborted = self._note_aborted
         return states
-
-    def _replay(self, segment: Segment, start_offset: int, states: ProducerStates) -> None:
-        try:
-            replay(segment, start_offset, states)
-        except (OSError, ValueError, ClosedError) as error:
-            _logger.warning(
-                "%s: not searched for producers, it cannot be read: %s", segment.path, error
-            )
 
     # ---- the end
 

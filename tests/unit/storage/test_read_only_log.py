@@ -169,7 +169,7 @@ def test_producers_behind_damage_are_told_of_as_far_as_can_be_read(
     def fail(*_: object) -> None:
         raise OSError("no such page")
 
-    monkeypatch.setattr("streamlog.storage.read_only_log.replay", fail)
+    monkeypatch.setattr("streamlog.storage.producer_replay.replay", fail)
     follower.refresh()
     assert follower.log.describe_producers() == []
     assert "not searched for producers, it cannot be read: no such page" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 from streamlog.errors import DiskFullError, OutOfOrderSequenceError
 from streamlog.record import ControlType, PendingBatch, ProducerStamp, build_batch, build_marker
 from streamlog.record.layout import TRANSACTIONAL_BIT
-from streamlog.storage import log_producers
+from streamlog.storage import log_producers, producer_replay
 from streamlog.storage.producer_snapshots import ProducerSnapshots
 from streamlog.storage.segment import Segment
 from tests.support.storage import Store, check_log
@@ -107,7 +107,7 @@ def test_log_without_producers_has_no_snapshot_and_reads_nothing(
     again()
     store.fill(50)
     assert snapshots(store) == []
-    monkeypatch.setattr(log_producers, "replay", None)  # calling it would fail
+    monkeypatch.setattr(producer_replay, "replay", None)  # calling it would fail
     assert store.log.describe_producers() == []
     assert not store.log.has_transactions
     assert store.log.append(batch_of(5)) == 100
@@ -121,7 +121,7 @@ def test_clean_opening_reads_neither_snapshots_nor_headers_until_somebody_asks(
     store.close()
     with monkeypatch.context() as patch:
         patch.setattr(ProducerSnapshots, "load", None)
-        patch.setattr(log_producers, "replay", None)
+        patch.setattr(producer_replay, "replay", None)
         store.open()
         assert store.log.append_value(b"plain", T0) == 40
         assert store.log.expire_producers(2**60, 1) == 0
