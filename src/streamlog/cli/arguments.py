@@ -33,6 +33,13 @@ def topic_option(text: str, **attributes: Any) -> Callable[[Decorated], Decorate
     return click.option("--topic", **attributes)
 
 
+def partitions_option(text: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
+    """Return the option `--topic` that may be given several times, each time a topic or some of its partitions."""
+    return topic_option(
+        text, multiple=True, type=topic_and_partitions, metavar="TOPIC[:P,P...]", **attributes
+    )
+
+
 def group_option(text: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
     """Return the option `--group` with the help *text*; ids are completed from the directory."""
     attributes = {"metavar": "GROUP", "shell_complete": complete_groups, "help": text, **attributes}

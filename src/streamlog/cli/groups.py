@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from streamlog.broker.group import GroupState
-from streamlog.cli.arguments import group_option, names, topic_and_partitions
+from streamlog.cli.arguments import group_option, names, partitions_option
 from streamlog.cli.command import Group
-from streamlog.cli.completion import complete_topics
 from streamlog.cli.failures import IN_USE, Failure
 from streamlog.cli.output import emit, note
 from streamlog.cli.records import partitions_of
@@ -171,15 +170,7 @@ def delete(session: Session, group: tuple[str, ...], all_groups: bool) -> None:
 
 @groups.command("delete-offsets")
 @group_option("The group.", required=True)
-@click.option(
-    "--topic",
-    multiple=True,
-    required=True,
-    type=topic_and_partitions,
-    metavar="TOPIC[:P,P...]",
-    shell_complete=complete_topics,
-    help="A topic, or some of its partitions; several times for several.",
-)
+@partitions_option("A topic, or some of its partitions; several times for several.", required=True)
 @pass_session
 def delete_offsets(
     session: Session, group: str, topic: tuple[list[TopicPartition | str], ...]

@@ -7,9 +7,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from streamlog.cli.arguments import partition_offset, topic_and_partitions
+from streamlog.cli.arguments import partition_offset, partitions_option
 from streamlog.cli.command import Group
-from streamlog.cli.completion import complete_topics
 from streamlog.cli.failures import Failure
 from streamlog.cli.output import emit
 from streamlog.cli.session import Session, pass_session
@@ -45,14 +44,7 @@ def records() -> None:
     metavar="TIME",
     help="With --topic: all before the first record that is not older than TIME.",
 )
-@click.option(
-    "--topic",
-    multiple=True,
-    type=topic_and_partitions,
-    metavar="TOPIC[:P,P...]",
-    shell_complete=complete_topics,
-    help="The topic, or some of its partitions, for --before-timestamp.",
-)
+@partitions_option("The topic, or some of its partitions, for --before-timestamp.")
 @pass_session
 def delete(
     session: Session,

@@ -9,9 +9,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from streamlog.cli.arguments import exactly_one, group_option, topic_and_partitions
+from streamlog.cli.arguments import exactly_one, group_option, partitions_option
 from streamlog.cli.command import Command
-from streamlog.cli.completion import complete_topics
 from streamlog.cli.failures import Failure
 from streamlog.cli.output import emit, note
 from streamlog.cli.session import Session, pass_session
@@ -39,14 +38,7 @@ def _duration(text: str) -> str:
 @click.command("reset-offsets", cls=Command)
 @group_option("A group without members; several times for several.", multiple=True)
 @click.option("--all-groups", is_flag=True, help="Every group there is.")
-@click.option(
-    "--topic",
-    multiple=True,
-    type=topic_and_partitions,
-    metavar="TOPIC[:P,P...]",
-    shell_complete=complete_topics,
-    help="A topic, or some of its partitions; several times for several.",
-)
+@partitions_option("A topic, or some of its partitions; several times for several.")
 @click.option(
     "--all-topics", is_flag=True, help="Every topic that the group committed anything of."
 )
