@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from streamlog import Broker, Durability, Producer, TopicPartition
 from streamlog.errors import DiskFullError
 from streamlog.record import build_batch, split_batches
-from streamlog.runtime import VirtualClock
-from streamlog.testing import CrashFileSystem
-from streamlog.testing.crash_images import CrashImage, kill_image, power_images
+from streamlog.testing.crash_images import CrashImage
+from tests.crash.crash_session import CrashSession
 from tests.crash.group_calls import GroupCalls
 from tests.crash.observation import RETENTION_MS, Record, abandon, look_at, open_broker
 from tests.crash.oracle import LogModel, Model, TopicModel, Topics, TopicState, violations
@@ -22,7 +20,7 @@ _MIDDLE_SIZES = (*_SMALL_SIZES, 300, 700)
 _SIZES = (*_MIDDLE_SIZES, 4_200)
 
 
-class Session:
+class Session(CrashSession):
     """One program from its first open to its last step. Every operation is a method; chance chooses its arguments."""
 
     def __init__(
@@ -33,33 +31,15 @@ class Session:
         partitions: int = 1,
         capacity_bytes: int | None = None,
     ) -> None:
-        self.chance = random.Random(name)
+        super().__init__(name, capacity_bytes)
         self.configs = configs
         self.partitions = partitions
-        self.disk = CrashFileSystem(capacity_bytes=capacity_bytes)
-        self.clock = VirtualClock()
         self.model = Model(may_be_full=capacity_bytes is not None)
         self.groups = GroupCalls(self)
         self.broker: Broker
         self.producer: Producer
-        #: Whether the broker is recovering from a power cut, so that no more than that spared is owed.
-        self.power_failed = False
-        self._on_step: Callable[[str], None] | None = None
         self._number = 0
         self.open()
-
-    @property
-    def on_step(self) -> Callable[[str], None] | None:
-        """Called after each change of the disk."""
-        return self._on_step
-
-    @on_step.setter
-    def on_step(self, callback: Callable[[str], None] | None) -> None:
-        self._on_step = self.disk.on_step = callback
-
-    def run(self, operation: str) -> None:
-        """Do one operation; one that makes no sense now does nothing."""
-        getattr(self, operation)()
 
     # ---- opening and ending
 
@@ -83,13 +63,6 @@ class Session:
         if self._on_step is not None:
             self._on_step("closed")
         self.open()
-
-    def kill(self) -> None:
-        self._crash(kill_image(self.disk))
-
-    def power(self) -> None:
-        images = list(power_images(self.disk, self.chance))
-        self._crash(self.chance.choice([*images[:2], self.chance.choice(images)]))
 
     def _crash(self, image: CrashImage) -> None:
         callback = self._on_step

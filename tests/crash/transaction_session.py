@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from streamlog import Broker, OffsetAndMetadata, Producer
-from streamlog.runtime import VirtualClock
 from streamlog.structs import ConsumerGroupMetadata
-from streamlog.testing import CrashFileSystem
-from streamlog.testing.crash_images import CrashImage, kill_image, power_images
+from streamlog.testing.crash_images import CrashImage
+from tests.crash.crash_session import CrashSession
 from tests.crash.observation import Observation, TopicSeen, abandon, open_broker
 from tests.crash.oracle import BAD_OUTCOMES
 from tests.support.transaction_model import At, LogModel, Shown, ShownLog, TransactionModel
@@ -69,11 +67,8 @@ def _without_transactions(topic: TopicSeen) -> Shown:
     return Shown(logs, topic.committed[GROUP])
 
 
-class TransactionSession:
-    """One program from its first open to its last step. Every operation is a method; chance chooses its arguments.
-
-    For the explorer it is a `session.Session` whose model is another one.
-    """
+class TransactionSession(CrashSession):
+    """For the explorer it is a `session.Session` whose model is another one."""
 
     announcing: frozenset[str] = frozenset()
     """The actors that are in other processes, and keep their epoch."""
@@ -86,31 +81,14 @@ class TransactionSession:
         partitions: int = 2,
         capacity_bytes: int | None = None,
     ) -> None:
-        self.chance = random.Random(name)
-        self.disk = CrashFileSystem(capacity_bytes=capacity_bytes)
-        self.clock = VirtualClock()
+        super().__init__(name, capacity_bytes)
         self.world = self._new_world(partitions, configs)
         self.model = self.world.model
         self.broker = self._open()
-        self.power_failed = False
-        self._on_step: Callable[[str], None] | None = None
 
     def _new_world(self, partitions: int, configs: dict[str, Any]) -> World:
         model = CrashedTransactions([LogModel() for _ in range(partitions)])
         return World(model, configs, self.clock, announcing=self.announcing)
-
-    @property
-    def on_step(self) -> Callable[[str], None] | None:
-        """Called after each change of the disk."""
-        return self._on_step
-
-    @on_step.setter
-    def on_step(self, callback: Callable[[str], None] | None) -> None:
-        self._on_step = self.disk.on_step = callback
-
-    def run(self, operation: str) -> None:
-        """Do one operation; one that makes no sense now does nothing."""
-        getattr(self, operation)()
 
     def claims(self) -> None:
         """What the logs say of themselves adds nothing to what was acknowledged."""
@@ -131,13 +109,6 @@ class TransactionSession:
     def _open(self) -> Broker:
         # Time passes here for transactions to be aborted, and not for offsets to expire.
         return open_broker(self.disk, self.clock, offsets_retention_minutes=10_080)
-
-    def kill(self) -> None:
-        self._crash(kill_image(self.disk))
-
-    def power(self) -> None:
-        images = list(power_images(self.disk, self.chance))
-        self._crash(self.chance.choice([*images[:2], self.chance.choice(images)]))
 
     def _crash(self, image: CrashImage) -> None:
         callback = self._on_step
