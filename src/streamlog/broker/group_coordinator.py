@@ -179,19 +179,14 @@ class GroupCoordinator:
 
         A group whose members speak the other protocol answers at once; see `mixed_group`.
         """
-        with self._lock:
-            group = self._store.find_or_create(request.group_id)
+        with self._lock, self._store.change(request.group_id) as group:
             request = resume_session(group, request)
             if group.members:
                 self._bridge.join(group, request, reply)
                 return
             if group.classic is None:
                 group.classic = ClassicGroup(group.group_id, group.epoch)
-            try:
-                self._classic.join(group.classic, request, reply)
-            except StreamlogError:
-                self._store.forget_unused(group)
-                raise
+            self._classic.join(group.classic, request, reply)
 
     def sync(self, request: SyncRequest, reply: Reply[SyncResponse]) -> None:
         """Bring or fetch the assignment of a classic group. See `ClassicCoordinator.sync`."""
@@ -267,23 +262,18 @@ class GroupCoordinator:
         """
         topic_ids, now_ms = self._topics.ids_of(offsets), self._clock.time_ms()
         metadata_max_bytes = self._broker.config.offset_metadata_max_bytes
-        with self._lock:
-            group = self._store.find_or_create(group_id)
-            try:
-                records = handle_commit(
-                    group,
-                    member_id,
-                    member_epoch,
-                    offsets,
-                    topic_ids,
-                    now_ms,
-                    metadata_max_bytes,
-                    instance_id,
-                )
-                self._store.apply(group, records)
-            except StreamlogError:
-                self._store.forget_unused(group)
-                raise
+        with self._lock, self._store.change(group_id) as group:
+            records = handle_commit(
+                group,
+                member_id,
+                member_epoch,
+                offsets,
+                topic_ids,
+                now_ms,
+                metadata_max_bytes,
+                instance_id,
+            )
+            self._store.apply(group, records)
 
     def commit_transactional_offsets(
         self,
@@ -303,8 +293,7 @@ class GroupCoordinator:
         """
         topic_ids, now_ms = self._topics.ids_of(offsets), self._clock.time_ms()
         metadata_max_bytes = self._broker.config.offset_metadata_max_bytes
-        with self._lock:
-            group = self._store.find_or_create(group_id)
+        with self._lock, self._store.change(group_id) as group:
             commits = handle_commit(
                 group,
                 member_id,

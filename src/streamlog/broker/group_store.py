@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from streamlog.broker.classic.state import ClassicState
@@ -16,7 +17,11 @@ from streamlog.broker.group_records import (
 )
 from streamlog.broker.java_hash import partition_for_group
 from streamlog.broker.offsets_topic import OFFSETS_TOPIC, encode_record, read_records
-from streamlog.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from streamlog.errors import (
+    StreamlogError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+)
 from streamlog.record import build_batch
 from streamlog.record.producer_stamp import ProducerStamp
 
@@ -69,6 +74,16 @@ class GroupStore:
         if group_id in self._homes:
             return self.groups[group_id]
         return self._find_in(self.home_or_create(group_id), group_id)
+
+    @contextmanager
+    def change(self, group_id: str) -> Iterator[Group]:
+        """Give the group for a change. If that is refused, a group that only the request named is forgotten again."""
+        group = self.find_or_create(group_id)
+        try:
+            yield group
+        except StreamlogError:
+            self.forget_unused(group)
+            raise
 
     def homes(self) -> list[Partition]:
         """Return the partitions of the offsets topic, none before there is any. Threads: any."""

@@ -23,6 +23,7 @@ def test_groups_that_strangers_name_are_not_remembered(client: RawClient, broker
         ("LeaveGroup", 3, {"group_id": "c", "members": [{"member_id": "x"}]}),
         ("OffsetFetch", 7, {"group_id": "d", "topics": topics}),
         ("OffsetCommit", 7, {"group_id": "e", "member_id": "x", "topics": commits}),
+        ("TxnOffsetCommit", 3, {"group_id": "e2", "member_id": "x", "topics": commits}),
         ("JoinGroup", 3, {"group_id": "f", "protocol_type": "consumer"}),
         ("JoinGroup", 3, {"group_id": "g2", "session_timeout_ms": 10_000}),
         ("DescribeGroups", 5, {"groups": ["h"]}),
