@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from streamlog.runtime.mapping import Mapping
 
 _PAGE_BYTES = mmap.PAGESIZE
+#: The room that a file gets on top once it is larger than that.
+_LARGE_BYTES = 1 << 20
+_ROOM_BYTES = 1 << 30
+#: How much longer the next map of a smaller one is.
+_GROWTH = 16
 _COPY_BYTES = 65_536
 _ZEROS = bytes(_COPY_BYTES)
 
@@ -27,8 +32,10 @@ class MemoryContent:
     """The bytes behind a name: what a file system calls an inode. Open files share it.
 
     The bytes live in an anonymous map, of which the system provides only pages that were written.
-    A file that outgrows its map gets one of at least twice the length, so that copying costs each
-    byte about once however often the file grows; the old map stays as it is for those who read it.
+    A file that outgrows its map gets another one, and the old one stays as it is for those who read
+    it. Room costs nothing until it is written, so a file that is no longer small gets so much of it
+    that it is not copied again: copying a large one would stop whoever appends for a tenth of a
+    second. Where the system does not give that much, maps double.
 
     Threads: as for `File`.
     """
@@ -68,7 +75,7 @@ class MemoryContent:
         old = self.mapping
         if old is None:
             return _anonymous_map(size)
-        new = _anonymous_map(max(size, 2 * len(old)))
+        new = _roomy_map(size, len(old))
         for start in range(0, self.size, _COPY_BYTES):
             block = old[start : start + _COPY_BYTES]
             # A page of zeros that nobody wrote takes no memory; copying it would.
@@ -163,6 +170,19 @@ class MemoryFile(File):
 def _check_position(position: int, size: int) -> None:
     if position < 0 or size < 0:
         raise OSError(errno.EINVAL, f"Invalid position {position} or size {size}")
+
+
+def _roomy_map(size: int, old_size: int) -> mmap.mmap:
+    """Return a map of *size* bytes at least, for a file that had one of *old_size*, with room to grow."""
+    doubled = max(size, 2 * old_size)
+    if sys.platform != "win32":  # there, the system sets aside whatever is mapped
+        try:
+            return _anonymous_map(
+                size + _ROOM_BYTES if size > _LARGE_BYTES else max(size, _GROWTH * old_size)
+            )
+        except OSError:
+            pass  # a limit on addresses, or more than there is memory in all
+    return _anonymous_map(doubled)
 
 
 def _anonymous_map(size: int) -> mmap.mmap:

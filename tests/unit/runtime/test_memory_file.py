@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import sys
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamlog.runtime import MemoryFileSystem
+from streamlog.runtime import MemoryFileSystem, memory_file
 from streamlog.runtime.memory_file import MemoryContent, MemoryFile
 
 if TYPE_CHECKING:
@@ -33,14 +34,46 @@ def test_map_is_the_same_object_until_the_file_outgrows_it(file: MemoryFile) -> 
     assert second is not first
 
 
-def test_growing_chunk_by_chunk_copies_each_byte_about_once(file: MemoryFile) -> None:
+def _grow(file: MemoryFile, first: int, last: int) -> list[int]:
+    """Grow *file* from *first* to *last* bytes, by as much each time; return the lengths of its maps."""
     maps = []
-    for end in range(MIB, 65 * MIB, MIB):
-        file.allocate(end - MIB, end)
+    for end in range(first, last + first, first):
+        file.allocate(end - first, end)
         maps.append(file.map(end, writable=True))
-    distinct = {id(mapping): len(mapping) for mapping in maps}
-    assert len(distinct) == 7  # 1, 2, 4 .. 64 MiB and not 64 maps
-    assert max(distinct.values()) == 64 * MIB
+    return list({id(mapping): len(mapping) for mapping in maps}.values())
+
+
+def test_file_that_is_no_longer_small_grows_without_being_copied_again(file: MemoryFile) -> None:
+    assert len(_grow(file, MIB, 65 * MIB)) == 2  # the first one and that of the rest
+
+
+def test_small_file_grows_without_much_copying_and_without_a_map_of_a_gigabyte(
+    file: MemoryFile,
+) -> None:
+    assert _grow(file, PAGE, 256 * PAGE) == [PAGE, 16 * PAGE, 256 * PAGE]
+
+
+def _refuse_large_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    anonymous_map = memory_file._anonymous_map
+
+    def limited(size: int) -> mmap.mmap:
+        if size > 128 * MIB:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return anonymous_map(size)
+
+    monkeypatch.setattr(memory_file, "_anonymous_map", limited)
+
+
+def _be_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+
+
+@pytest.mark.parametrize("restrict", [_refuse_large_maps, _be_on_windows])
+def test_maps_double_where_room_is_not_to_be_had_or_not_for_nothing(
+    file: MemoryFile, monkeypatch: pytest.MonkeyPatch, restrict: Callable[..., None]
+) -> None:
+    restrict(monkeypatch)
+    assert _grow(file, MIB, 65 * MIB) == [n * MIB for n in (1, 2, 4, 8, 16, 32, 64, 128)]
 
 
 def test_content_survives_growth_and_the_old_map_stays_as_it_was(file: MemoryFile) -> None:
@@ -72,12 +105,34 @@ def test_thousand_idle_files_cost_little_memory(run_python: Callable[..., str]) 
             file.allocate(0, 65_536)
             file.allocate(65_536, 10_485_760)
             file.map(10_485_760, writable=True)[0:4] = b"head"
-            filesystem.prefault(file.map(65_536, writable=True), 0, 65_536)
             files.append(file)
         print((resident() - before) // 1000)
         """
     )
     assert int(answer) < 8 * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures resident memory in /proc")
+def test_prefaulted_pages_are_there_before_they_are_written(run_python: Callable[..., str]) -> None:
+    try:
+        mmap.mmap(-1, PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).madvise(23)
+    except OSError:
+        pytest.skip("a kernel before 5.14")
+    answer = run_python(
+        """
+        import os
+        from streamlog.runtime import MemoryFileSystem
+        def resident_mib():
+            return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE") >> 20
+        filesystem = MemoryFileSystem()
+        file = filesystem.open("/a", create=True)
+        file.allocate(0, 64 << 20)
+        before = resident_mib()
+        filesystem.prefault(file.map(64 << 20, writable=True), 1 << 20, 33 << 20)
+        print(resident_mib() - before)
+        """
+    )
+    assert 30 <= int(answer) <= 34
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures resident memory in /proc")
