@@ -309,7 +309,7 @@ def _check_transactions(session: Session, broker: Broker) -> None:
                 raise Broken(
                     f"torn, lost or aborted and visible: {one}, found {values_of_one & found}"
                 )
-            if one.is_committed:
+            if one.is_committed and one.offset is not None:
                 committed = one.offset
         if strange := found - plain:
             raise Broken(f"{name}: nobody sent {strange}, or not for good")

@@ -78,10 +78,10 @@ class Pending(NamedTuple):
 
 @attrs.define
 class Attempted:
-    """One transaction: its values by partition, the group's offset, and whether its commit returned (None: it may have happened)."""
+    """One transaction: its values by partition, the group's offset if it has one, and whether its commit returned (None: it may have happened)."""
 
     values: dict[TopicPartition, list[bytes]]
-    offset: int
+    offset: int | None
     is_committed: bool | None = False
 
 
@@ -420,9 +420,15 @@ class Session:
 
     # ---- transactions
 
-    def transact(self, producer: Producer, *partitions: TopicPartition, commit: bool) -> bool:
+    def transact(
+        self,
+        producer: Producer,
+        *partitions: TopicPartition,
+        commit: bool,
+        with_offset: bool = True,
+    ) -> bool:
         """Send a record to each of *partitions* and an offset of the first in one transaction; return whether that went well."""
-        one = Attempted({}, len(self.transactions) + 1)
+        one = Attempted({}, len(self.transactions) + 1 if with_offset else None)
         self.transactions.append(one)
         is_well = self.attempt("begin", producer.begin_transaction) is not None
         for tp in partitions:
@@ -433,12 +439,11 @@ class Session:
                     "send", send, tp.topic, one.values[tp][0], partition=tp.partition
                 )
                 is_well = future is not None and self._arrived(future)
-        offsets = {partitions[0]: OffsetAndMetadata(one.offset)}
-        group = ConsumerGroupMetadata("t")
-        is_well = is_well and (
-            self.attempt("offsets", producer.send_offsets_to_transaction, offsets, group)
-            is not None
-        )
+        if is_well and one.offset is not None:
+            offsets = {partitions[0]: OffsetAndMetadata(one.offset)}
+            group = ConsumerGroupMetadata("t")
+            send_offsets = producer.send_offsets_to_transaction
+            is_well = self.attempt("offsets", send_offsets, offsets, group) is not None
         if not is_well or not commit:
             return self.attempt("abort", producer.abort_transaction) is not None and is_well
         one.is_committed = None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.crash.error_session import Session
 
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
-X0, X1 = TopicPartition("x", 0), TopicPartition("x", 1)
+X0, X1, X2 = (TopicPartition("x", number) for number in range(3))
 SMALL = {"segment_bytes": 512}
 DEEP = {"segment_bytes": 1 << 20}
 
@@ -279,7 +279,7 @@ def close(session: Session) -> None:
 
 def transactions(session: Session) -> None:
     """Commit and abort transactions over two partitions and a group's offset; after a failure a new producer takes over."""
-    if session.open() is None or not session.create("x", 2, **SMALL):
+    if session.open() is None or not session.create("x", 3, **SMALL):
         return
     session.transactional.add("x")
     done = 0
@@ -291,6 +291,17 @@ def transactions(session: Session) -> None:
             done += 1
             if not session.transact(producer, X0, X1, commit=done != 3):
                 break
+    go_on_elsewhere(session)
+
+
+def go_on_elsewhere(session: Session) -> None:
+    """Use the id in a third partition: where nothing but the first two failed, that has to go well."""
+    producer = session.producer(transactional_id="x", max_block_ms=400)
+    is_well = session.attempt("init", producer.init_transactions) is not None
+    if is_well and session.transact(producer, X2, commit=True, with_offset=False):
+        return
+    if all("/x-0/" in one.path or "/x-1/" in one.path for one in session.plan.injections):
+        raise Broken(f"an id cannot be used in a healthy partition: {session.errors}")
 
 
 def reopen_transactions(session: Session) -> None:

@@ -51,6 +51,21 @@ def replaced_before_markers() -> Iterator[None]:
             yield
 
 
+@mutant(
+    "marker that a commit owes is forgotten",
+    "-m pytest tests/unit/broker/transactions/test_shut_partitions.py",
+)
+def owed_forgotten() -> Iterator[None]:
+    """The next record of the id says nothing of it: whoever opens the directory aborts what was committed."""
+    record = Transaction.record
+
+    def forgetful(self: Transaction, *what: Any) -> Any:
+        return record(self, *what)._replace(owed=())
+
+    with patched(Transaction, "record", forgetful):
+        yield
+
+
 @mutant("epochs used twice after a power failure", CRASHES)
 def epochs_twice() -> Iterator[None]:
     """Records of aborted transactions are not synced: their epochs may be in the partitions alone."""

@@ -82,8 +82,8 @@ def prepared_forgotten() -> Iterator[None]:
     """What was decided is aborted where the marker was missing."""
     end = LeftOpen._end
 
-    def abort(self: LeftOpen, transaction: Any, producer: Any, partition: Any) -> bool:
-        return end(self, None, producer, partition)
+    def abort(self: LeftOpen, transaction: Any, *where: Any) -> bool:
+        return end(self, None, *where)
 
     with patched(LeftOpen, "_end", abort):
         yield

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import msgpack
 
-from streamlog.broker.transactions.records import TransactionRecord, encode_transaction
+from streamlog.broker.transactions.records import (
+    CommitMarker,
+    LogEnd,
+    TransactionRecord,
+    encode_transaction,
+)
 from streamlog.broker.transactions.state import TransactionState
 from streamlog.record import Codec, Compressor, PendingBatch, build_batch
 from streamlog.record.kafka_batch import pending_from_kafka
@@ -138,15 +143,19 @@ def _offset_records(dataset: Dataset) -> list[bytes]:
 
 
 def _transaction_records() -> list[bytes]:
-    """Return key and value of two records as `_offset_records` does."""
+    """Return key and value of three records as `_offset_records` does."""
     ended = ProducerIdAndEpoch(7, 3)
     places = (TopicPartition("orders", 0), TopicPartition("orders", 1), TopicPartition("events", 0))
     found: list[bytes] = []
-    for state, old, partitions in (
-        (TransactionState.EMPTY, None, ()),
-        (TransactionState.PREPARE_COMMIT, ended, places),
+    owed = ((places[2], CommitMarker(ProducerIdAndEpoch(7, 1), LogEnd("id", 5))),)
+    for state, old, partitions, owing in (
+        (TransactionState.EMPTY, None, (), ()),
+        (TransactionState.PREPARE_COMMIT, ended, places, ()),
+        (TransactionState.PREPARE_ABORT, ended, places[:2], owed),
     ):
-        record = TransactionRecord("id", state, ProducerIdAndEpoch(7, 4), old, 60, 99, partitions)
+        record = TransactionRecord(
+            "id", state, ProducerIdAndEpoch(7, 4), old, 60, 99, partitions, owed=owing
+        )
         key, value = encode_transaction(record)
         found.append(bytes((len(key),)) + key + (value or b""))
     return found

@@ -200,6 +200,14 @@ class Partition:
             signal.set()
         return offset
 
+    @property
+    def append_refusal(self) -> StreamlogError | None:
+        """Why nothing can be appended until the directory is opened again: the log cannot be used, its end
+        is damaged, or a sync of it failed. None when something can, or at least may when it is tried again.
+        """
+        log = cast("PartitionLog | RefusedLog", self.log)
+        return log.error if isinstance(log, RefusedLog) else log.append_refusal
+
     def describe_producers(self) -> list[ProducerStateInfo]:
         """Return what is known of each idempotent producer that wrote here, by producer id.
 

@@ -10,6 +10,7 @@ from streamlog.errors import (
     CorruptLogError,
     RecordBatchTooLargeError,
     StorageError,
+    StreamlogError,
 )
 from streamlog.record.columns import single_value_size
 from streamlog.record.layout import HEADER_SIZE, MAX_BATCH_BYTES, aligned, single_middle
@@ -138,6 +139,15 @@ class PartitionLog(CleanableLog):
 
     def __repr__(self) -> str:
         return f"<PartitionLog {self.topic_partition} offsets {self._log_start_offset}..{self._next_offset}>"
+
+    @property
+    def append_refusal(self) -> StreamlogError | None:
+        """Why nothing can be appended until the directory is opened again: CorruptLogError where the end of the log is damaged,
+        DurabilityError after a sync that failed. None while neither is so.
+        """
+        if self._append_refused:
+            return self._corrupt_end()
+        return None if self._group_commit.failure is None else self._group_commit.error()
 
     @property
     def on_dirty(self) -> Callable[[PartitionLog], None] | None:
@@ -281,10 +291,8 @@ class PartitionLog(CleanableLog):
         self._check_usable()
         if self._closing:
             raise ClosedError(f"{self.topic_partition}: the log is closing")
-        if self._append_refused:
-            raise self._corrupt_end()
-        if (failure := self._group_commit.failure) is not None:
-            raise self._group_commit.error() from failure
+        if (refusal := self.append_refusal) is not None:
+            raise refusal from self._group_commit.failure
         if self._truncating_to_offset >= 0:
             raise StorageError(
                 f"{self.topic_partition}: a truncation to offset {self._truncating_to_offset} has not ended"

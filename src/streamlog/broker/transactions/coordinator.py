@@ -147,14 +147,16 @@ class TransactionCoordinator:
 
         A commit returns once it survives a loss of power, in full (TXN-8); the caller has flushed. Once it
         is decided, markers that cannot be written are no error: they are tried again, and meanwhile a
-        new transaction of the id gets `ConcurrentTransactionsError`. A repeated call gets the same answer
+        new transaction of the id gets `ConcurrentTransactionsError`; or they are left to whoever opens
+        the directory next, where nothing can be written until then. A repeated call gets the same answer
         (TXN-9).
 
         Raises `InvalidProducerIdMappingError` for a producer id that is not the id's, `ProducerFencedError`
         for an epoch that is over (TXN-10), `InvalidTxnStateError` when nothing is open or the
         transaction ended the other way, `InvalidProducerIdMappingError` for the commit of one that was
         lost with the process in which it began, `ConcurrentTransactionsError` (retriable) while somebody else
-        ends it, `DiskFullError` (retriable: not decided), `DurabilityError` (see `TransactionEnding.commit`).
+        ends it, `DiskFullError` (retriable: not decided), `TransactionAbortableError` and `DurabilityError`
+        (see `TransactionEnding.commit`).
         """
         caller = ProducerIdAndEpoch(producer_id, producer_epoch)
         with self._lock:
@@ -420,8 +422,7 @@ class TransactionCoordinator:
             return False
         if idle_ms < self._config.transactional_id_expiration_ms:
             return False
-        self._ending.forget(transaction)
-        return True
+        return self._ending.forget(transaction)
 
     def close(self) -> None:
         """Abort what is open and finish what is decided, as far as that is possible: the producers have

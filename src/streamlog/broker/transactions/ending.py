@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from streamlog.broker.transactions.records import LogEnd
+from streamlog.broker.transactions.records import CommitMarker, LogEnd
 from streamlog.broker.transactions.state import (
     COMMITTED,
     PREPARED,
@@ -18,6 +18,7 @@ from streamlog.errors import (
     ClosedError,
     ConcurrentTransactionsError,
     StreamlogError,
+    TransactionAbortableError,
     UnknownTopicOrPartitionError,
 )
 from streamlog.record.control import ControlType
@@ -46,7 +47,9 @@ class TransactionEnding:
     coordinator, whose lock comes before the one here.
 
     A record that says commit is replaced only when its markers are on disk: whoever opens the directory
-    after a loss of power finds one or the other. Whatever is interrupted (Ctrl-C) is finished by the
+    after a loss of power finds one or the other. A partition that takes no marker, or cannot be synced,
+    until the directory is opened again (`Partition.append_refusal`) holds up nobody but its readers: the
+    transaction ends without it, and what it is owed by a commit goes from record to record. Whatever is interrupted (Ctrl-C) is finished by the
     next call for the id, or by the clock. Source: Kafka ``TransactionCoordinator.endTransaction``.
     """
 
@@ -111,17 +114,19 @@ class TransactionEnding:
     def commit(self, transaction: Transaction) -> None:
         """Decide that an ongoing transaction counts. It does, from the commit point on, in full.
 
-        Raises `DurabilityError` when something could not be synced: not decided if that was a
-        partition; if it was the decision itself, the next process finds out.
+        Raises `TransactionAbortableError` when one of its partitions could not be synced, or takes no marker:
+        not decided; `DurabilityError` when the decision could not be synced: the next process finds out.
         """
         # Before the sync: all that is below these ends is on disk when the decision is.
         ends = {one: self._end_of(one) for one in transaction.partitions}
-        self._sync([*transaction.partitions, *transaction.unsynced])
+        self._sync(ends)
+        for topic_partition in ends:
+            transaction.unsynced.pop(topic_partition, None)
+        self._settle(transaction)
         transaction.partitions = ends
         # A transaction that is claimed gets no new partitions. A record that another thread of the producer
         # has under way may still come before its marker; nobody was told that this commit keeps it, and it
         # is kept as any record is, by ``flush_ms``.
-        transaction.unsynced.clear()
         self._prepare(transaction, TransactionEvent.COMMIT)
         self.sync_decision(transaction)
 
@@ -158,8 +163,9 @@ class TransactionEnding:
     def finish(self, transaction: Transaction) -> bool:
         """Write the markers that a decided transaction lacks, and return whether it lacks none now.
 
-        What cannot be written is logged; the decision stands. Raises `DurabilityError` while the
-        decision to commit is not on disk.
+        What cannot be written is logged; the decision stands. What cannot be written until the directory is
+        opened again is not waited for: whoever opens it writes that (`LeftOpen`). Raises `DurabilityError`
+        while the decision to commit is not on disk.
         """
         if transaction.state not in PREPARED:
             return True
@@ -180,14 +186,17 @@ class TransactionEnding:
             except ClosedError:
                 raise
             except (StreamlogError, OSError) as error:
+                is_shut = self._markers.is_shut(topic_partition)
                 _log.warning(
                     "%s: the marker that ends a transaction of %r could not be written, and will be"
-                    " tried again: %s",
+                    " %s: %s",
                     topic_partition,
                     transaction.transactional_id,
+                    "when the directory is opened again" if is_shut else "tried again",
                     error,
                 )
-                continue
+                if not is_shut:
+                    continue
             transaction.unmarked.remove(topic_partition)
         if transaction.unmarked:
             return False
@@ -198,12 +207,17 @@ class TransactionEnding:
         """Return once the record of a prepared commit is on disk."""
         self._store.home_or_create(transaction.transactional_id).sync()
 
-    def forget(self, transaction: Transaction) -> None:
-        """Forget an id that nobody uses (TXN-12)."""
+    def forget(self, transaction: Transaction) -> bool:
+        """Forget an id that nobody uses (TXN-12), and return whether that could be done: not while it owes
+        a marker.
+        """
         following(transaction.state, TransactionEvent.EXPIRED)
         self._settle(transaction)
+        if transaction.unsynced:
+            return False
         with self._lock:
             self._store.forget(transaction)
+        return True
 
     # ---- how
 
@@ -242,12 +256,35 @@ class TransactionEnding:
                 transaction.replay(record)
 
     def _settle(self, transaction: Transaction) -> None:
-        """Return once the markers of the last commit are on disk, so that its record may be replaced."""
-        unsynced = (self._markers.find(one) for one in transaction.unsynced)
-        # Of a partition that is damaged as a whole nobody can read whether it has its marker.
-        usable = [one for one in unsynced if one is not None and not one.is_refused]
-        self._sync([one.topic_partition for one in usable])
-        transaction.unsynced.clear()
+        """Return once the markers of the last commit are on disk, so that its record may be replaced. What
+        stays in ``unsynced`` is owed, and part of the next record.
+        """
+        for topic_partition, marker in list(transaction.unsynced.items()):
+            if self._is_on_disk(topic_partition, marker):
+                del transaction.unsynced[topic_partition]
+
+    def _is_on_disk(self, topic_partition: TopicPartition, marker: CommitMarker) -> bool:
+        """Sync the partition, and return whether its marker is on disk, or of no use to anybody. Of a partition
+        that is shut nobody knows whether it survives, or is there at all.
+        """
+        partition = self._markers.find(topic_partition)
+        if partition is None or (
+            marker.end is not None
+            and marker.end.topic_id != self._store.topic_id(topic_partition.topic)
+        ):
+            return True  # deleted, with all that was committed there
+        try:
+            if partition.append_refusal is None:
+                partition.sync()
+                return True
+        except UnknownTopicOrPartitionError:
+            return True  # deleted at this moment
+        except ClosedError:
+            raise
+        except StreamlogError:
+            if partition.append_refusal is None:
+                raise
+        return False
 
     def _end_of(self, topic_partition: TopicPartition) -> LogEnd | None:
         partition = self._markers.find(topic_partition)
@@ -259,11 +296,20 @@ class TransactionEnding:
         except UnknownTopicOrPartitionError:
             return None  # deleted meanwhile
 
-    def _sync(self, partitions: list[TopicPartition]) -> None:
-        for topic_partition in dict.fromkeys(partitions):
+    def _sync(self, partitions: Iterable[TopicPartition]) -> None:
+        for topic_partition in partitions:
             partition = self._markers.find(topic_partition)
+            if partition is None:
+                continue
             try:
-                if partition is not None:
-                    partition.sync()
+                partition.sync()
+                if (refusal := partition.append_refusal) is not None:
+                    raise refusal
             except UnknownTopicOrPartitionError:
-                pass  # deleted meanwhile, with all that was committed there
+                pass  # deleted meanwhile, with all that was to be committed there
+            except ClosedError:
+                raise
+            except StreamlogError as error:
+                raise TransactionAbortableError(
+                    f"{topic_partition}: the transaction can only be aborted: {error}"
+                ) from error

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from streamlog.broker.transactions.refusals import concurrent
-from streamlog.broker.transactions.state import COMMITTED
 from streamlog.errors import (
     ClosedError,
     StreamlogError,
@@ -31,9 +30,12 @@ class LeftOpen:
 
     Their producers ended with their process, so nobody can go on with one. One rule for every partition
     in which one is open: where the last record of the transactional id says that this transaction was
-    committed, and names the partition, a COMMIT marker is missing; anything else counts for nothing. Of a
-    producer that keeps its epoch the next transaction looks the same: it begins where the log ended when
-    the one in the record was decided, or behind.
+    committed, and names the partition, or that it owes its marker there, a COMMIT marker is missing;
+    anything else counts for nothing. Of a producer that keeps its epoch the next transaction looks the
+    same: it begins where the log ended when the one in the record was decided, or behind.
+
+    A partition that takes no marker until the directory is opened once more keeps what is open, and hides
+    it from readers of committed records; the id goes on without it.
 
     Such a producer may be in another process, and still there. It finds out when it asks for more: what
     was open is aborted.
@@ -62,7 +64,8 @@ class LeftOpen:
 
     def concerns(self, transaction: Transaction) -> bool:
         """Whether something is still open of the id: it can neither go on nor be forgotten meanwhile."""
-        ids = {transaction.producer.producer_id}
+        ids = {marker.producer.producer_id for marker in list(transaction.unsynced.values())}
+        ids.add(transaction.producer.producer_id)
         if transaction.ended is not None:
             ids.add(transaction.ended.producer_id)
         return any(producer.producer_id in ids for producer in list(self._open))
@@ -99,6 +102,9 @@ class LeftOpen:
             transactions = list(self._store.transactions.values())
         known = {one.ended: one for one in transactions}
         known.update((one.producer, one) for one in transactions if one.announces)
+        known.update(
+            (marker.producer, one) for one in transactions for marker in list(one.unsynced.values())
+        )
         known_ids = {one.producer.producer_id for one in transactions}
         try_again = False
         for producer, partitions in list(self._open.items()):
@@ -140,7 +146,7 @@ class LeftOpen:
         partition: Partition,
         first_offset: int,
     ) -> bool:
-        """Write the marker of one partition; return whether it is there."""
+        """Write the marker of one partition; return whether it is there, or cannot be before the next time."""
         producer_id, epoch = producer
         marker_epoch = epoch + 1
         control_type, coordinator_epoch = ControlType.ABORT, 0
@@ -167,14 +173,16 @@ class LeftOpen:
         except ClosedError:
             raise
         except (StreamlogError, OSError) as error:
+            is_shut = partition.append_refusal is not None
             _log.warning(
                 "%s: the transaction of producer %d that was left open could not be ended, and will"
-                " be tried again: %s",
+                " be %s: %s",
                 partition.topic_partition,
                 producer_id,
+                "when the directory is opened once more" if is_shut else "tried again",
                 error,
             )
-            return False
+            return is_shut
         return True
 
     def _is_committed(
@@ -185,13 +193,10 @@ class LeftOpen:
         first_offset: int,
     ) -> bool:
         """Whether what is open from *first_offset* is what the last record says was committed."""
-        if (
-            producer != transaction.ended
-            or transaction.state not in COMMITTED
-            or partition.topic_partition not in transaction.partitions
-        ):
+        marker = transaction.unsynced.get(partition.topic_partition)
+        if marker is None or marker.producer != producer:
             return False
-        end = transaction.partitions[partition.topic_partition]
+        end = marker.end
         if end is None:
             return producer != transaction.producer
         is_later = producer == transaction.producer and first_offset >= end.offset

@@ -50,6 +50,11 @@ class MarkerWriter:
         except UnknownTopicOrPartitionError:
             pass  # deleted a moment ago
 
+    def is_shut(self, topic_partition: TopicPartition) -> bool:
+        """Whether no marker can be written in the partition until the directory is opened again."""
+        partition = self.find(topic_partition)
+        return partition is not None and partition.append_refusal is not None
+
     def _append(
         self,
         partition: Partition,

@@ -15,14 +15,17 @@ transaction          ``[0, id]``        ``[2, state, producer_id, producer_epoch
                                         topic, topic_id, partition, end_offset, ...]``
 ===================  =================  ================================================================
 
-Version 1 had no ``flags``, no ``topic_id`` and no ``end_offset``; it is read.
+Version 3 is written while markers of earlier transactions are owed: behind ``flags`` it has their number,
+and for each of them ``topic, topic_id, partition, end_offset, producer_id, producer_epoch``. Version 1 had
+no ``flags``, no ``topic_id`` and no ``end_offset``; it is read.
 
 ``state`` has Kafka's numbers: 0 empty, 2 prepare commit, 3 prepare abort, 4 complete commit, 5 complete
 abort. ``producer_id`` and ``producer_epoch`` are those that the next transaction is to use; ``ended_...``
 those that the transaction's batches carry, nil when there is none or its producer was fenced.
 ``updated_ms`` is the wall clock. A null value forgets the id. ``end_offset`` is where the log of the
 partition, in a topic of that id, ended just before the transaction was decided as a commit; -1 and nil
-where that is not known.
+where that is not known. Owed is the marker of a transaction that was committed, in a partition that
+could not be written or synced any more when something else took the place of the transaction's record.
 
 What is ongoing is not stored: its producer lives in this process and ends with it, and that it left
 something open is told by the partitions themselves. A producer in another process, which announces its
@@ -34,7 +37,7 @@ Kafka ``TransactionLog``, ``TransactionLogKey.json``, ``TransactionLogValue.json
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -53,7 +56,8 @@ from streamlog.record import BatchView
 from streamlog.structs import ProducerIdAndEpoch, TopicPartition
 
 TRANSACTION_KEY = 0
-TRANSACTION_VERSION = 2
+TRANSACTION_VERSION = 3
+"""The newest. What owes no marker is written as version 2."""
 _ANNOUNCES, _HAS_BEGUN = 1, 2
 
 _STATE_NUMBERS = {
@@ -67,7 +71,8 @@ _STATES = {number: state for state, number in _STATE_NUMBERS.items()}
 _OPTIONAL_INT = int, type(None)
 _FIXED_FIELDS = int, int, int, int, _OPTIONAL_INT, _OPTIONAL_INT, int, int
 
-_FIRST_VERSION = 1
+_FIRST_VERSION, _VERSION_WITHOUT_OWED = 1, 2
+_OWED_FIELDS = str, (str, type(None)), int, int, int, int
 _NO_OFFSET = -1
 _NOTHING = object()
 
@@ -80,6 +85,15 @@ class LogEnd(NamedTuple):
     topic_id: str
     """Another topic of the same name has another one."""
     offset: int
+
+
+class CommitMarker(NamedTuple):
+    """What the partition of a transaction that was committed has to get, and may not have on disk yet."""
+
+    producer: ProducerIdAndEpoch
+    """Those on the transaction's batches."""
+    end: LogEnd | None
+    """None where it is not known."""
 
 
 class TransactionRecord(NamedTuple):
@@ -101,6 +115,8 @@ class TransactionRecord(NamedTuple):
     """Whether the producer announces its partitions, and keeps its epoch (see `Transaction.announces`)."""
     has_begun: bool = False
     """Whether its next transaction has begun."""
+    owed: tuple[tuple[TopicPartition, CommitMarker], ...] = ()
+    """The markers that transactions before this one owe."""
 
 
 class TransactionTombstone(NamedTuple):
@@ -120,10 +136,16 @@ def encode_transaction(record: StoredTransaction) -> tuple[bytes, bytes | None]:
     key = _pack((TRANSACTION_KEY, record.transactional_id))
     if isinstance(record, TransactionTombstone):
         return key, None
-    fields: list[object] = [TRANSACTION_VERSION, _STATE_NUMBERS[record.state], *record.producer]
+    version = TRANSACTION_VERSION if record.owed else _VERSION_WITHOUT_OWED
+    fields: list[object] = [version, _STATE_NUMBERS[record.state], *record.producer]
     fields += record.ended or (None, None)
     fields += record.timeout_ms, record.updated_ms
     fields.append(_ANNOUNCES * record.announces | _HAS_BEGUN * record.has_begun)
+    if record.owed:
+        fields.append(len(record.owed))
+        for (topic, number), (producer, end) in record.owed:
+            topic_id, end_offset = end or (None, _NO_OFFSET)
+            fields += topic, topic_id, number, end_offset, *producer
     fields += _flat(record.partitions, record.ends or (None,) * len(record.partitions))
     return key, _pack(fields)
 
@@ -152,6 +174,16 @@ def decode_transaction(key: bytes | None, value: bytes | None) -> StoredTransact
         (flags,), rest = check_types(rest[:1], (int,)), rest[1:]
         if not 0 <= flags <= _ANNOUNCES | _HAS_BEGUN:
             raise ValueError(f"expected flags from 0 to {_ANNOUNCES | _HAS_BEGUN}, found {flags}")
+    owed: tuple[tuple[TopicPartition, CommitMarker], ...] = ()
+    if fields[0] == TRANSACTION_VERSION:
+        (count,), rest = check_types(rest[:1], (int,)), rest[1:]
+        width = len(_OWED_FIELDS)
+        if not 0 < count <= len(rest) // width:
+            raise ValueError(
+                f"expected from 1 to {len(rest) // width} markers that are owed, found {count}"
+            )
+        owed = tuple(_owed(rest[start : start + width]) for start in range(0, count * width, width))
+        rest = rest[count * width :]
     _, number, producer_id, epoch, ended_id, ended_epoch, timeout_ms, updated_ms = check_types(
         fixed, _FIXED_FIELDS
     )
@@ -174,6 +206,7 @@ def decode_transaction(key: bytes | None, value: bytes | None) -> StoredTransact
         ends if any(ends) else (),
         bool(flags & _ANNOUNCES),
         bool(flags & _HAS_BEGUN),
+        owed,
     )
 
 
@@ -235,6 +268,19 @@ def _partitions_and_ends(
             )
         end = None if topic_id is None else LogEnd(topic_id, following)
         yield TopicPartition(topic, field), end
+
+
+def _owed(fields: list[Any]) -> tuple[TopicPartition, CommitMarker]:
+    topic, topic_id, number, end_offset, producer_id, epoch = check_types(fields, _OWED_FIELDS)
+    if number < 0 or (end_offset < 0 if topic_id is not None else end_offset != _NO_OFFSET):
+        raise ValueError(
+            f"expected a partition of {topic!r} and an offset, found {number} and {end_offset}"
+        )
+    end = None if topic_id is None else LogEnd(topic_id, end_offset)
+    return (
+        TopicPartition(topic, number),
+        CommitMarker(ProducerIdAndEpoch(producer_id, epoch), end),
+    )
 
 
 def _partitions(fields: Iterable[object]) -> Iterator[tuple[TopicPartition, None]]:

@@ -88,9 +88,13 @@ class TransactionStore:
         self, producer: ProducerIdAndEpoch, topic_partition: TopicPartition
     ) -> Transaction | None:
         """Return the id whose present transaction is that of *producer* and has *topic_partition*, or whose
-        last one is and was committed; None when no id that is loaded has. Looks at all of them.
+        last one is and was committed, or which owes its marker there; None when no id that is loaded has.
+        Looks at all of them.
         """
         for transaction in self.transactions.values():
+            owed = transaction.unsynced.get(topic_partition)
+            if owed is not None and owed.producer == producer:
+                return transaction
             if topic_partition in transaction.partitions and (
                 transaction.marked_producer_id == producer.producer_id
                 if transaction.state in OPEN | PREPARED

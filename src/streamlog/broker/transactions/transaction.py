@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamlog.broker.transactions.records import LogEnd, TransactionRecord
+from streamlog.broker.transactions.records import CommitMarker, LogEnd, TransactionRecord
 from streamlog.broker.transactions.state import (
     COMMITTED,
     OPEN,
@@ -71,8 +71,9 @@ class Transaction:
         """Whoever is ending, fencing or taking it; nobody else may change it meanwhile."""
         self.unmarked: list[TopicPartition] = []
         """Of a prepared transaction, the partitions without a marker."""
-        self.unsynced: dict[TopicPartition, None] = {}
-        """Where the markers of the last commit may not be on disk yet."""
+        self.unsynced: dict[TopicPartition, CommitMarker] = {}
+        """Where the marker of the last commit there may not be on disk yet. A record that takes the place of
+        that of the commit goes on to name it (`TransactionRecord.owed`)."""
         self.epochs_may_be_lost = False
         """Whether the power failed since the last record was written: later ones may be gone."""
 
@@ -139,8 +140,12 @@ class Transaction:
 
     def replay(self, record: TransactionRecord) -> None:
         """Apply *record*. Deterministic, never fails, and may be repeated."""
-        if record.state in COMMITTED:
-            self.unsynced.update(dict.fromkeys(record.partitions))
+        unsynced = dict(record.owed)
+        if record.state in COMMITTED and record.ended is not None:
+            ends = record.ends or (None,) * len(record.partitions)
+            for topic_partition, end in zip(record.partitions, ends, strict=True):
+                unsynced[topic_partition] = CommitMarker(record.ended, end)
+        self.unsynced = unsynced
         if record.state in PREPARED:
             self.unmarked = list(record.partitions)
         elif self.unmarked:
@@ -172,6 +177,8 @@ class Transaction:
         """Return the record that brings the id to *state*."""
         partitions = {} if state is TransactionState.EMPTY else self.partitions
         ends = tuple(partitions.values())
+        told = partitions if state in COMMITTED else ()
+        owed = tuple((one, marker) for one, marker in self.unsynced.items() if one not in told)
         return TransactionRecord(
             self.transactional_id,
             state,
@@ -182,6 +189,7 @@ class Transaction:
             tuple(partitions),
             ends if any(ends) else (),
             self.announces,
+            owed=owed,
         )
 
     def _check(self) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from streamlog.broker.broker import Broker
 from streamlog.broker.topic_name import TRANSACTION_STATE_TOPIC
 from streamlog.broker.transactions.records import (
+    CommitMarker,
     LogEnd,
     StoredTransaction,
     TransactionRecord,
@@ -60,10 +61,11 @@ def _record(
     fields: tuple[Any, ...],
     touched: list[tuple[TopicPartition, LogEnd | None]],
     flags: tuple[bool, bool],
+    owed: list[tuple[TopicPartition, CommitMarker]],
 ) -> TransactionRecord:
     ends = tuple(end for _, end in touched)
     partitions = tuple(one for one, _ in touched)
-    return TransactionRecord(*fields, partitions, ends if any(ends) else (), *flags)
+    return TransactionRecord(*fields, partitions, ends if any(ends) else (), *flags, tuple(owed))
 
 
 stored_records = st.builds(TransactionTombstone, texts) | st.builds(
@@ -78,6 +80,13 @@ stored_records = st.builds(TransactionTombstone, texts) | st.builds(
     ),
     touched,
     st.tuples(st.booleans(), st.booleans()),
+    st.lists(
+        st.tuples(
+            st.builds(TopicPartition, texts, st.integers(0, 2**31 - 1)),
+            st.builds(CommitMarker, producers, log_ends),
+        ),
+        max_size=3,
+    ),
 )
 
 
@@ -108,14 +117,35 @@ def test_layout_is_the_documented_one() -> None:
     assert encode_transaction(TransactionTombstone("payments")) == (key, None)
 
 
+def test_layout_of_a_record_that_owes_markers_is_the_documented_one() -> None:
+    owing = RECORD._replace(
+        partitions=(ORDERS,),
+        ends=(LogEnd("id1", 10),),
+        owed=(
+            (
+                TopicPartition("refunds", 1),
+                CommitMarker(ProducerIdAndEpoch(7, 2), LogEnd("id2", 3)),
+            ),
+            (TopicPartition("audit", 0), CommitMarker(ProducerIdAndEpoch(6, 9), None)),
+        ),
+    )
+    _, value = encode_transaction(owing)
+    assert value is not None
+    assert msgpack.unpackb(value) == [
+        *(3, 2, 7, 5, 7, 4, 60_000, 1_700_000_000_000, 0),
+        *(2, "refunds", "id2", 1, 3, 7, 2, "audit", None, 0, -1, 6, 9),
+        *("orders", "id1", 3, 10),
+    ]
+
+
 def test_key_of_a_kind_from_a_newer_version_is_not_known() -> None:
     assert decode_transaction(msgpack.packb([99, "whatever"]), b"any bytes") is None
 
 
 def test_newer_value_layout_is_unsupported_and_not_guessed_at() -> None:
     key, _ = encode_transaction(RECORD)
-    with pytest.raises(UnsupportedFormatError, match="expected value version 2, found 3"):
-        decode_transaction(key, msgpack.packb([3, "something else"]))
+    with pytest.raises(UnsupportedFormatError, match="expected value version 3, found 4"):
+        decode_transaction(key, msgpack.packb([4, "something else"]))
 
 
 def test_record_of_version_1_is_read_as_one_of_which_less_is_known() -> None:
@@ -133,6 +163,7 @@ def test_whatever_version_1_says_can_be_said_in_version_2() -> None:
 
 VALUE: list[Any] = [1, 2, 7, 5, 7, 4, 60_000, 0]
 VALUE_2: list[Any] = [2, *VALUE[1:], 0]
+VALUE_3: list[Any] = [3, *VALUE_2[1:]]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +193,13 @@ VALUE_2: list[Any] = [2, *VALUE[1:], 0]
         (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_2, "orders", "id1", -1, 4])),
         (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_2, "orders", 3])),
         (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_2, "orders", "id1", 3, "id2"])),
+        (msgpack.packb([0, "t"]), msgpack.packb(VALUE_3)),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_3, 0])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_3, 2, "orders", "id1", 3, 4, 7, 2])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_3, 1, "orders", "id1", -3, 4, 7, 2])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_3, 1, "orders", "id1", 3, -1, 7, 2])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_3, 1, "orders", None, 3, 4, 7, 2])),
+        (msgpack.packb([0, "t"]), msgpack.packb([*VALUE_3, 1, "orders", "id1", 3, 4, None, 2])),
     ],
 )
 def test_damaged_record_is_a_value_error(key: bytes | None, value: bytes | None) -> None:
