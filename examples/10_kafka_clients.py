@@ -1,82 +1,54 @@
-"""An application written for Kafka, tested without one: a broker in this process speaks Kafka's protocol to it.
+"""Testing an application for Kafka without Kafka: a broker in this process speaks its protocol to the application, as it is.
 
-The application knows nothing of streamlog: it uses confluent-kafka, as in production. The test lets two of its processes share a
-topic, kills one of them, and looks at the broker's side of it. Needs ``pip install confluent-kafka``.
+The test lets two processes of ``orders.py`` share a topic, kills one of them, and looks at the broker's side of it. Needs
+``pip install confluent-kafka``.
 """
 
+import json
 import subprocess
 import sys
 from time import monotonic
 
-from confluent_kafka import Consumer, Producer
+import orders
+from orders import Config, Worker, place_orders
 
 from streamlog import Admin, Broker
 
-TIMING = {
+TIMING: Config = {
+    # A member that is silent for so long is taken for dead: Kafka's least is six seconds, which a test would have to wait.
     "session.timeout.ms": 150,
     "heartbeat.interval.ms": 20,
-    "topic.metadata.refresh.interval.ms": 100,
+    # librdkafka sends heartbeats when it wakes up, which this has it do.
+    "topic.metadata.refresh.interval.ms": 20,
+    # librdkafka asks for records of new partitions when its last question was answered: half a second if there was nothing.
+    "fetch.wait.max.ms": 20,
 }
-"""A member that is silent for so long is taken for dead: Kafka's least is six seconds, which a test would have to wait."""
-
-# ---- the application
-
-
-class Worker:
-    """One of the processes that work on orders, in a group, and commit what is done."""
-
-    def __init__(self, bootstrap_servers: str) -> None:
-        self.consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap_servers,
-                "group.id": "workers",
-                "auto.offset.reset": "earliest",
-                "enable.auto.commit": False,
-                **TIMING,
-            }
-        )
-        self.consumer.subscribe(["orders"])
-
-    def work(self) -> None:
-        """Do what there is to do now, and commit it."""
-        orders = self.consumer.consume(100, timeout=0.005)
-        if orders:
-            self.consumer.commit(asynchronous=False)
-
-
-def place_orders(bootstrap_servers: str, count: int) -> None:
-    """Send orders of as many customers."""
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 0})
-    for number in range(count):
-        producer.produce("orders", key=f"customer-{number}", value=b"an order")
-    producer.flush()
-
-
-# ---- its test
 
 
 def main() -> None:
     started = monotonic()
     with Broker(group_min_session_timeout_ms=100) as broker, Admin(broker) as admin:
         broker.create_topic("orders", partitions=4)
-        address = broker.listen().bootstrap_servers
+        server: Config = {"bootstrap.servers": broker.listen().bootstrap_servers}
+        config = server | TIMING
 
         def done() -> int:
             offsets = admin.list_consumer_group_offsets("workers").values()
             return sum(one.offset for one in offsets if one is not None)
 
-        place_orders(address, 100)
-        with subprocess.Popen([sys.executable, __file__, address]) as other:  # noqa: S603
-            worker = Worker(address)
+        command = [sys.executable, orders.__file__, json.dumps(config)]
+        with subprocess.Popen(command) as other:  # noqa: S603
+            place_orders(server, 100)
+            worker = Worker(config)
             while len(worker.consumer.assignment()) != 2 or done() < 100:
                 worker.work()
             print("100 orders are done; each of two processes has two partitions")
-            place_orders(address, 100)
+            place_orders(server, 100)
             while done() < 200:
                 worker.work()
             print("200 orders are done")
             other.kill()
-            place_orders(address, 100)
+            place_orders(server, 100)
             while done() < 300:
                 worker.work()
             print(
@@ -86,11 +58,5 @@ def main() -> None:
     print(f"it took {monotonic() - started:.2f} s")
 
 
-def run_worker(address: str) -> None:
-    worker = Worker(address)
-    while True:
-        worker.work()
-
-
 if __name__ == "__main__":
-    run_worker(sys.argv[1]) if sys.argv[1:] else main()
+    main()

@@ -109,6 +109,7 @@ def test_every_example_is_run_here() -> None:
 
 def test_application_of_kafka_survives_a_crash(tmp_path: Path) -> None:
     pytest.importorskip("confluent_kafka")
+    # Which tests orders.py.
     printed = run_program(EXAMPLES / "10_kafka_clients.py", cwd=tmp_path)
     assert printed.splitlines()[:3] == [
         "100 orders are done; each of two processes has two partitions",
