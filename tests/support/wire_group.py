@@ -94,6 +94,8 @@ class WireMember:
             generation_id=self.generation,
             member_id=self.id,
             group_instance_id=self.instance_id,
+            protocol_type=self.protocol_type,
+            protocol_name=self.joined.protocol_name,
             assignments=shares,
         )
 

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from streamlog.broker.classic.requests import JoinRequest, Reply, SyncRequest
 from streamlog.broker.member_session import RemoteSession
-from streamlog.errors import InvalidGroupIdError, MemberIdRequiredError, StreamlogError
+from streamlog.errors import (
+    InconsistentGroupProtocolError,
+    InvalidGroupIdError,
+    MemberIdRequiredError,
+    StreamlogError,
+)
 from streamlog.wire.error_codes import NONE, code_of
 from streamlog.wire.parked import Parked
 
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
 #: The version from which a first join is only given an id (KIP-394), and those from which names may be null and a leader may be told
 #: to leave the assignment as it is.
 _MEMBER_ID_REQUIRED, _NULLABLE_NAMES, _SKIP_ASSIGNMENT = 4, 7, 9
+#: The version from which a sync has to say which protocol its member believes in (KIP-559).
+_NAMES_PROTOCOL = 5
 _NO_GENERATION = -1
 #: What the strings of Kafka's protocol are limited to, also where their encoding is not.
 _MAX_NAME_BYTES = 32_767
@@ -137,6 +144,13 @@ def handle_sync(call: Call) -> Any:
     parked = ParkedReply(call, lambda reply: _synced(call, reply))
     try:
         check_group_id(request.group_id)
+        if call.version >= _NAMES_PROTOCOL and None in (
+            request.protocol_type,
+            request.protocol_name,
+        ):
+            raise InconsistentGroupProtocolError(
+                f"group {request.group_id!r}: expected protocol type and name, found none"
+            )
         call.broker.group_coordinator.sync(
             SyncRequest(
                 request.group_id,

@@ -216,7 +216,13 @@ def test_sync_that_believes_in_another_protocol_is_refused(client: RawClient) ->
     """KIP-559."""
     member = WireMember(client)
     member.join()
-    for told in ({"protocol_type": "connect"}, {"protocol_name": "sticky"}):
+    both = {"protocol_type": "consumer", "protocol_name": "range"}
+    for told in (
+        {**both, "protocol_type": "connect"},
+        {**both, "protocol_name": "sticky"},
+        {**both, "protocol_type": None},
+        {**both, "protocol_name": None},
+    ):
         response = client.request(
             "SyncGroup", 5, group_id="g", generation_id=1, member_id=member.id, **told
         )
