@@ -21,13 +21,15 @@ def known_member(group: ClassicGroup, member_id: str, instance_id: str | None) -
     """Return the member. Raises `UnknownMemberIdError`, and `FencedInstanceIdError` when another has
     its instance id (GRP-11).
     """
+    member = group.members.get(member_id)
     if instance_id is not None:
         current = group.static_ids.get(instance_id)
-        if current is not None and current != member_id:
+        if current is None:
+            member = None
+        elif current != member_id:
             raise FencedInstanceIdError(
                 f"group {group.group_id!r}: another consumer joined as {instance_id!r}"
             )
-    member = group.members.get(member_id)
     if member is None:
         raise UnknownMemberIdError(
             f"group {group.group_id!r}: {member_id!r} is not a member "

@@ -76,7 +76,7 @@ def handle_delete(call: Call) -> Any:
     """Forget groups without members, and what they committed."""
     make = call.response.Results
     results = []
-    for group_id in call.request.groups_names:
+    for group_id in dict.fromkeys(call.request.groups_names):
         code = NONE
         try:
             call.broker.group_coordinator.delete(group_id)

@@ -99,7 +99,9 @@ def test_grp_12_groups_without_members_are_deleted(
     offset = {TopicPartition("t", 0): OffsetAndMetadata(1)}
     broker.group_coordinator.commit_offsets("idle", "", -1, offset)
     WireMember(connect(), "busy").join()
-    response = client.request("DeleteGroups", version, groups_names=["busy", "idle", "no-such"])
+    response = client.request(
+        "DeleteGroups", version, groups_names=["busy", "idle", "idle", "no-such"]
+    )
     assert [(one.group_id, one.error_code) for one in response.results] == [
         ("busy", NON_EMPTY),
         ("idle", 0),

@@ -85,6 +85,19 @@ def test_static_member_that_leaves_over_the_wire_leaves_for_good(
     assert member_count(broker) == 0
 
 
+def test_member_is_not_taken_for_a_static_one_of_a_name_that_nobody_has(
+    client: RawClient, broker: Broker
+) -> None:
+    """Kafka ``ClassicGroup.validateMember``."""
+    member = WireMember(client)
+    member.join()
+    named = {"member_id": member.id, "group_instance_id": "nobody"}
+    response = client.request("Heartbeat", 3, group_id="g", generation_id=1, **named)
+    assert response.error_code == UNKNOWN_MEMBER
+    assert leave(client, named) == [UNKNOWN_MEMBER]
+    assert member_count(broker) == 1
+
+
 def test_id_that_nobody_joined_with_yet_can_leave(client: RawClient) -> None:
     member = WireMember(client)
     member.get_id()
