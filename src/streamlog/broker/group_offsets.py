@@ -44,15 +44,16 @@ def check_committer(
     With *in_transaction* that last one is not raised, and someone who gives nothing but the name of the group
     may commit at any time. Source: Kafka ``ClassicGroup.validateOffsetCommit``.
     """
-    if member_id == NO_MEMBER and member_epoch < 0:
-        if in_transaction and instance_id is None:
-            return
-        if group.member_count:
+    if member_epoch < 0:
+        if not group.member_count:
+            return  # whatever name it gives: nobody can be meant
+        if member_id == NO_MEMBER:
+            if in_transaction and instance_id is None:
+                return
             raise UnknownMemberIdError(
                 f"group {group.group_id!r}: a commit from outside is accepted only while the group "
                 f"has no members, found {group.member_count}"
             )
-        return
     if group.classic is not None:
         refusals = TRANSACTION_REFUSALS if in_transaction else COMMIT_REFUSALS
         check_member(group.classic, member_id, instance_id, member_epoch, refusals)

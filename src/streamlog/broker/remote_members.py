@@ -19,6 +19,7 @@ from streamlog.broker.static_membership import find_static_member, stale_epoch
 from streamlog.errors import (
     FencedInstanceIdError,
     GroupIdNotFoundError,
+    IllegalGenerationError,
     StaleMemberEpochError,
     UnknownMemberIdError,
 )
@@ -79,7 +80,7 @@ class RemoteMembers:
     """What the coordinator does for them besides: `GroupCoordinator` makes it and shares its lock. Threads: any.
 
     * membership: `heard`, `leave`, `check_member`, `check_epoch`
-    * looks: `subscription_of`, `list_groups`, `describe_classic`, `describe_consumer`
+    * looks: `exists`, `subscription_of`, `list_groups`, `describe_classic`, `describe_consumer`
     """
 
     def __init__(
@@ -139,8 +140,15 @@ class RemoteMembers:
         with self._lock:
             _known_id(self._store.find(group_id), member_id, instance_id)
 
+    def exists(self, group_id: str) -> bool:
+        """Return whether anything is remembered of the group."""
+        with self._lock:
+            return self._store.find(group_id).exists
+
     def check_epoch(self, group_id: str, member_id: str, epoch: int) -> None:
-        """Raise `UnknownMemberIdError` or `StaleMemberEpochError` for a member under KIP-848 that is not in *epoch* (NGP-4)."""
+        """Raise `UnknownMemberIdError` or `StaleMemberEpochError` for a member under KIP-848 that is not in *epoch* (NGP-4),
+        `IllegalGenerationError` for a classic one among such members.
+        """
         if not member_id and epoch < 0:
             return
         with self._lock:
@@ -151,7 +159,8 @@ class RemoteMembers:
             if member is None:
                 raise _unknown(group_id, member_id)
             if member.current.epoch != epoch:
-                raise StaleMemberEpochError(stale_epoch(group, member, epoch))
+                stale = StaleMemberEpochError if member.classic is None else IllegalGenerationError
+                raise stale(stale_epoch(group, member, epoch))
 
     # ---- looks
 

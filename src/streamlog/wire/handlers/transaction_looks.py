@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamlog.broker.transactions.state import TransactionState
 from streamlog.errors import StreamlogError, TransactionalIdNotFoundError
-from streamlog.wire.error_codes import NONE, code_of, message_of
+from streamlog.wire.error_codes import INVALID_REQUEST, NONE, code_of, message_of
 
 if TYPE_CHECKING:
     from streamlog.broker.transactions.description import TransactionDescription
@@ -58,6 +58,9 @@ def handle_describe(call: Call) -> Any:
     make = call.response
     states = []
     for transactional_id in call.request.transactional_ids:
+        if not transactional_id:
+            states.append(make.TransactionStates(transactional_id="", error_code=INVALID_REQUEST))
+            continue
         try:
             found = call.broker.transaction_coordinator.describe(transactional_id)
             states.append(_description(call, found))

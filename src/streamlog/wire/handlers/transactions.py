@@ -13,10 +13,12 @@ from streamlog.errors import (
     ProducerFencedError,
     StaleMemberEpochError,
     StreamlogError,
+    UnknownMemberIdError,
 )
 from streamlog.structs import ProducerIdAndEpoch, TopicPartition
 from streamlog.wire.error_codes import INVALID_REQUEST, INVALID_TOPIC, NONE, code_of
 from streamlog.wire.handlers.groups.offsets import check_commit, commit_response
+from streamlog.wire.handlers.groups.rebalance import check_group_id
 
 if TYPE_CHECKING:
     from streamlog.wire.call import Call
@@ -110,6 +112,8 @@ def handle_add_offsets(call: Call) -> Any:
 
 def _announce(call: Call, partitions: list[TopicPartition]) -> int:
     request = call.request
+    if not request.transactional_id:
+        return INVALID_REQUEST
     try:
         call.broker.transaction_coordinator.announce(
             request.transactional_id, request.producer_id, request.producer_epoch, partitions
@@ -122,6 +126,8 @@ def _announce(call: Call, partitions: list[TopicPartition]) -> int:
 def handle_end(call: Call) -> Any:
     """Commit or abort a transaction (TXN-8); the answer comes when its markers are written."""
     request = call.request
+    if not request.transactional_id:
+        return call.response(error_code=INVALID_REQUEST)
     try:
         call.broker.transaction_coordinator.end_transaction(
             request.transactional_id,
@@ -148,6 +154,7 @@ def handle_commit_offsets(call: Call) -> Any:
 def _commit_offsets(call: Call, offsets: dict[TopicPartition, Any]) -> int:
     request, coordinator = call.request, call.broker.group_coordinator
     try:
+        check_group_id(request.group_id)
         coordinator.commit_transactional_offsets(
             request.group_id,
             request.member_id,
@@ -159,6 +166,9 @@ def _commit_offsets(call: Call, offsets: dict[TopicPartition, Any]) -> int:
         )
     except StaleMemberEpochError:
         return IllegalGenerationError.code  # that of a newer protocol: no client expects it here
+    except UnknownMemberIdError as error:
+        is_known = coordinator.remote.exists(request.group_id)
+        return code_of(error) if is_known else IllegalGenerationError.code
     except (StreamlogError, OSError) as error:
         return _code(call, error)
     if request.member_id:

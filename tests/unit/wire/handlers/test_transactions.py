@@ -316,3 +316,27 @@ def test_batch_that_finds_its_transaction_being_ended_is_sent_again(
     transaction.claim = None
     assert producer.produce(T0, 0) == 0
     assert producer.end(commit=True) == 0
+
+
+def test_transactional_id_without_a_name_is_an_invalid_request(client: RawClient) -> None:
+    """It was one that the coordinator does not know, after which clients ask for another producer id."""
+    producer = WireProducer(client)
+    producer.init(transactional_id="")
+    who = {"transactional_id": "", "producer_id": 1, "producer_epoch": 0}
+    topics = [{"name": "t", "partitions": [0]}]
+    added = client.request("AddPartitionsToTxn", 3, **who, topics=topics)
+    (topic,) = added.results_by_topic
+    assert topic.results_by_partition[0].partition_error_code == INVALID_REQUEST
+    response = client.request("AddOffsetsToTxn", 3, **who, group_id="g")
+    assert response.error_code == INVALID_REQUEST
+    assert client.request("EndTxn", 3, **who, committed=True).error_code == INVALID_REQUEST
+    described = client.request("DescribeTransactions", 0, transactional_ids=[""])
+    assert described.transaction_states[0].error_code == INVALID_REQUEST
+
+
+def test_offsets_sent_by_a_generation_of_no_group_are_of_an_illegal_one(client: RawClient) -> None:
+    producer = WireProducer(client)
+    producer.init()
+    producer.add_offsets()
+    me = {"member_id": "x", "generation_id": 3}
+    assert producer.commit_offset(5, **me) == [ILLEGAL_GENERATION]

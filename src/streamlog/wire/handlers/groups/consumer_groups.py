@@ -81,7 +81,7 @@ def _what_is_wrong(call: Call) -> tuple[int, str] | None:
     if request.subscribed_topic_regex:
         try:
             re.compile(request.subscribed_topic_regex)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             return INVALID_REGULAR_EXPRESSION, (
                 f"subscribed_topic_regex {request.subscribed_topic_regex!r}: {error}"
             )
@@ -217,6 +217,7 @@ def _describe(call: Call, group_id: str) -> Any:
     make, coordinator = call.response.Groups, call.broker.group_coordinator
     topics = coordinator.topics()
     try:
+        check_group_id(group_id)
         group = coordinator.remote.describe_consumer(group_id)
     except (StreamlogError, OSError) as error:
         return make(group_id=group_id, error_code=code_of(error), error_message=str(error))

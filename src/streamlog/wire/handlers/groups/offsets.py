@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from streamlog.errors import StreamlogError, UnstableOffsetCommitError
+from streamlog.errors import (
+    GroupIdNotFoundError,
+    IllegalGenerationError,
+    StreamlogError,
+    UnknownMemberIdError,
+    UnstableOffsetCommitError,
+)
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 from streamlog.wire.error_codes import (
     NONE,
@@ -17,8 +23,10 @@ from streamlog.wire.handlers.groups.rebalance import check_group_id
 if TYPE_CHECKING:
     from streamlog.wire.call import Call
 
-#: The version from which one request asks for several groups.
-_SEVERAL_GROUPS = 8
+#: The versions from which an answer has an error of the whole group, and one request asks for several groups.
+_GROUP_ERROR, _SEVERAL_GROUPS = 2, 8
+#: The version from which a commit for a group that does not exist is told so.
+_GROUP_NOT_FOUND = 9
 _NO_OFFSET = -1
 _NO_EPOCH = -1
 
@@ -49,6 +57,11 @@ def _commit(call: Call, offsets: dict[TopicPartition, OffsetAndMetadata]) -> int
             offsets,
             request.group_instance_id,
         )
+    except UnknownMemberIdError as error:
+        if coordinator.remote.exists(request.group_id):
+            return code_of(error)
+        is_told = call.version >= _GROUP_NOT_FOUND
+        return GroupIdNotFoundError.code if is_told else IllegalGenerationError.code
     except (StreamlogError, OSError) as error:
         return code_of(error)
     if request.member_id:
@@ -111,6 +124,8 @@ def handle_fetch(call: Call) -> Any:
     request, make = call.request, call.response
     if call.version < _SEVERAL_GROUPS:
         topics, code = _fetch_group(call, request, make.Topics)
+        if code and call.version < _GROUP_ERROR:
+            topics = _failed(request, make.Topics, code)
         return make(topics=topics, error_code=code)
     groups = []
     for wanted in request.groups:
@@ -157,6 +172,25 @@ def _fetch_group(call: Call, wanted: Any, make: Any) -> tuple[list[Any], int]:
     return [make(name=name, partitions=found) for name, found in by_topic.items()], NONE
 
 
+def _failed(wanted: Any, make: Any, code: int) -> list[Any]:
+    """Return *code* for each partition: without it nothing would seem to be committed."""
+    return [
+        make(
+            name=topic.name,
+            partitions=[
+                make.Partitions(
+                    partition_index=number,
+                    committed_offset=_NO_OFFSET,
+                    metadata="",
+                    error_code=code,
+                )
+                for number in topic.partition_indexes
+            ],
+        )
+        for topic in wanted.topics
+    ]
+
+
 def _fetch(
     call: Call, group_id: str, partitions: list[TopicPartition]
 ) -> dict[TopicPartition, OffsetAndMetadata | int | None]:
@@ -183,6 +217,7 @@ def handle_delete(call: Call) -> Any:
     request, make = call.request, call.response
     coordinator = call.broker.group_coordinator
     try:
+        check_group_id(request.group_id)
         coordinator.delete_offsets(request.group_id, [])
     except (StreamlogError, OSError) as error:
         return make(error_code=code_of(error))

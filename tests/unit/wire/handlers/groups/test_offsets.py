@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.broker.group import Group
+from streamlog.broker.group_store import GroupStore
+from streamlog.errors import CorruptLogError
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 from tests.support.transaction_writer import new_writer
 from tests.support.wire import RawClient
 from tests.support.wire_group import WireMember
 
-OUT_OF_RANGE, UNKNOWN_PARTITION, METADATA_TOO_LARGE = 1, 3, 12
+OUT_OF_RANGE, CORRUPT_MESSAGE, UNKNOWN_PARTITION, METADATA_TOO_LARGE = 1, 2, 3, 12
 ILLEGAL_GENERATION, UNKNOWN_MEMBER, NOT_FOUND, SUBSCRIBED, UNSTABLE = 22, 25, 69, 86, 88
 NON_EMPTY, FENCED_EPOCH = 68, 113
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -76,8 +79,30 @@ def test_con_12_only_members_of_the_generation_commit_while_there_are_some(
     assert commit(client, {}, **me) == [0]
 
 
-def test_generation_without_a_member_is_refused(client: RawClient) -> None:
-    assert commit(client, {}, generation_id_or_member_epoch=3) == [UNKNOWN_MEMBER]
+@pytest.mark.parametrize(
+    ("version", "code"), [(2, ILLEGAL_GENERATION), (8, ILLEGAL_GENERATION), (9, NOT_FOUND)]
+)
+def test_commit_of_a_generation_of_a_group_that_does_not_exist_says_so(
+    client: RawClient, version: int, code: int
+) -> None:
+    """It was an unknown member."""
+    me: dict[str, Any] = {"generation_id_or_member_epoch": 3, "member_id": "x"}
+    assert commit(client, {}, version=version, **me) == [code]
+    assert commit(client, {}) == [0]
+    assert commit(client, {}, version=version, **me) == [UNKNOWN_MEMBER]
+
+
+def test_con_12_commit_with_a_name_and_no_generation_counts_in_a_group_without_members(
+    client: RawClient, broker: Broker
+) -> None:
+    """It was refused: clients that assign partitions may keep the name of a member."""
+    assert commit(client, {}, member_id="once") == [0]
+    member = WireMember(client)
+    member.join()
+    assert commit(client, {"committed_offset": 6}, member_id="once") == [UNKNOWN_MEMBER]
+    client.request("LeaveGroup", 0, group_id="g", member_id=member.id)
+    assert commit(client, {"committed_offset": 7}, member_id="once") == [0]
+    assert committed(broker) == {T0: OffsetAndMetadata(7)}
 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6, 7])
@@ -197,3 +222,33 @@ def test_members_that_are_no_consumers_may_read_anything(client: RawClient, brok
     broker.group_coordinator.commit_offsets("g", "", -1, {T0: OffsetAndMetadata(1)})
     WireMember(client, protocol_type="connect").join()
     assert client.request("OffsetDelete", 0, group_id="g").error_code == NON_EMPTY
+
+
+@pytest.mark.parametrize("version", [1, 2, 7, 8])
+def test_offsets_that_cannot_be_read_are_not_told_to_be_none(
+    client: RawClient, broker: Broker, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """Version 1 has no error for the group: a consumer began where its policy said."""
+    assert commit(client, {}) == [0]
+
+    def find(store: GroupStore, group_id: str) -> Group:
+        raise CorruptLogError("__consumer_offsets-1: damaged")
+
+    monkeypatch.setattr(GroupStore, "find", find)
+    topics = [{"name": "t", "partition_indexes": [0, 1]}]
+    if version == 8:
+        groups = [{"group_id": "g", "topics": topics}]
+        (found,) = client.request("OffsetFetch", 8, groups=groups).groups
+        assert found.error_code == CORRUPT_MESSAGE
+        return
+    response = client.request("OffsetFetch", version, group_id="g", topics=topics)
+    if version >= 2:
+        assert response.error_code == CORRUPT_MESSAGE
+        return
+    (topic,) = response.topics
+    assert [
+        (one.partition_index, one.committed_offset, one.error_code) for one in topic.partitions
+    ] == [
+        (0, -1, CORRUPT_MESSAGE),
+        (1, -1, CORRUPT_MESSAGE),
+    ]

@@ -17,13 +17,16 @@ def test_groups_that_strangers_name_are_not_remembered(client: RawClient, broker
     WireMember(client).join()  # there is a place where groups are stored
     topics = [{"name": "t", "partition_indexes": [0]}]
     commits = [{"name": "t", "partitions": [{"partition_index": 0, "committed_offset": 1}]}]
+    stranger = {"member_id": "x", "generation_id_or_member_epoch": 3}
+    generation = {"member_id": "x", "generation_id": 3}
     for name, version, fields in (
         ("Heartbeat", 3, {"group_id": "a"}),
         ("SyncGroup", 3, {"group_id": "b"}),
         ("LeaveGroup", 3, {"group_id": "c", "members": [{"member_id": "x"}]}),
         ("OffsetFetch", 7, {"group_id": "d", "topics": topics}),
-        ("OffsetCommit", 7, {"group_id": "e", "member_id": "x", "topics": commits}),
-        ("TxnOffsetCommit", 3, {"group_id": "e2", "member_id": "x", "topics": commits}),
+        ("OffsetCommit", 7, {"group_id": "e", **stranger, "topics": commits}),
+        ("OffsetCommit", 9, {"group_id": "e1", **stranger, "topics": commits}),
+        ("TxnOffsetCommit", 3, {"group_id": "e2", **generation, "topics": commits}),
         ("JoinGroup", 3, {"group_id": "f", "protocol_type": "consumer"}),
         ("JoinGroup", 3, {"group_id": "g2", "session_timeout_ms": 10_000}),
         ("DescribeGroups", 5, {"groups": ["h"]}),
@@ -78,3 +81,19 @@ def test_refused_commit_does_not_disturb_a_group_that_waits_for_members(broker: 
             commits = [{"name": "t", "partitions": [{"partition_index": 0, "committed_offset": 1}]}]
             two.request("OffsetCommit", 7, group_id="g", member_id="x", topics=commits)
             coordinator._check()
+
+
+def test_offsets_of_a_group_without_a_name_are_neither_sent_to_a_transaction_nor_deleted(
+    client: RawClient,
+) -> None:
+    """Older clients may commit for it: that is all."""
+    commits = [{"name": "t", "partitions": [{"partition_index": 0, "committed_offset": 1}]}]
+    response = client.request("OffsetCommit", 8, group_id="", topics=commits)
+    assert response.topics[0].partitions[0].error_code == 0
+    response = client.request("TxnOffsetCommit", 3, group_id="", topics=commits)
+    assert response.topics[0].partitions[0].error_code == INVALID_GROUP
+    topics = [{"name": "t", "partitions": [{"partition_index": 0}]}]
+    response = client.request("OffsetDelete", 0, group_id="", topics=topics)
+    assert response.error_code == INVALID_GROUP
+    (group,) = client.request("ConsumerGroupDescribe", 0, group_ids=[""]).groups
+    assert group.error_code == INVALID_GROUP
