@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from streamlog.errors import StreamlogError
+from streamlog.wire.authorized import CLUSTER, NOT_ASKED
 from streamlog.wire.error_codes import code_of
 
 if TYPE_CHECKING:
@@ -15,13 +16,21 @@ if TYPE_CHECKING:
 UNSUPPORTED_SASL_MECHANISM = 33
 SECURITY_DISABLED = 54
 ELECTION_NOT_NEEDED = 84
+MISMATCHED_ENDPOINT_TYPE, UNSUPPORTED_ENDPOINT_TYPE = 114, 115
 
-_BROKERS = 1
+_BROKERS, _CONTROLLERS = 1, 2
 
 
 def handle_describe(call: Call) -> Any:
     """DescribeCluster: this broker."""
-    make, settings = call.response, call.settings
+    make, settings, asked = call.response, call.settings, call.request.endpoint_type
+    if asked != _BROKERS:
+        is_known = asked == _CONTROLLERS
+        return make(
+            error_code=MISMATCHED_ENDPOINT_TYPE if is_known else UNSUPPORTED_ENDPOINT_TYPE,
+            error_message=f"endpoint_type: expected {_BROKERS}, brokers, found {asked}",
+        )
+    operations = CLUSTER if call.request.include_cluster_authorized_operations else NOT_ASKED
     return make(
         endpoint_type=_BROKERS,
         cluster_id=call.broker.cluster_id,
@@ -33,6 +42,7 @@ def handle_describe(call: Call) -> Any:
                 port=settings.advertised_port,
             )
         ],
+        cluster_authorized_operations=operations,
     )
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streamlog.errors import StreamlogError, UnknownTopicOrPartitionError
+from streamlog.wire.authorized import CLUSTER, NOT_ASKED, TOPIC
 from streamlog.wire.error_codes import code_of
 from streamlog.wire.topics import find_or_create, topic_by_id
 
 if TYPE_CHECKING:
     from streamlog.broker.topic import Topic
     from streamlog.wire.call import Call
-
-#: Sent where nobody asked for the operations that a client is allowed.
-NOT_ASKED = -(2**31)
 
 
 def handle(call: Call) -> Any:
@@ -36,6 +34,9 @@ def handle(call: Call) -> Any:
         cluster_id=call.broker.cluster_id,
         controller_id=settings.node_id,
         topics=topics,
+        cluster_authorized_operations=(
+            CLUSTER if request.include_cluster_authorized_operations else NOT_ASKED
+        ),
     )
 
 
@@ -63,6 +64,7 @@ def _find(call: Call, wanted: Any, allow_auto_create: bool) -> Any:
 
 def _describe(call: Call, topic: Topic) -> Any:
     make, node_id = call.response.Topics, call.settings.node_id
+    is_asked = call.request.include_topic_authorized_operations
     return make(
         name=topic.name,
         topic_id=bytes.fromhex(topic.topic_id),
@@ -77,4 +79,5 @@ def _describe(call: Call, topic: Topic) -> Any:
             )
             for partition in topic.partitions
         ],
+        topic_authorized_operations=TOPIC if is_asked else NOT_ASKED,
     )

@@ -11,6 +11,7 @@ from streamlog.broker.member_session import RemoteSession
 from streamlog.broker.static_membership import LEAVE_FOR_NOW_EPOCH
 from streamlog.errors import StreamlogError
 from streamlog.structs import TopicPartition
+from streamlog.wire.authorized import GROUP, NOT_ASKED
 from streamlog.wire.error_codes import (
     INVALID_REGULAR_EXPRESSION,
     INVALID_REQUEST,
@@ -246,6 +247,7 @@ def _describe(call: Call, group_id: str) -> Any:
         assignment_epoch=group.epoch,
         assignor_name=group.assignor,
         members=members,
+        authorized_operations=GROUP if call.request.include_authorized_operations else NOT_ASKED,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from streamlog.errors import GroupIdNotFoundError, StreamlogError
+from streamlog.wire.authorized import GROUP, NOT_ASKED
 from streamlog.wire.error_codes import NONE, code_of
 
 if TYPE_CHECKING:
@@ -21,10 +22,11 @@ def handle_describe(call: Call) -> Any:
 
 def _describe(call: Call, group_id: str) -> Any:
     make = call.response.Groups
+    operations = GROUP if call.request.include_authorized_operations else NOT_ASKED
     try:
         group = call.broker.group_coordinator.remote.describe_classic(group_id)
     except GroupIdNotFoundError:
-        return make(group_id=group_id, group_state="Dead")
+        return make(group_id=group_id, group_state="Dead", authorized_operations=operations)
     except (StreamlogError, OSError) as error:
         return make(group_id=group_id, error_code=code_of(error))
     return make(
@@ -43,6 +45,7 @@ def _describe(call: Call, group_id: str) -> Any:
             )
             for one in group.members
         ],
+        authorized_operations=operations,
     )
 
 
