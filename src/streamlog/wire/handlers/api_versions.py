@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from streamlog.wire.error_codes import NONE
+from streamlog.wire.error_codes import NONE, UNSUPPORTED_VERSION
 
 if TYPE_CHECKING:
     from streamlog.wire.call import Call
     from streamlog.wire.messages import Api
-
-UNSUPPORTED_VERSION = 35
 
 
 def handle(call: Call) -> Any:

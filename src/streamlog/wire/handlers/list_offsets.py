@@ -10,7 +10,7 @@ from streamlog.wire.error_codes import (
     FENCED_LEADER_EPOCH,
     NONE,
     UNKNOWN_LEADER_EPOCH,
-    UNSUPPORTED_FOR_MESSAGE_FORMAT,
+    UNSUPPORTED_VERSION,
     code_of,
 )
 from streamlog.wire.parked import Slow
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LATEST = -1
 EARLIEST = -2
 MAX_TIMESTAMP = -3
+#: The version from which that may be asked for (KIP-734). Those of tiered storage, -4 and -5, come later than what is served.
+_HAS_MAX_TIMESTAMP = 7
 
 
 def handle(call: Call) -> Any:
@@ -61,7 +63,7 @@ def _find(call: Call, topic: str, wanted: Any, isolation: Isolation) -> Any:
             offset, found_ms = partition.end_offset(isolation), -1
         elif timestamp == EARLIEST:
             offset, found_ms = partition.log_start_offset, -1
-        elif timestamp == MAX_TIMESTAMP or timestamp >= 0:
+        elif timestamp >= 0 or (timestamp == MAX_TIMESTAMP and call.version >= _HAS_MAX_TIMESTAMP):
             found = (
                 partition.offset_of_max_timestamp(isolation)
                 if timestamp == MAX_TIMESTAMP
@@ -70,8 +72,8 @@ def _find(call: Call, topic: str, wanted: Any, isolation: Isolation) -> Any:
             if found is None:
                 return make(partition_index=index)
             offset, found_ms = found.offset, found.timestamp_ms
-        else:  # of tiered storage, which there is none of
-            return make(partition_index=index, error_code=UNSUPPORTED_FOR_MESSAGE_FORMAT)
+        else:
+            return make(partition_index=index, error_code=UNSUPPORTED_VERSION)
         return make(
             partition_index=index,
             offset=offset,
