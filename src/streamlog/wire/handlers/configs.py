@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from streamlog.broker.config_entry import AlterConfigOp, ConfigEntry, ConfigSource, OpType
 from streamlog.broker.config_operations import altered_topic_configs, broker_entries, topic_entries
+from streamlog.broker.topic_name import validate_topic_name
 from streamlog.config import BrokerConfig, TopicConfig
-from streamlog.errors import InvalidConfigurationError, InvalidRequestError, StreamlogError
+from streamlog.errors import InvalidRequestError, StreamlogError
 from streamlog.wire.config_text import SOURCES, key_text, type_number, value_text
 from streamlog.wire.error_codes import code_of
 
@@ -20,7 +22,10 @@ _OPERATIONS = (OpType.SET, OpType.DELETE, OpType.APPEND, OpType.SUBTRACT)
 
 
 def handle_describe(call: Call) -> Any:
-    """Return the keys of each resource that were asked for, all of them for None."""
+    """Return the keys of each resource that were asked for, all of them where none are named.
+
+    A broker without a name is what all of them have in common and can be changed: nothing here.
+    """
     make = call.response
     return make(results=[_describe(call, resource) for resource in call.request.resources])
 
@@ -31,18 +36,22 @@ def _describe(call: Call, resource: Any) -> Any:
     kind: type[Config]
     try:
         if resource.resource_type == _TOPIC:
+            validate_topic_name(resource.resource_name)
             topic = call.broker.topic(resource.resource_name)
             entries, kind = topic_entries(topic, call.broker.config), TopicConfig
         else:
             _require_broker(call, resource)
+            if not resource.resource_name:
+                return answer
             entries, kind = broker_entries(call.broker.config), BrokerConfig
     except (StreamlogError, OSError) as error:
         answer.error_code, answer.error_message = code_of(error), str(error)
         return answer
-    wanted = resource.configuration_keys
+    wanted = resource.configuration_keys or None
     texts = {description.key: description.doc for description in kind.describe()}
+    layers = _layers(call, kind) if call.request.include_synonyms else []
     answer.configs = [
-        _entry(call, entry, texts[entry.name], kind)
+        _entry(call, entry, texts[entry.name], kind, layers)
         for entry in entries.values()
         if wanted is None or key_text(entry.name) in wanted
     ]
@@ -69,7 +78,24 @@ def _of_listener(call: Call, wanted: Any) -> list[Any]:
     ]
 
 
-def _entry(call: Call, entry: ConfigEntry, text: str, kind: type[Config]) -> Any:
+def _layers(call: Call, kind: type[Config]) -> list[tuple[ConfigSource, dict[str, Any]]]:
+    """Return what holds where nothing was set for the resource itself, the nearest first."""
+    config, defaults = call.broker.config, kind().as_dict()
+    values = config.as_dict() if kind is BrokerConfig else config.topic_defaults().as_dict()
+    changed = {key: value for key, value in values.items() if value != defaults[key]}
+    return [
+        (ConfigSource.STATIC_BROKER_CONFIG, changed),
+        (ConfigSource.DEFAULT_CONFIG, defaults),
+    ]
+
+
+def _entry(
+    call: Call,
+    entry: ConfigEntry,
+    text: str,
+    kind: type[Config],
+    layers: list[tuple[ConfigSource, dict[str, Any]]],
+) -> Any:
     make, request = call.response.Results.Configs, call.request
     name, value = key_text(entry.name), value_text(entry.value)
     answer = make(
@@ -84,27 +110,48 @@ def _entry(call: Call, entry: ConfigEntry, text: str, kind: type[Config]) -> Any
     if request.include_documentation:
         answer.documentation = text
     if request.include_synonyms:
-        answer.synonyms = [make.Synonyms(name=name, value=value, source=answer.config_source)]
+        found = [] if entry.source in dict(layers) else [(entry.source, entry.value)]
+        found += [(source, values[entry.name]) for source, values in layers if entry.name in values]
+        answer.synonyms = [
+            make.Synonyms(name=name, value=value_text(value), source=SOURCES[source])
+            for source, value in found
+        ]
     return answer
 
 
 def handle_alter(call: Call) -> Any:
     """Give topics exactly the configuration that is sent: what is not in it goes back to the default."""
-    make = call.response
-    return make(responses=[_alter(call, resource, _replace) for resource in call.request.resources])
+    return _alter_all(call, _replace)
 
 
 def handle_incremental_alter(call: Call) -> Any:
     """Change single keys of topics (KIP-339)."""
-    make = call.response
-    return make(responses=[_alter(call, resource, _change) for resource in call.request.resources])
+    return _alter_all(call, _change)
 
 
-def _alter(call: Call, resource: Any, alter: Any) -> Any:
+def _alter_all(call: Call, alter: Any) -> Any:
+    resources = call.request.resources
+    times = Counter((one.resource_type, one.resource_name) for one in resources)
+    return call.response(
+        responses=[
+            _alter(call, one, alter, times[one.resource_type, one.resource_name])
+            for one in resources
+        ]
+    )
+
+
+def _alter(call: Call, resource: Any, alter: Any, times: int) -> Any:
     answer = call.response.Responses(
         resource_type=resource.resource_type, resource_name=resource.resource_name
     )
     try:
+        if times > 1:
+            raise InvalidRequestError(
+                f"{resource.resource_name!r}: expected each resource once, found it {times} times"
+            )
+        keys = Counter(key_text(config.name) for config in resource.configs)
+        if twice := [name for name, count in keys.items() if count > 1]:
+            raise InvalidRequestError(f"{twice[0]}: expected each key once, found it again")
         if resource.resource_type != _TOPIC:
             _require_broker(call, resource)
             raise InvalidRequestError(
@@ -147,7 +194,7 @@ def _change(call: Call, resource: Any) -> None:
 
 def _required(config: Any) -> str:
     if config.value is None:
-        raise InvalidConfigurationError(f"{config.name}: expected a value, found null")
+        raise InvalidRequestError(f"{config.name}: expected a value, found null")
     return str(config.value)
 
 
