@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from streamlog.broker.broker import Broker
 from streamlog.wire.connection import Connection
 from streamlog.wire.encoded_batches import EncodedBatches
+from streamlog.wire.request_memory import RequestMemory, ResponseMemory
 from streamlog.wire.settings import ListenerSettings
 
 
 class MemoryLoop:
-    """As much of an event loop as a connection uses. Time stands still; what runs in threads elsewhere runs at once."""
+    """As much of an event loop as a connection uses. Time stands still unless moved; what runs in threads elsewhere runs at once."""
 
     def __init__(self) -> None:
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self.now_s = 0.0
+        self.used_executors: list[object] = []
 
     def time(self) -> float:
-        return 0.0
+        return self.now_s
 
     def call_soon(self, call: Callable[..., object], *arguments: Any) -> None:
         self._soon.append((call, arguments))
@@ -33,8 +37,9 @@ class MemoryLoop:
         """Never comes: a test that wants it asks the connection."""
         return _Timer()  # type: ignore[return-value]
 
-    def run_in_executor(self, _executor: object, work: Callable[[], Any]) -> _Done:
-        return _Done(self, work)
+    def run_in_executor(self, executor: object, work: Callable[..., Any], *arguments: Any) -> _Done:
+        self.used_executors.append(executor)
+        return _Done(self, partial(work, *arguments))
 
     def run(self) -> None:
         """Run what is to be run soon, until nothing is."""
@@ -90,6 +95,9 @@ class MemoryTransport(asyncio.Transport):
     def abort(self) -> None:
         self.is_aborted = True
 
+    def get_write_buffer_size(self) -> int:
+        return len(self.written)
+
     def is_closing(self) -> bool:
         return self.is_aborted
 
@@ -106,7 +114,7 @@ class MemoryTransport(asyncio.Transport):
 class MemoryListener:
     """As much of a listener as a connection uses."""
 
-    executor = None
+    executor, large_executor = "executor", "large executor"
 
     def __init__(self, broker: Broker, **settings: Any) -> None:
         self.broker = broker
@@ -122,6 +130,8 @@ class MemoryListener:
                 **settings,
             }
         )
+        self.request_memory = RequestMemory(self.settings.queued_max_request_bytes)
+        self.response_memory = ResponseMemory(self.settings.queued_max_response_bytes)
         self.connections: list[Connection] = []
         self.has_room = True
 

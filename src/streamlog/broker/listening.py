@@ -40,6 +40,10 @@ class ListeningBroker:
         * ``allow_remote``: needed for any address but a loopback one: there is no TLS and no SASL (False)
         * ``max_frame_bytes`` (100 MiB), ``max_connections`` (1,000), ``max_idle_ms`` (600,000), ``max_handshake_ms`` (30,000): what a
           client may do before it is cut off
+        * ``queued_max_request_bytes`` (256 MiB): what requests may take together that were read and not answered; more is not read until
+          there is room. Those of up to 64 KiB do not count, and one request may be larger. ``queued_max_response_bytes`` (256 MiB): what
+          answers may take together that clients have not read; a fetch gets less when there is little left. When either is short, whoever
+          has taken of it for longer than ``max_handshake_ms`` is cut off
         * ``initial_rebalance_delay_ms``: how long at least an empty classic group waits for more members when one comes over the wire,
           which would learn of a second rebalance by its next heartbeat only (50). Like all time-outs of groups it goes by the broker's
           clock: whoever gives it a virtual one has to advance that, or to say 0 here
@@ -47,7 +51,7 @@ class ListeningBroker:
         A read-only broker can be read from; what would change something is refused with CLUSTER_AUTHORIZATION_FAILED.
 
         Raises `InvalidConfigurationError`, OSError when the address cannot be bound, `ClosedError`. Threads: any. Source:
-        Kafka ``listeners``, ``advertised.listeners``.
+        Kafka ``listeners``, ``advertised.listeners``, ``queued.max.request.bytes``.
         """
         from streamlog.wire.listener import Listener  # the layer above: loaded by whoever listens
 
@@ -59,12 +63,7 @@ class ListeningBroker:
     @property
     def bootstrap_servers(self) -> str:
         """The addresses of all listeners, with commas between, as clients take them. Raises `IllegalStateError` without any."""
-        addresses = self.listener_addresses
-        if not addresses:
+        open_ones = [one.bootstrap_servers for one in self._listeners if not one.closed]
+        if not open_ones:
             raise IllegalStateError("the broker listens nowhere: call broker.listen() first")
-        return ",".join(addresses)
-
-    @property
-    def listener_addresses(self) -> tuple[str, ...]:
-        """What clients are given by each listener that is open, ``host:port``, in the order in which they were made. Internal."""
-        return tuple(one.bootstrap_servers for one in self._listeners if not one.closed)
+        return ",".join(open_ones)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
     from streamlog.wire.encoded_batches import EncodedBatches
     from streamlog.wire.messages import Api
+    from streamlog.wire.request_memory import ResponseMemory
     from streamlog.wire.settings import ListenerSettings
 
 
@@ -26,6 +27,8 @@ class Call(NamedTuple):
     settings: ListenerSettings
     encoded_batches: EncodedBatches
     """Of the listener."""
+    response_memory: ResponseMemory
+    """Of the listener: what is left for answers."""
 
     @property
     def response(self) -> Any:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from streamlog.wire.call import Call
-from streamlog.wire.codec.errors import MalformedMessageError, RefusedRequestError
+from streamlog.wire.codec.errors import (
+    MalformedMessageError,
+    RefusedRequestError,
+    TooManyElementsError,
+)
 from streamlog.wire.codec.primitives import skip_tags
 from streamlog.wire.dispatch import API_VERSIONS_KEY, ROUTES
 from streamlog.wire.handlers.api_versions import unsupported_version
@@ -17,8 +22,10 @@ from streamlog.wire.messages import APIS
 from streamlog.wire.parked import Parked, Slow, WakeSignal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
 
+    from streamlog.wire.dispatch import Route
     from streamlog.wire.listener import Listener
     from streamlog.wire.messages import Api
 
@@ -29,15 +36,21 @@ _SIZE = struct.Struct(">i")
 _REQUEST = struct.Struct(">hhih")
 _RESPONSE = struct.Struct(">ii")
 
-#: What a connection may have sent ahead of the request that is being served; more stays in the system's buffers.
+#: What a connection may have sent ahead of the request that is being served; more stays in the system's buffers. Requests that are
+#: not larger do not count against the memory of all, so that they are served whatever the large ones do.
 _READ_AHEAD_BYTES = 64 * 1024
+#: What the transport is given at once.
+_PIECE_BYTES = 256 * 1024
+#: Array elements, and tagged fields, of a request that is decoded and served in the loop, which is everybody's: some milliseconds.
+_ELEMENTS_IN_LOOP = 1000
 
 
 class Connection(asyncio.Protocol):
     """Made by the listener for each client. Threads: the listener's loop.
 
     A parked or slow request blocks those behind it, as in Kafka, and a client that does not read its answers is not served
-    further. Whatever is no request closes the connection, and harms nobody else.
+    further. Nor is it read from while the requests of all take too much memory. Whatever is no request closes the connection, and
+    harms nobody else.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -53,10 +66,18 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._api: Api | None = None
         self._version = self._correlation_id = 0
+        self._is_working = False
+        self._is_late = self._has_to_look = False
+        self._is_out_of_memory = False
+        #: What the transport has no room for.
+        self._unsent: deque[Any] = deque()
+        #: Of the request that is being served, and of those that were read; of answers that were not.
+        self._frame_bytes = self._held_bytes = self._unsent_bytes = 0
         self.opened_s = self.last_active_s = self._loop.time()
         """When it connected, and when the client last sent something (loop's clock)."""
         self.is_known = False
         """Whether it sent a whole request yet."""
+        self._held_since_s = self._unsent_since_s = 0.0
 
     # ---- the loop's calls
 
@@ -74,6 +95,15 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._end_parking()
         self._buffer.clear()
+        self._unsent.clear()
+        self._note_unsent(0)
+        if not self._is_working:
+            self._dismiss()
+        self._listener.request_memory.forget(self)
+
+    def _dismiss(self) -> None:
+        """Be no connection any more. Not before a worker has done what was asked for: requests that wait for one take memory."""
+        self._hold(0)
         self._listener.dismiss(self)
 
     def data_received(self, data: bytes) -> None:
@@ -93,6 +123,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It does again."""
         self._is_full = False
+        self._send()
         self._serve()
 
     @property
@@ -103,7 +134,33 @@ class Connection(asyncio.Protocol):
     @property
     def is_waiting(self) -> bool:
         """Whether the client waits for us, and so is not idle."""
-        return self._is_busy
+        return self._is_busy or self._is_out_of_memory
+
+    def hinders_others(self, limit_s: float) -> str:
+        """Return what of this connection was in the way of others for longer than that, if anything is: a request that takes memory which
+        others wait for, or an answer that nobody reads.
+        """
+        now_s, listener = self._loop.time(), self._listener
+        if (
+            listener.request_memory.is_short
+            and self._held_bytes
+            and not self._is_out_of_memory
+            and now_s - self._held_since_s > limit_s
+        ):
+            return f"others wait for the {self._held_bytes} bytes that its request takes"
+        if (
+            listener.response_memory.is_short
+            and self._unsent_bytes
+            and now_s - self._unsent_since_s > limit_s
+        ):
+            return f"it does not read the {self._unsent_bytes} bytes of its answer, and memory is short"
+        return ""
+
+    def read_on(self) -> None:
+        """There is memory for more."""
+        self._is_out_of_memory = False
+        self._held_since_s = self._loop.time()
+        self._balance()
 
     def close(self, reason: str = "") -> None:
         """End the connection now; what it sent behind the present request is not served."""
@@ -135,8 +192,14 @@ class Connection(asyncio.Protocol):
                 end = start + size
                 if len(buffer) < end:
                     break
+                frame = bytes(memoryview(buffer)[start:end])
                 position = end
-                self._guarded(self._dispatch, bytes(memoryview(buffer)[start:end]))
+                if size > _READ_AHEAD_BYTES:
+                    del buffer[:end]  # rather than have it twice
+                    position = 0
+                self._frame_bytes = size
+                self._guarded(self._dispatch, frame)
+                del frame
         finally:
             if position:
                 del buffer[:position]
@@ -147,12 +210,36 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        is_stuck = self._is_busy or self._is_full
-        if is_stuck and len(self._buffer) > _READ_AHEAD_BYTES:
-            if transport.is_reading():
-                transport.pause_reading()
-        elif not transport.is_reading():
+        size = len(self._buffer)
+        held = size + self._frame_bytes if self._is_busy else size
+        held = held if held > _READ_AHEAD_BYTES else 0
+        if held != self._held_bytes:
+            self._hold(held)
+        may_read = True
+        if size > _READ_AHEAD_BYTES:
+            if self._is_busy or self._is_full:
+                may_read = False
+            else:
+                may_read = self._listener.request_memory.may_read(self)
+                self._is_out_of_memory = not may_read
+        if may_read == transport.is_reading():
+            return
+        if may_read:
             transport.resume_reading()
+        else:
+            transport.pause_reading()
+
+    def _hold(self, size: int) -> None:
+        if not self._held_bytes:
+            self._held_since_s = self._loop.time()
+        self._held_bytes = size
+        self._listener.request_memory.hold(self, size)
+
+    def _note_unsent(self, size: int) -> None:
+        if not self._unsent_bytes:
+            self._unsent_since_s = self._loop.time()
+        self._listener.response_memory.used_bytes += size - self._unsent_bytes
+        self._unsent_bytes = size
 
     def _guarded(self, step: Callable[..., None], *arguments: Any) -> None:
         """Take one step of serving a request. What goes wrong in it ends this connection, and nothing else."""
@@ -192,31 +279,60 @@ class Connection(asyncio.Protocol):
             return
         if api.request.is_flexible(version):
             position = _skip(frame, position)
-        request = api.request.decode(frame, version, position)
+        try:
+            request = api.request.decode(frame, version, position, _ELEMENTS_IN_LOOP)
+        except TooManyElementsError:
+            large = partial(self._serve_large, route, api, frame, position, client_id)
+            self._run_slowly(large, self._listener.large_executor)
+            return
         self.is_known = True
-        call = Call(
+        work = partial(route.handler, self._call(api, request, client_id))
+        if route.is_slow:
+            self._run_slowly(work, self._listener.executor)
+        else:
+            self._answer(work())
+
+    def _call(self, api: Api, request: Any, client_id: str) -> Call:
+        listener = self._listener
+        return Call(
             api,
-            version,
+            self._version,
             request,
             client_id,
             self._host,
-            self._listener.broker,
-            self._listener.settings,
-            self._listener.encoded_batches,
+            listener.broker,
+            listener.settings,
+            listener.encoded_batches,
+            listener.response_memory,
         )
-        if route.is_slow:
-            self._run_slowly(partial(route.handler, call))
-            return
-        self._answer(route.handler(call))
 
-    def _run_slowly(self, work: Callable[[], Any]) -> None:
-        """Serve in a thread of its own what may wait for a disk: the loop is everybody's."""
-        self._is_busy = True
-        future = self._loop.run_in_executor(self._listener.executor, work)
+    def _serve_large(
+        self, route: Route, api: Api, frame: bytes, position: int, client_id: str
+    ) -> Any:
+        """Serve a request of many elements. Runs in a worker."""
+        request = api.request.decode(frame, self._version, position)
+        self.is_known = True
+        return route.handler(self._call(api, request, client_id))
+
+    def _run_slowly(self, work: Callable[[], Any], executor: Executor) -> None:
+        """Serve in a thread of its own what may wait for a disk or takes long: the loop is everybody's."""
+        self._is_busy = self._is_working = True
+        future = self._loop.run_in_executor(executor, self._encoded, work)
         future.add_done_callback(self._slow_done)
 
+    def _encoded(self, work: Callable[[], Any]) -> Any:
+        """Return the answer, in bytes if it is there already. Runs in a worker."""
+        answer = work()
+        if isinstance(answer, Slow):
+            answer = answer.work()
+        if answer is None or isinstance(answer, Parked):
+            return answer
+        return self._encode(answer)
+
     def _slow_done(self, future: asyncio.Future[Any]) -> None:
-        self._is_busy = False
+        self._is_busy = self._is_working = False
+        if self._transport is None:
+            self._dismiss()
         if future.cancelled():
             return  # the listener was closed before a worker was free
         self._guarded(lambda: self._answer(future.result()))
@@ -228,14 +344,20 @@ class Connection(asyncio.Protocol):
         if isinstance(response, Parked):
             self._park(response)
         elif isinstance(response, Slow):
-            self._run_slowly(response.work)
+            self._run_slowly(response.work, self._listener.executor)
+        elif isinstance(response, list):
+            self._write(response)
         elif response is not None:
             self._finish(response)
 
     def _finish(self, response: Any) -> None:
-        transport, api = self._transport, self._api
-        if transport is None or api is None:
-            return
+        if self._transport is not None:
+            self._write(self._encode(response))
+
+    def _encode(self, response: Any) -> list[Any]:
+        """Return the frame in parts. Threads: the one that serves the request."""
+        api = self._api
+        assert api is not None
         head = _RESPONSE.pack(0, self._correlation_id)
         # ApiVersions: who asks does not know yet whether we know of flexible versions.
         if api.response.is_flexible(self._version) and api.key != API_VERSIONS_KEY:
@@ -243,12 +365,32 @@ class Connection(asyncio.Protocol):
         parts = api.response.encode(response, self._version, head)
         size = sum(map(len, parts)) - 4
         _SIZE.pack_into(parts[0], 0, size)
-        # writelines() of Python 3.12.0 to 3.13.1 never says that the client does not read (CVE-2024-12254).
-        transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        return parts
+
+    def _write(self, parts: list[Any]) -> None:
+        if len(parts) == 1:
+            self._unsent.append(parts[0])
+        else:
+            self._unsent.extend(_joined(parts))
+        self._send()
+
+    def _send(self) -> None:
+        """Give the transport what it takes: a large answer at once would be copied, and the others wait meanwhile."""
+        transport, unsent = self._transport, self._unsent
+        if transport is None:
+            return
+        while unsent and not self._is_full:
+            # writelines() of Python 3.12.0 to 3.13.1 never says that the client does not read (CVE-2024-12254).
+            transport.write(unsent.popleft())
+        if self._is_full:
+            self._note_unsent(transport.get_write_buffer_size() + sum(map(len, unsent)))
+        elif self._unsent_bytes:
+            self._note_unsent(0)
 
     def _park(self, parked: Parked) -> None:
         self._is_busy = True
         self._parked = parked
+        self._is_late = self._has_to_look = False
         self._signal = signal = WakeSignal(self._loop, self._look)
         parked.start(signal)
         if self._transport is None:  # it was made by a slow handler, and the client is gone
@@ -259,17 +401,42 @@ class Connection(asyncio.Protocol):
         self._look()
 
     def _look(self, is_late: bool = False) -> None:
-        parked = self._parked
-        if parked is not None:  # else answered by the wake before this one
-            self._guarded(self._look_at, parked, is_late)
+        self._is_late |= is_late
+        self._has_to_look = True
+        if not self._is_working:
+            self._guarded(self._look_at)
 
-    def _look_at(self, parked: Parked, is_late: bool) -> None:
-        response = parked.look(is_late)
-        if response is None:
-            return
-        self._end_parking()
-        self._finish(response)
-        self._loop.call_soon(self._serve)
+    def _look_at(self) -> None:
+        parked = self._parked
+        if parked is None:
+            return  # answered by the wake before this one
+        self._has_to_look = False
+        response = parked.look(self._is_late)
+        if isinstance(response, Slow):
+            self._is_working = True
+            future = self._loop.run_in_executor(
+                self._listener.large_executor, self._encoded, response.work
+            )
+            future.add_done_callback(partial(self._looked, parked))
+        elif response is not None:
+            self._unpark(response)
+
+    def _looked(self, parked: Parked, future: asyncio.Future[Any]) -> None:
+        """A worker has looked at *parked*, whose end was put off until now if it came meanwhile."""
+        self._is_working = False
+        if self._parked is None:
+            parked.stop()
+            self._dismiss()
+        elif not future.cancelled():
+            self._guarded(lambda: self._unpark(future.result()))
+
+    def _unpark(self, response: Any) -> None:
+        if response is not None:
+            self._end_parking()
+            self._answer(response)
+            self._loop.call_soon(self._serve)
+        elif self._has_to_look:
+            self._look_at()
 
     def _end_parking(self) -> None:
         parked, self._parked = self._parked, None
@@ -278,11 +445,25 @@ class Connection(asyncio.Protocol):
             self._timer = None
         if parked is not None:
             self._is_busy = False
-            parked.stop()
+            if not self._is_working:
+                parked.stop()
+
+
+def _joined(parts: list[Any]) -> Iterator[Any]:
+    """Return the bytes of *parts* in pieces that are neither many nor large."""
+    piece: list[Any] = []
+    size = 0
+    for part in parts:
+        if piece and size + len(part) > _PIECE_BYTES:
+            yield b"".join(piece)
+            piece, size = [], 0
+        piece.append(part)
+        size += len(part)
+    yield piece[0] if len(piece) == 1 else b"".join(piece)
 
 
 def _skip(frame: bytes, position: int) -> int:
     try:
-        return skip_tags(frame, position)
+        return skip_tags(frame, position, _ELEMENTS_IN_LOOP)[0]
     except IndexError as error:
         raise MalformedMessageError("request header ends too soon") from error

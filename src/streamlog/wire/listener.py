@@ -15,9 +15,12 @@ from streamlog.runtime import on_fork_in_child
 from streamlog.runtime.threads import Thread, get_ident, spawn
 from streamlog.wire.connection import Connection
 from streamlog.wire.encoded_batches import EncodedBatches
+from streamlog.wire.request_memory import RequestMemory, ResponseMemory
 from streamlog.wire.settings import (
     INITIAL_REBALANCE_DELAY_MS,
     MAX_FRAME_BYTES,
+    QUEUED_MAX_REQUEST_BYTES,
+    QUEUED_MAX_RESPONSE_BYTES,
     ListenerSettings,
 )
 
@@ -28,6 +31,8 @@ _log = logging.getLogger("streamlog")
 
 #: Requests that wait for a disk, at once. More wait for one of these.
 _WORKERS = 4
+#: Large requests, and fetches that take long, at once: what they take is time of the processor.
+_LARGE_WORKERS = 2
 #: How often connections are looked at that have been silent.
 _IDLE_CHECKS = 10
 
@@ -49,6 +54,8 @@ class Listener:
         auto_create: bool | None = None,
         allow_remote: bool = False,
         max_frame_bytes: int = MAX_FRAME_BYTES,
+        queued_max_request_bytes: int = QUEUED_MAX_REQUEST_BYTES,
+        queued_max_response_bytes: int = QUEUED_MAX_RESPONSE_BYTES,
         max_connections: int = 1000,
         max_idle_ms: int = 600_000,
         max_handshake_ms: int = 30_000,
@@ -68,6 +75,8 @@ class Listener:
             default_partitions=default_partitions or config.num_partitions,
             auto_create=config.auto_create_topics_enable if auto_create is None else auto_create,
             max_frame_bytes=max_frame_bytes,
+            queued_max_request_bytes=queued_max_request_bytes,
+            queued_max_response_bytes=queued_max_response_bytes,
             max_connections=max_connections,
             max_idle_ms=max_idle_ms,
             max_handshake_ms=max_handshake_ms,
@@ -82,8 +91,18 @@ class Listener:
             initializer=lambda: self._own_threads.add(get_ident()),
         )
         """Where slow requests run. Internal."""
+        self.large_executor = ThreadPoolExecutor(
+            _LARGE_WORKERS,
+            thread_name_prefix="streamlog-listener-large",
+            initializer=lambda: self._own_threads.add(get_ident()),
+        )
+        """Where large requests run, and fetches that take long. Internal."""
         self.encoded_batches = EncodedBatches()
-        """What all fetches share. Internal; used in the loop alone."""
+        """What all fetches share. Internal."""
+        self.request_memory = RequestMemory(queued_max_request_bytes)
+        """What requests take. Internal; used in the loop alone."""
+        self.response_memory = ResponseMemory(queued_max_response_bytes)
+        """What answers take that nobody has read. Internal."""
         self._connections: dict[Connection, None] = {}  # in the order in which they came
         self._is_closed = False
         self._advertised = advertised
@@ -94,6 +113,7 @@ class Listener:
         except BaseException:
             self.loop.close()
             self.executor.shutdown(wait=False)
+            self.large_executor.shutdown(wait=False)
             raise
         bound = self._server.sockets[0].getsockname()
         shown_host, shown_port = (
@@ -161,6 +181,7 @@ class Listener:
             self.loop.run_forever()
         finally:
             self.executor.shutdown(wait=True, cancel_futures=True)
+            self.large_executor.shutdown(wait=True, cancel_futures=True)
             # What the workers finished meanwhile has callbacks of its own.
             self.loop.run_until_complete(asyncio.sleep(0))
             self.loop.close()
@@ -203,6 +224,8 @@ class Listener:
             since_s = connection.last_active_s if connection.is_known else connection.opened_s
             if not connection.is_waiting and now_s - since_s > limit_ms / 1000:
                 connection.close(f"silent for {limit_ms} ms")
+            elif reason := connection.hinders_others(settings.max_handshake_ms / 1000):
+                connection.close(reason)
         shortest_ms = min(settings.max_idle_ms, settings.max_handshake_ms)
         self.loop.call_later(shortest_ms / 1000 / _IDLE_CHECKS, self._check_idle)
 

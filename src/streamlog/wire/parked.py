@@ -57,7 +57,8 @@ class Parked(ABC):
     """A response that is not there yet. All methods are called in the loop's thread, in this order:
 
     `start`, then `look` at once, at each wake and at the end of ``timeout_ms``, and `stop` when it was answered or the connection is
-    gone. Registering before looking is what loses no wake-up.
+    gone. Registering before looking is what loses no wake-up. A look that takes long returns `Slow` work, which looks in a worker's
+    thread; nothing else is called meanwhile.
     """
 
     timeout_ms: float | None = None
@@ -69,7 +70,7 @@ class Parked(ABC):
 
     @abstractmethod
     def look(self, is_late: bool) -> Any:
-        """Return the response, or None to wait on; never None when *is_late*."""
+        """Return the response, or None to wait on, never that when *is_late*; or `Slow` work that returns either."""
 
     @abstractmethod
     def stop(self) -> None:

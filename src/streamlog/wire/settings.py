@@ -8,6 +8,7 @@ import attrs
 
 #: Kafka's ``socket.request.max.bytes``.
 MAX_FRAME_BYTES = 100 * 1024 * 1024
+QUEUED_MAX_REQUEST_BYTES = QUEUED_MAX_RESPONSE_BYTES = 256 * 1024 * 1024
 #: Kafka waits for 3 s.
 INITIAL_REBALANCE_DELAY_MS = 50
 
@@ -22,6 +23,8 @@ class ListenerSettings:
     advertised_host: str = ""
     advertised_port: int = 0
     max_frame_bytes: int = MAX_FRAME_BYTES
+    queued_max_request_bytes: int = QUEUED_MAX_REQUEST_BYTES
+    queued_max_response_bytes: int = QUEUED_MAX_RESPONSE_BYTES
     max_connections: int = 1000
     max_idle_ms: int = 600_000
     max_handshake_ms: int = 30_000
@@ -37,6 +40,8 @@ class ListenOptions(TypedDict, total=False):
     auto_create: bool
     allow_remote: bool
     max_frame_bytes: int
+    queued_max_request_bytes: int
+    queued_max_response_bytes: int
     max_connections: int
     max_idle_ms: int
     max_handshake_ms: int

@@ -14,7 +14,9 @@ from streamlog.wire.codec.struct_types import inner_type
 def write_decoder(
     struct_class: Any, fields: tuple[Field, ...], version: int, is_flexible: bool
 ) -> Source:
-    """Return the source of ``decode(data, position) -> (message, position behind it)``."""
+    """Return the source of ``decode(data, position, budget) -> (message, position behind it)``; the budget is of array elements and of
+    tagged fields together.
+    """
     source = Source()
     source.globals.update(
         read_varint=primitives.read_varint,
@@ -22,10 +24,11 @@ def write_decoder(
         bad_length=primitives.bad_length,
         bad_tag=primitives.bad_tag,
         too_many=primitives.too_many,
+        bad_string=primitives.bad_string,
         utf8="utf-8",
     )
-    with source.block("def decode(data, position):"):
-        source.add("end = len(data)", f"budget = {primitives.MAX_ELEMENTS}")
+    with source.block("def decode(data, position, budget):"):
+        source.add("end = len(data)")
         result = _Decoder(source, version, is_flexible).struct(struct_class, fields)
         source.add(f"return {result}, position")
     return source
@@ -74,7 +77,7 @@ class _Decoder:
         source = self._source
         if not tagged:
             with source.block("if data[position]:"):
-                source.add("position = skip_tags(data, position)")
+                source.add("position, budget = skip_tags(data, position, budget)")
             with source.block("else:"):
                 source.add("position += 1")
             return
@@ -83,6 +86,7 @@ class _Decoder:
             source.add(f"{names[field.name]} = {source.constant(field.default)}")
         count, tag, size, stop = (source.variable() for _ in range(4))
         source.add(f"{count}, position = read_varint(data, position)")
+        self._spend(count)
         with source.block(f"for _ in range({count}):"):
             source.add(
                 f"{tag}, position = read_varint(data, position)",
@@ -165,12 +169,20 @@ class _Decoder:
             source.add(f"stop = position + {length}")
             with source.block("if stop > end:"):
                 source.add(f"raise bad_length({length}, position, end)")
+            if field.kind == "string" and self._is_flexible and not field.is_inflexible:
+                with source.block(f"if {length} > {primitives.MAX_STRING_BYTES}:"):
+                    source.add(f"raise bad_string({length}, position)")
             cut = "data[position:stop]"
             source.add(
                 f"{found} = {f'str({cut}, utf8)' if field.kind == 'string' else cut}",
                 "position = stop",
             )
         return found
+
+    def _spend(self, number: str) -> None:
+        self._source.add(f"budget -= {number}")
+        with self._source.block("if budget < 0:"):
+            self._source.add("raise too_many()")
 
     def _array(self, struct_class: Any, field: Field) -> str:
         source, found = self._source, self._source.variable()
@@ -180,9 +192,7 @@ class _Decoder:
             # Before anything is made of it. Each element is a byte at least.
             with source.block(f"if {length} > end - position:"):
                 source.add(f"raise bad_length({length}, position, end)")
-            source.add(f"budget -= {length}")
-            with source.block("if budget < 0:"):
-                source.add("raise too_many()")
+            self._spend(length)
             element = field._replace(is_array=False, nullable=NEVER)
             if field.kind in FIXED_FORMATS:
                 layout, size = (

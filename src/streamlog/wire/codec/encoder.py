@@ -5,16 +5,17 @@ from __future__ import annotations
 import struct
 
 from streamlog.wire.codec.primitives import varint
+from streamlog.wire.codec.record_parts import RecordParts
 from streamlog.wire.codec.schema import FIXED_FORMATS, NEVER, Field
 from streamlog.wire.codec.source import Source
 
 
 def write_encoder(fields: tuple[Field, ...], version: int, is_flexible: bool) -> Source:
     """Return the source of ``encode(message, head) -> parts``: *head* is a bytearray to go on from, and the parts are the
-    message's bytes in order, in which records are what was given, uncopied.
+    message's bytes in order, in which records are what was given, uncopied; those in `RecordParts` one by one.
     """
     source = Source()
-    source.globals["varint"] = varint
+    source.globals.update(varint=varint, RecordParts=RecordParts)
     with source.block("def encode(message, out):"):
         source.add("parts = []")
         _Encoder(source, version, is_flexible).struct("message", fields)
@@ -136,7 +137,11 @@ class _Encoder:
                 source.add(f"{found} = {found}.encode()")
             self._length(field, f"len({found})", layout)
             if field.kind == "records":
-                source.add("parts.append(out)", f"parts.append({found})", "out = bytearray()")
+                source.add("parts.append(out)", "out = bytearray()")
+                with source.block(f"if type({found}) is RecordParts:"):
+                    source.add(f"parts += {found}.parts")
+                with source.block("else:"):
+                    source.add(f"parts.append({found})")
             else:
                 source.add(f"out += {found}")
 

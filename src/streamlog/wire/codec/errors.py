@@ -11,3 +11,7 @@ class MalformedMessageError(StreamlogError, ValueError):
 
 class RefusedRequestError(StreamlogError):
     """A request that cannot be answered: the connection is closed, which is all that its client can be told."""
+
+
+class TooManyElementsError(MalformedMessageError):
+    """A message of more array elements, and tagged fields, than its reader was prepared to make."""

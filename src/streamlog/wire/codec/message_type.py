@@ -8,7 +8,8 @@ from typing import Any
 
 from streamlog.wire.codec.decoder import write_decoder
 from streamlog.wire.codec.encoder import write_encoder
-from streamlog.wire.codec.errors import MalformedMessageError
+from streamlog.wire.codec.errors import MalformedMessageError, TooManyElementsError
+from streamlog.wire.codec.primitives import MAX_ELEMENTS
 from streamlog.wire.codec.schema import Schema
 from streamlog.wire.codec.struct_types import struct_type
 
@@ -23,7 +24,7 @@ class MessageType:
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self.make: Any = struct_type(schema.name, schema.fields)
-        self._decoders: dict[int, Callable[[bytes, int], tuple[Any, int]]] = {}
+        self._decoders: dict[int, Callable[[bytes, int, int], tuple[Any, int]]] = {}
         self._encoders: dict[int, Callable[[Any, bytearray], list[Any]]] = {}
 
     def __repr__(self) -> str:
@@ -33,17 +34,24 @@ class MessageType:
         """Return whether *version* has compact lengths and tagged fields (KIP-482)."""
         return version in self.schema.flexible
 
-    def decode(self, data: bytes, version: int, position: int = 0) -> Any:
+    def decode(
+        self, data: bytes, version: int, position: int = 0, max_elements: int = MAX_ELEMENTS
+    ) -> Any:
         """Return the message that *data* holds from *position* on. What is behind it is ignored, as Kafka does: librdkafka 2.16 sends three
         bytes too many when it asks for all topics.
 
-        Raises `MalformedMessageError`, whatever the bytes are; what that takes in memory is bounded by a multiple of their number.
+        Raises `MalformedMessageError`, whatever the bytes are; what that takes in memory is bounded by a multiple of their number. Of more
+        than *max_elements* in all arrays together, and tagged fields, that is a `TooManyElementsError`.
         """
         decoder = self._decoders.get(version)
         if decoder is None:
             decoder = self._decoders[version] = self._decoder(version)
         try:
-            message, _ = decoder(data, position)
+            message, _ = decoder(data, position, max_elements)
+        except TooManyElementsError:
+            raise TooManyElementsError(
+                f"{self.schema.name} v{version}: more than {max_elements} array elements"
+            ) from None
         except MalformedMessageError as error:
             raise MalformedMessageError(f"{self.schema.name} v{version}: {error}") from None
         except (IndexError, struct.error, UnicodeDecodeError) as error:
@@ -60,7 +68,7 @@ class MessageType:
             encoder = self._encoders[version] = self._encoder(version)
         return encoder(message, bytearray(head))
 
-    def _decoder(self, version: int) -> Callable[[bytes, int], tuple[Any, int]]:
+    def _decoder(self, version: int) -> Callable[[bytes, int, int], tuple[Any, int]]:
         self._require(version)
         schema = self.schema
         source = write_decoder(self.make, schema.fields, version, self.is_flexible(version))

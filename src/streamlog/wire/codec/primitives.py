@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from streamlog.wire.codec.errors import MalformedMessageError
+from streamlog.wire.codec.errors import MalformedMessageError, TooManyElementsError
 
-MAX_ELEMENTS = 1_000_000
-"""Of all arrays of one message together. An element can be a byte on the wire and a hundred in memory: a frame
-of the greatest size, full of them, would take a hundred times its size."""
+MAX_ELEMENTS = 100_000
+"""Of all arrays of one message together, and tagged fields. An element can be a byte on the wire and a hundred in memory: a frame
+of the greatest size, full of them, would take a hundred times its size, and minutes."""
+MAX_STRING_BYTES = 32_767
+"""Of any string, as where its length takes two bytes. Kafka draws the same line."""
 
 
 def read_varint(data: bytes, position: int) -> tuple[int, int]:
@@ -38,9 +40,12 @@ def varint(value: int) -> bytes:
     return bytes(found)
 
 
-def skip_tags(data: bytes, position: int) -> int:
-    """Return the position behind the tagged fields at *position*, of which none is known here."""
+def skip_tags(data: bytes, position: int, budget: int) -> tuple[int, int]:
+    """Return the position behind the tagged fields at *position*, of which none is known here, and what they leave of the *budget*."""
     count, position = read_varint(data, position)
+    budget -= count
+    if budget < 0:
+        raise too_many()
     end = len(data)
     for _ in range(count):
         _, position = read_varint(data, position)
@@ -48,7 +53,7 @@ def skip_tags(data: bytes, position: int) -> int:
         position += size
         if position > end:
             raise MalformedMessageError(f"tagged field ends at byte {position} of {end}")
-    return position
+    return position, budget
 
 
 def bad_length(length: int, position: int, end: int) -> MalformedMessageError:
@@ -63,6 +68,13 @@ def bad_tag(tag: int, position: int, stop: int) -> MalformedMessageError:
     return MalformedMessageError(f"tagged field {tag} ends at byte {position}, expected {stop}")
 
 
-def too_many() -> MalformedMessageError:
-    """Return the error for a message of more elements than any client sends."""
-    return MalformedMessageError(f"more than {MAX_ELEMENTS} array elements")
+def bad_string(length: int, position: int) -> MalformedMessageError:
+    """Return the error for a string that is longer than any may be."""
+    return MalformedMessageError(
+        f"byte {position}: string of {length} bytes: expected at most {MAX_STRING_BYTES}"
+    )
+
+
+def too_many() -> TooManyElementsError:
+    """Return the error for a message of more elements than its reader is prepared for."""
+    return TooManyElementsError("too many array elements or tagged fields")

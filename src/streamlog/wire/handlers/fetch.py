@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from streamlog.errors import StreamlogError
 from streamlog.structs import Isolation
-from streamlog.wire.error_codes import FETCH_SESSION_ID_NOT_FOUND, code_of
+from streamlog.wire.codec.record_parts import RecordParts
+from streamlog.wire.encoded_batches import Allowance, TakesLongError
+from streamlog.wire.error_codes import (
+    FETCH_SESSION_ID_NOT_FOUND,
+    UNSUPPORTED_COMPRESSION_TYPE,
+    code_of,
+)
 from streamlog.wire.handlers.fetch_progress import FetchProgress
 from streamlog.wire.handlers.list_offsets import epoch_error
-from streamlog.wire.parked import Parked
+from streamlog.wire.parked import Parked, Slow
 
 if TYPE_CHECKING:
     from streamlog.broker.partition import Partition
@@ -19,6 +26,13 @@ if TYPE_CHECKING:
 _UNKNOWN_OFFSET = -1
 #: An answer has no more than that, and one batch, whatever was asked for. Source: Kafka ``fetch.max.bytes``.
 _MAX_BYTES = 55 * 1024 * 1024
+#: What a look may cost in the loop, which is everybody's: about a millisecond.
+_COST_IN_LOOP = 128 * 1024
+_PARTITIONS_IN_LOOP = 200
+#: Read in one go: nobody else runs meanwhile.
+_READ_BYTES = 2 * 1024 * 1024
+#: Before, nobody is given zstd that asked for it by the topic's configuration (KIP-110).
+_FIRST_WITH_ZSTD = 10
 
 
 def handle(call: Call) -> Any:
@@ -44,6 +58,9 @@ class ParkedFetch(Parked):
         # More than fits is never there.
         self._min_bytes = min(request.min_bytes, self._max_bytes)
         self._progress: FetchProgress | None = None
+        partitions = sum(len(topic.partitions) for topic in request.topics)
+        self._takes_long = partitions > _PARTITIONS_IN_LOOP
+        self._allowance: Allowance | None = None
         self._is_committed = request.isolation_level == 1
         self._isolation = (
             Isolation.READ_COMMITTED if self._is_committed else Isolation.READ_UNCOMMITTED
@@ -59,14 +76,30 @@ class ParkedFetch(Parked):
             partition.remove_waiter(self._signal)
 
     def look(self, is_late: bool) -> Any:
-        """Return what there is if it is enough, or an error, or late."""
+        """Return what there is if it is enough, or an error, or late; `Slow` where that takes long."""
+        slow = Slow(partial(self._look, is_late, None))
+        if self._takes_long:
+            return slow
+        try:
+            return self._look(is_late, Allowance(_COST_IN_LOOP))
+        except TakesLongError:
+            return slow
+
+    def _look(self, is_late: bool, allowance: Allowance | None) -> Any:
         progress = self._progress
-        if progress is not None and not is_late and not progress.reaches(self._min_bytes):
+        if (
+            progress is not None
+            and not is_late
+            and not progress.reaches(self._min_bytes, allowance)
+        ):
             return None
+        self._allowance = allowance
         request, make = self._call.request, self._call.response
         if self._min_bytes > 1:
             self._progress = FetchProgress(self._isolation, self._call.encoded_batches)
-        left = self._max_bytes
+        # Less where many clients have not read their answers yet.
+        left = min(self._max_bytes, self._call.response_memory.room_bytes)
+        enough = min(self._min_bytes, left)
         size, is_wrong = 0, False
         topics = []
         for topic in request.topics:
@@ -80,7 +113,7 @@ class ParkedFetch(Parked):
                     left -= len(answer.records)
                 found.append(answer)
             topics.append(make.Responses(topic=topic.topic, partitions=found))
-        if size >= self._min_bytes or is_wrong or is_late or not topics:
+        if size >= enough or is_wrong or is_late or not topics:
             return make(responses=topics)
         return None
 
@@ -98,13 +131,12 @@ class ParkedFetch(Parked):
         try:
             partition = self._find(topic, index)
             if code := epoch_error(partition, wanted.current_leader_epoch):
-                return make(
-                    partition_index=index,
-                    error_code=code,
-                    high_watermark=_UNKNOWN_OFFSET,
-                    aborted_transactions=[] if self._is_committed else None,
-                    records=b"",
-                )
+                return self._refused(index, code)
+            if (
+                self._call.version < _FIRST_WITH_ZSTD
+                and self._call.broker.topic(topic).config.compression_type == "zstd"
+            ):
+                return self._refused(index, UNSUPPORTED_COMPRESSION_TYPE)
             answer = make(
                 partition_index=index,
                 high_watermark=partition.high_watermark,
@@ -121,14 +153,17 @@ class ParkedFetch(Parked):
             if left > 0 or is_first:
                 self._add_records(partition, wanted, left, answer, is_first)
         except (StreamlogError, OSError) as error:
-            return make(
-                partition_index=index,
-                error_code=code_of(error),
-                high_watermark=_UNKNOWN_OFFSET,
-                aborted_transactions=[] if self._is_committed else None,
-                records=b"",
-            )
+            return self._refused(index, code_of(error))
         return answer
+
+    def _refused(self, index: int, code: int) -> Any:
+        return self._call.response.Responses.Partitions(
+            partition_index=index,
+            error_code=code,
+            high_watermark=_UNKNOWN_OFFSET,
+            aborted_transactions=[] if self._is_committed else None,
+            records=b"",
+        )
 
     def _diverges(self, partition: Partition, wanted: Any, answer: Any) -> bool:
         """Whether what the client read last is not in this log any more (KIP-595, REP-6); it is told where the two part."""
@@ -149,27 +184,31 @@ class ParkedFetch(Parked):
         """Put batches into *answer*: the first one of all whatever its size, the others while they fit."""
         end_offset = partition.end_offset(self._isolation)
         limit = min(wanted.partition_max_bytes, left)
-        batches = partition.read_batches(wanted.fetch_offset, max(limit, 0), end_offset)
-        if not batches:
-            return
         encoded = self._call.encoded_batches
-        parts: list[bytes | bytearray] = []
-        size = 0
-        for view in batches:
+        records = RecordParts()
+        start = stop = wanted.fetch_offset
+        is_full = False
+        while not is_full:
+            left = max(limit - len(records), 0)
             try:
-                part = encoded.get(partition.topic_partition, view)
-            except StreamlogError:
-                if parts:
+                batches = partition.read_batches(stop, min(left, _READ_BYTES), end_offset)
+                if not batches:
+                    break
+                for view in batches:
+                    part = encoded.get(partition.topic_partition, view, self._allowance)
+                    if len(records) + len(part) > limit and (records or not is_first):
+                        is_full = True
+                        break
+                    records.add(part)
+                    stop = view.next_offset
+            except (StreamlogError, OSError):
+                if records:
                     break  # the client first gets what is good, and meets the error when it goes on
                 raise
-            size += len(part)
-            if size > limit and (parts or not is_first):
-                break
-            parts.append(part)
-        answer.records = parts[0] if len(parts) == 1 else b"".join(parts)
-        if self._is_committed and parts and partition.has_transactions:
+            is_full = is_full or stop >= end_offset or len(records) >= limit
+        answer.records = records if records else b""
+        if self._is_committed and records and partition.has_transactions:
             make = self._call.response.Responses.Partitions.AbortedTransactions
-            start, stop = wanted.fetch_offset, batches[len(parts) - 1].next_offset
             answer.aborted_transactions = [
                 make(producer_id=found.producer_id, first_offset=found.first_offset)
                 for found in partition.aborted_transactions(start, stop)

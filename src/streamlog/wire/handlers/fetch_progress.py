@@ -9,7 +9,7 @@ from streamlog.errors import StreamlogError
 if TYPE_CHECKING:
     from streamlog.broker.partition import Partition
     from streamlog.structs import Isolation
-    from streamlog.wire.encoded_batches import EncodedBatches
+    from streamlog.wire.encoded_batches import Allowance, EncodedBatches
 
 #: Looked at in one go.
 _READ_BYTES = 1024 * 1024
@@ -18,7 +18,7 @@ _READ_BYTES = 1024 * 1024
 class FetchProgress:
     """Counts the bytes of each batch once, when it has come, so that small appends do not have everything read again each time.
 
-    Threads: the listener's loop.
+    Threads: one at a time.
     """
 
     def __init__(self, isolation: Isolation, encoded_batches: EncodedBatches) -> None:
@@ -33,16 +33,19 @@ class FetchProgress:
         """Count up to *limit_bytes* of *partition* from *offset* on."""
         self._rest[partition] = offset, limit_bytes
 
-    def reaches(self, wanted_bytes: int) -> bool:
-        """Return whether so many bytes are there by now, or something is wrong and has to be told."""
+    def reaches(self, wanted_bytes: int, allowance: Allowance | None) -> bool:
+        """Return whether so many bytes are there by now, or something is wrong and has to be told.
+
+        Raises `TakesLongError` when counting takes more than the *allowance*; what was counted until then stays counted.
+        """
         try:
             for partition in self._rest:
-                self._count(partition)
+                self._count(partition, allowance)
         except (StreamlogError, OSError):
             return True
         return self.size_bytes >= wanted_bytes
 
-    def _count(self, partition: Partition) -> None:
+    def _count(self, partition: Partition, allowance: Allowance | None) -> None:
         offset, left = self._rest[partition]
         end_offset = partition.end_offset(self._isolation)
         while left > 0:
@@ -50,8 +53,8 @@ class FetchProgress:
             if not found:
                 break
             for view in found:
-                size = self._encoded.size_of(partition.topic_partition, view)
+                size = self._encoded.size_of(partition.topic_partition, view, allowance)
                 self.size_bytes += min(size, left)
                 left -= size
                 offset = view.next_offset
-            self._rest[partition] = offset, left
+                self._rest[partition] = offset, left

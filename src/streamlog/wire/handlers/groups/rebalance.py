@@ -28,8 +28,6 @@ _MEMBER_ID_REQUIRED, _NULLABLE_NAMES, _SKIP_ASSIGNMENT = 4, 7, 9
 #: The version from which a sync has to say which protocol its member believes in (KIP-559).
 _NAMES_PROTOCOL = 5
 _NO_GENERATION = -1
-#: What the strings of Kafka's protocol are limited to, also where their encoding is not.
-_MAX_NAME_BYTES = 32_767
 
 
 class ParkedReply(Parked):
@@ -182,11 +180,6 @@ def _synced(call: Call, reply: Reply[SyncResponse]) -> Any:
 
 
 def check_group_id(group_id: str, *, may_be_empty: bool = False) -> None:
-    """Raise `InvalidGroupIdError` for an empty name, which nobody can be a member of, and for one that is too long to be stored."""
+    """Raise `InvalidGroupIdError` for an empty name, which nobody can be a member of."""
     if not group_id and not may_be_empty:
         raise InvalidGroupIdError("expected the name of a group, found an empty one")
-    # No character takes more than 4 bytes.
-    if len(group_id) * 4 > _MAX_NAME_BYTES and len(group_id.encode()) > _MAX_NAME_BYTES:
-        raise InvalidGroupIdError(
-            f"expected a name of at most {_MAX_NAME_BYTES} bytes, found {len(group_id.encode())}"
-        )

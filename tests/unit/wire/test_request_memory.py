@@ -1,0 +1,198 @@
+"""What the requests and answers of all connections may take together, without sockets."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from streamlog.broker.broker import Broker
+from streamlog.runtime import VirtualClock
+from streamlog.wire.messages import BY_NAME
+from tests.support.kafka_batches import kafka_batch
+from tests.support.wire import build
+from tests.support.wire_memory import MemoryClient, MemoryListener
+
+LIMIT_BYTES = 2_000_000
+FRAME_BYTES = 900_000
+READ_BYTES = 100_000
+"""What a connection receives at once; asyncio reads 256 KiB."""
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with Broker(clock=VirtualClock()) as broker:
+        broker.create_topic("t", configs={"max_message_bytes": 10_000_000})
+        yield broker
+
+
+@pytest.fixture
+def listener(broker: Broker) -> MemoryListener:
+    return MemoryListener(
+        broker, queued_max_request_bytes=LIMIT_BYTES, queued_max_response_bytes=LIMIT_BYTES
+    )
+
+
+def frame(name: str, version: int, **fields: Any) -> bytes:
+    api = BY_NAME[name]
+    head = struct.pack(">hhih", api.key, version, 1, -1)
+    if api.request.is_flexible(version):
+        head += b"\0"
+    body = b"".join(api.request.encode(build(api.request.make, fields), version, head))
+    return struct.pack(">i", len(body)) + body
+
+
+def produce(size: int) -> bytes:
+    data = {"index": 0, "records": kafka_batch([b"x" * size])}
+    topics = [{"name": "t", "partition_data": [data]}]
+    return frame("Produce", 8, acks=1, timeout_ms=1, topic_data=topics)
+
+
+def fetch(max_bytes: int, min_bytes: int = 1) -> bytes:
+    partition = {"partition": 0, "fetch_offset": 0, "partition_max_bytes": max_bytes}
+    topics = [{"topic": "t", "partitions": [partition]}]
+    return frame("Fetch", 12, min_bytes=min_bytes, max_bytes=max_bytes, topics=topics)
+
+
+class Sender:
+    """A client that has more to send than is read at once."""
+
+    def __init__(self, listener: MemoryListener, data: bytes) -> None:
+        self.client = listener.connect()
+        self.answer = b""
+        self._rest = data
+
+    def step(self, upto: int = 0) -> bool:
+        """Send some, unless it is not read or no more than *upto* bytes are left; return whether it did."""
+        count = min(READ_BYTES, len(self._rest) - upto)
+        if count <= 0 or not self.client.transport.is_reading():
+            return False
+        part, self._rest = self._rest[:count], self._rest[count:]
+        self.answer += self.client.send(part)
+        return True
+
+
+def buffered(listener: MemoryListener) -> int:
+    return sum(len(one._buffer) for one in listener.connections)
+
+
+def test_requests_of_all_together_stay_within_the_limit_and_are_all_answered(
+    broker: Broker, listener: MemoryListener
+) -> None:
+    senders = [Sender(listener, produce(FRAME_BYTES)) for _ in range(40)]
+    most = 0
+    while sum(sender.step() for sender in senders):
+        most = max(most, buffered(listener))
+    assert all(sender.answer for sender in senders)
+    assert broker.partition("t", 0).high_watermark == 40
+    # One of them is let through, and each may have been read from once before it has to wait.
+    assert most <= LIMIT_BYTES + FRAME_BYTES + 40 * READ_BYTES
+    assert listener.request_memory.used_bytes == 0
+
+
+def test_request_larger_than_the_limit_is_served(listener: MemoryListener) -> None:
+    sender = Sender(listener, produce(3 * LIMIT_BYTES))
+    while sender.step():
+        pass
+    assert sender.answer
+
+
+def test_small_requests_do_not_wait_for_memory(listener: MemoryListener) -> None:
+    crowd = [Sender(listener, produce(FRAME_BYTES)) for _ in range(30)]
+    while sum(sender.step(upto=1000) for sender in crowd):
+        pass
+    assert listener.request_memory.is_short
+    assert listener.connect().send(produce(10_000))
+
+
+def test_half_a_request_that_others_wait_for_is_cut_off_in_the_end(
+    listener: MemoryListener,
+) -> None:
+    halves = [Sender(listener, produce(FRAME_BYTES)) for _ in range(3)]
+    while sum(half.step(upto=1000) for half in halves):
+        pass
+    other = Sender(listener, produce(FRAME_BYTES))
+    while other.step():
+        pass
+    assert not other.answer
+
+    def cut_off() -> list[MemoryClient]:
+        return [half.client for half in halves if half.client.connection.hinders_others(PATIENCE_S)]
+
+    assert not cut_off()
+    listener.loop.now_s = PATIENCE_S + 1
+    assert not other.client.connection.hinders_others(PATIENCE_S), "it is not its fault"
+    for client in cut_off():
+        client.connection.close("it is")
+        client.close()
+    while other.step():
+        pass
+    assert other.answer
+
+
+def test_client_that_is_gone_gives_its_memory_back(listener: MemoryListener) -> None:
+    crowd = [Sender(listener, produce(FRAME_BYTES)) for _ in range(30)]
+    while sum(sender.step(upto=1000) for sender in crowd):
+        pass
+    for sender in crowd:
+        sender.client.close()
+    assert listener.request_memory.used_bytes == 0
+    assert not listener.request_memory.is_short
+
+
+# ---- answers
+
+
+def unread(listener: MemoryListener, request: bytes) -> int:
+    """Send a request of a client that does not read its answer; return how many bytes that has."""
+    before = listener.response_memory.used_bytes
+    client = listener.connect()
+    write = client.transport.write
+
+    def write_much(data: Any) -> None:
+        write(data)
+        client.connection.pause_writing()
+
+    client.transport.write = write_much  # type: ignore[method-assign]
+    client.connection.data_received(request)
+    listener.loop.run()
+    return listener.response_memory.used_bytes - before
+
+
+def test_answers_that_nobody_reads_get_smaller(broker: Broker, listener: MemoryListener) -> None:
+    for _ in range(40):
+        broker.partition("t", 0).append_value(b"x" * 50_000, 0)
+    sizes = [unread(listener, fetch(LIMIT_BYTES)) for _ in range(40)]
+    assert sizes[0] > 400_000
+    assert sizes == sorted(sizes, reverse=True)
+    assert sum(sizes) < LIMIT_BYTES + 40 * 51_000
+    assert sizes[-1] > 50_000, "who asks is told something all the same"
+    assert unread(listener, fetch(LIMIT_BYTES, min_bytes=LIMIT_BYTES)) > 50_000, "and at once"
+
+
+def test_answer_that_nobody_reads_ends_its_connection_when_memory_is_short(
+    broker: Broker, listener: MemoryListener
+) -> None:
+    for _ in range(40):
+        broker.partition("t", 0).append_value(b"x" * 50_000, 0)
+    unread(listener, fetch(LIMIT_BYTES))
+    (first,) = listener.connections
+    listener.loop.now_s = PATIENCE_S + 1
+    assert not first.hinders_others(PATIENCE_S)
+    while not listener.response_memory.is_short:
+        unread(listener, fetch(LIMIT_BYTES))
+    assert [one for one in listener.connections if one.hinders_others(PATIENCE_S)] == [first]
+    while first._unsent_bytes:
+        first.resume_writing()  # it reads, a piece of the answer at a time
+    assert not first.hinders_others(PATIENCE_S)
+    assert not listener.response_memory.is_short
+
+
+def test_client_that_is_gone_has_nothing_to_read(broker: Broker, listener: MemoryListener) -> None:
+    broker.partition("t", 0).append_value(b"x" * 50_000, 0)
+    unread(listener, fetch(LIMIT_BYTES))
+    listener.connections[0].connection_lost(None)
+    assert listener.response_memory.used_bytes == 0
