@@ -63,7 +63,12 @@ class ListeningBroker:
     @property
     def bootstrap_servers(self) -> str:
         """The addresses of all listeners, with commas between, as clients take them. Raises `IllegalStateError` without any."""
-        open_ones = [one.bootstrap_servers for one in self._listeners if not one.closed]
-        if not open_ones:
+        addresses = self.listener_addresses
+        if not addresses:
             raise IllegalStateError("the broker listens nowhere: call broker.listen() first")
-        return ",".join(open_ones)
+        return ",".join(addresses)
+
+    @property
+    def listener_addresses(self) -> tuple[str, ...]:
+        """What clients are given by each listener that is open, ``host:port``, in the order in which they were made. Internal."""
+        return tuple(one.bootstrap_servers for one in self._listeners if not one.closed)

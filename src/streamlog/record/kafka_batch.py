@@ -34,6 +34,7 @@ from streamlog.record.layout import (
 )
 from streamlog.record.pending_batch import PendingBatch
 
+_LAST_CODEC = max(Codec)
 _CLIENT_BITS = COMPRESSION_MASK | TRANSACTIONAL_BIT | CONTROL_BIT | LOG_APPEND_TIME_BIT
 
 #: Of zstd, which packs tightest: a block of 128 KiB in four bytes.
@@ -62,9 +63,9 @@ def pending_from_kafka(data: bytes) -> PendingBatch:
         raise InvalidTimestampError(
             "record batch: expected timestamps that the producer set, found the type LogAppendTime"
         )
-    if codec > max(Codec):
+    if codec > _LAST_CODEC:
         raise UnsupportedCompressionTypeError(
-            f"record batch: expected a codec from 0 to {max(Codec)}, found {codec}"
+            f"record batch: expected a codec from 0 to {_LAST_CODEC}, found {codec}"
         )
     records_bytes = len(data) - KAFKA_HEADER_SIZE
     most_bytes = min(records_bytes * _GREATEST_RATIO, MAX_BATCH_BYTES) if codec else records_bytes

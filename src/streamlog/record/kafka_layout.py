@@ -28,7 +28,9 @@ epoch written over. Source: Kafka ``DefaultRecordBatch``.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from streamlog.errors import CorruptRecordError
 from streamlog.record.checksum import crc32c, extend_crc32c
@@ -71,6 +73,11 @@ class KafkaBatchHeader(NamedTuple):
         return LENGTH_END + self.batch_length
 
 
+_unpack_header = KAFKA_HEADER.unpack_from
+# tuple.__new__ alone: _make() would call it from Python.
+_as_header: Callable[[tuple[Any, ...]], KafkaBatchHeader] = partial(tuple.__new__, KafkaBatchHeader)
+
+
 def magic_of(data: bytes) -> int | None:
     """Return the version of the batch or message that *data* begins with, None when it is too short to have one."""
     return data[_MAGIC_AT] if len(data) > _MAGIC_AT else None
@@ -94,12 +101,12 @@ def read_kafka_header(data: bytes) -> KafkaBatchHeader:
         raise CorruptRecordError(
             f"record batch: expected at least {KAFKA_HEADER_SIZE} bytes, found {size}"
         )
-    header = KafkaBatchHeader._make(KAFKA_HEADER.unpack_from(data))
+    header = _as_header(_unpack_header(data))
     if header.magic != KAFKA_MAGIC:
         raise CorruptRecordError(
             f"record batch: expected magic {KAFKA_MAGIC}, found {header.magic}"
         )
-    if header.size_bytes != size:
+    if header.batch_length != size - LENGTH_END:
         raise CorruptRecordError(
             f"record batch: expected a batch_length of {size - LENGTH_END}, found {header.batch_length}"
         )

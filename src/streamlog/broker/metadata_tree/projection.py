@@ -34,12 +34,16 @@ def metadata_tree(broker: Broker, directory: DataDirectory, opened_ms: int) -> M
 def _root(broker: Broker, directory: DataDirectory, opened_ms: int) -> dict[str, Node]:
     broker.check_open()
     registered_ms = (_lock_ms(broker, directory) if broker.read_only else None) or opened_ms
+    # Those of one that only reads are not the writer's, which it shows.
+    addresses = () if broker.read_only else broker.listener_addresses
     broker_id = broker.config.broker_id
     return {
         "admin": folder({"delete_topics": Node()}),
         "brokers": folder(
             {
-                "ids": folder({str(broker_id): Node(values.broker_value(registered_ms))}),
+                "ids": folder(
+                    {str(broker_id): Node(values.broker_value(registered_ms, addresses))}
+                ),
                 "seqid": Node(),
                 "topics": folder(partial(_topics, broker, directory)),
             }

@@ -1,7 +1,7 @@
 """The values of the nodes: JSON with Kafka's fields, in the order in which ZooKeeper's shell showed them.
 
 Times are milliseconds in a string, as there. What a broker inside a program does not have says so with the value that Kafka has for it:
-no listener, so no endpoint, host null and port -1. Source: Kafka ``ZkData.scala``.
+without a listener no endpoint, host null and port -1. Source: Kafka ``ZkData.scala``.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ _FEATURE_VERSION = 1
 _PRODUCER_ID_BLOCK_VERSION = 1
 _FEATURES_ENABLED = 1
 _NONE = -1
+#: The listeners are of one kind: there is no TLS and no SASL.
+_PLAINTEXT = "PLAINTEXT"
 
 
-def broker_value(registered_ms: int) -> str:
-    """Return ``/brokers/ids/<id>`` of a broker without a listener. Source: Kafka ``BrokerIdZNode``."""
+def broker_value(registered_ms: int, addresses: Sequence[str] = ()) -> str:
+    """Return ``/brokers/ids/<id>``; *addresses* are those of its listeners, ``host:port``. Source: Kafka ``BrokerIdZNode``."""
+    host, _, port = addresses[0].rpartition(":") if addresses else ("", "", "")
     return _json(
         {
             "features": {},
-            "listener_security_protocol_map": {},
-            "endpoints": [],
+            "listener_security_protocol_map": {_PLAINTEXT: _PLAINTEXT} if addresses else {},
+            "endpoints": [f"{_PLAINTEXT}://{address}" for address in addresses],
             "jmx_port": _NONE,
-            "port": _NONE,
-            "host": None,
+            "port": int(port) if port else _NONE,
+            "host": host or None,
             "version": _BROKER_VERSION,
             "timestamp": str(registered_ms),
         }

@@ -37,6 +37,12 @@ _FIRST_SERVED = 3
 #: Before, nobody was to send zstd: consumers of the time could not read it (KIP-110).
 _FIRST_WITH_ZSTD = 7
 _NO_OFFSET = -1
+_ACKS = (-1, 1, 0)
+_ZSTD = int(Codec.ZSTD)
+
+
+class _OldFormatError(StreamlogError):
+    """Messages as they were before there were batches."""
 
 
 def handle(call: Call) -> Any:
@@ -82,42 +88,34 @@ def _append_all(call: Call) -> Any:
 def _append(call: Call, topic: str, data: Any) -> Any:
     make = call.response.Responses.PartitionResponses
     index = data.index
-
-    def refused(code: int, message: str | None = None) -> Any:
-        return make(index=index, error_code=code, base_offset=_NO_OFFSET, error_message=message)
-
-    if call.request.acks not in (-1, 0, 1):
-        return refused(INVALID_REQUIRED_ACKS)
+    if call.request.acks not in _ACKS:
+        return _refused(make, index, INVALID_REQUIRED_ACKS)
     if is_internal(topic):
-        return refused(INVALID_TOPIC, f"{topic} is the broker's own")
+        return _refused(make, index, INVALID_TOPIC, f"{topic} is the broker's own")
     try:
         partition: Partition = call.broker.partition(topic, index)
-        records = data.records
-        if not records:
-            raise InvalidRecordError(f"{topic}-{index}: expected one record batch, found none")
-        magic = magic_of(records)
-        if magic is not None and magic < KAFKA_MAGIC:
-            return refused(
-                UNSUPPORTED_FOR_MESSAGE_FORMAT,
-                f"{topic}-{index}: expected record batches of magic {KAFKA_MAGIC}, found {magic}",
-            )
-        rest = records[size_of(records) :]
-        if magic is not None and magic_of(rest) == KAFKA_MAGIC:
-            raise InvalidRecordError(f"{topic}-{index}: expected one record batch, found several")
+        records = data.records or b""
+        if magic_of(records) != KAFKA_MAGIC or size_of(records) != len(records):
+            _refuse_other_than_one_batch(topic, index, records)
         batch = pending_from_kafka(records)
-        if batch.attributes & COMPRESSION_MASK == Codec.ZSTD and call.version < _FIRST_WITH_ZSTD:
-            return refused(
+        if batch.attributes & COMPRESSION_MASK == _ZSTD and call.version < _FIRST_WITH_ZSTD:
+            return _refused(
+                make,
+                index,
                 UNSUPPORTED_COMPRESSION_TYPE,
                 f"{topic}-{index}: expected zstd from version {_FIRST_WITH_ZSTD} on, found it in {call.version}",
             )
         base_offset = partition.append(batch)
+    except _OldFormatError as error:
+        return _refused(make, index, UNSUPPORTED_FOR_MESSAGE_FORMAT, str(error))
     except ConcurrentTransactionsError as error:
         # Clients of these versions do not expect that here, and send the batch again after this (KIP-890).
-        return refused(NOT_ENOUGH_REPLICAS, str(error))
+        return _refused(make, index, NOT_ENOUGH_REPLICAS, str(error))
     except RecordDecodeError as error:
-        return refused(INVALID_RECORD, str(error))  # it will not get better by being sent again
+        # It will not get better by being sent again.
+        return _refused(make, index, INVALID_RECORD, str(error))
     except (StreamlogError, OSError) as error:
-        return refused(code_of(error), str(error))
+        return _refused(make, index, code_of(error), str(error))
     is_log_append_time = batch.attributes & LOG_APPEND_TIME_BIT
     return make(
         index=index,
@@ -125,3 +123,22 @@ def _append(call: Call, topic: str, data: Any) -> Any:
         log_append_time_ms=batch.max_timestamp_ms if is_log_append_time else -1,
         log_start_offset=partition.log_start_offset,
     )
+
+
+def _refused(make: Any, index: int, code: int, message: str | None = None) -> Any:
+    return make(index=index, error_code=code, base_offset=_NO_OFFSET, error_message=message)
+
+
+def _refuse_other_than_one_batch(topic: str, index: int, records: bytes) -> None:
+    """Raise what is wrong with *records* if it is something else than damage, which reading them finds."""
+    if not records:
+        raise InvalidRecordError(f"{topic}-{index}: expected one record batch, found none")
+    magic = magic_of(records)
+    if magic is None:
+        return
+    if magic < KAFKA_MAGIC:
+        raise _OldFormatError(
+            f"{topic}-{index}: expected record batches of magic {KAFKA_MAGIC}, found {magic}"
+        )
+    if magic_of(records[size_of(records) :]) == KAFKA_MAGIC:
+        raise InvalidRecordError(f"{topic}-{index}: expected one record batch, found several")

@@ -70,6 +70,16 @@ def test_a_broker_has_the_fields_of_the_shell_in_their_order(
     }
 
 
+def test_a_broker_that_listens_says_where_until_it_does_not(broker: Broker) -> None:
+    shown = json.loads(BROKER)
+    with broker.listen(advertised="172.17.19.25:19092"):
+        assert value(broker, "/brokers/ids/1") == {
+            **shown,
+            "timestamp": value(broker, "/brokers/ids/1")["timestamp"],
+        }
+    assert value(broker, "/brokers/ids/1")["endpoints"] == []
+
+
 def test_the_controller_is_the_broker_since_it_was_opened(
     broker: Broker, clock: VirtualClock
 ) -> None:
