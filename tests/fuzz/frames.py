@@ -1,7 +1,10 @@
 """Malformed frames by the million: ``python -m tests.fuzz.frames [FRAMES] [--seed N]``.
 
-Each goes to a connection without a socket, in front of a whole broker in memory. It is answered, waited on or ends its connection;
-whatever else happens is a finding, as is memory that grows with the number of frames.
+Up to half of them are real requests, of each API in each version, with each of some extreme numbers at each of their bytes: so every
+length and count is once at each extreme when there are enough. The others are changed by chance.
+
+Each goes to a connection without a socket, in front of a whole broker in memory, and one in a hundred over a socket. It is answered, waited
+on or ends its connection; whatever else happens is a finding, as is memory that grows with the number of frames.
 """
 
 from __future__ import annotations
@@ -13,14 +16,19 @@ import random
 import struct
 import sys
 import time
+from bisect import bisect
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import accumulate
 
 from streamlog.broker.broker import Broker
 from streamlog.runtime import VirtualClock
 from streamlog.wire.dispatch import ROUTES
 from streamlog.wire.messages import APIS
+from tests.fuzz.frame_sockets import SocketSender
 from tests.fuzz.mutate import mutated
+from tests.reliability.results import print_figures
 from tests.support.kafka_batches import GOLDEN, kafka_batch
 from tests.support.wire_memory import MemoryListener
 from tests.support.wire_messages import random_struct
@@ -29,6 +37,11 @@ from tests.support.wire_messages import random_struct
 FRAMES_PER_BROKER = 20_000
 MAX_FRAME_BYTES = 1 << 20
 MAX_GROWTH_BYTES = 64 << 20
+#: One frame in so many goes over a socket; so many come in pieces.
+SOCKET_SHARE, PIECES_SHARE = 100, 50
+TELL_EACH = 1_000_000
+#: Shares no divisor with the number of places, as good as certainly, so that going on by it comes to each of them.
+_STRIDE = 15_485_863
 #: What a length, a count or an offset may be at its extremes, as two, four and eight bytes and as a variable integer.
 EXTREMES = [
     *(struct.pack(">h", number) for number in (-(1 << 15), -2, -1, 0, 1, (1 << 15) - 1)),
@@ -67,6 +80,26 @@ def real_frames(rng: random.Random) -> list[bytes]:
     return frames
 
 
+class Extremes:
+    """Real frames with each extreme number written over each of their places, sizes included, one after the other by their number."""
+
+    def __init__(self, real: Sequence[bytes]) -> None:
+        self._frames = [struct.pack(">i", len(data)) + data for data in real]
+        self._ends = list(accumulate(len(frame) for frame in self._frames))
+        self.count = self._ends[-1] * len(EXTREMES)
+
+    def frame(self, number: int) -> bytes:
+        """Return the one of that number, in an order that comes to each API soon."""
+        place, extreme = divmod(number * _STRIDE % self.count, len(EXTREMES))
+        index = bisect(self._ends, place)
+        frame = bytearray(self._frames[index])
+        at = place - (self._ends[index] - len(frame))
+        frame[at : at + len(EXTREMES[extreme])] = EXTREMES[extreme]
+        if at >= 4:
+            struct.pack_into(">i", frame, 0, len(frame) - 4)
+        return bytes(frame)
+
+
 def malformed(real: Sequence[bytes], rng: random.Random) -> bytes:
     """Return one frame with its size: real, cut, changed, with a number at its extreme, or bytes of chance; sizes lie now and then."""
     kind = rng.random()
@@ -103,44 +136,67 @@ class Findings(logging.Handler):
         self.found.append(logging.Formatter().format(record))
 
 
-def run(count: int, seed: int) -> Counter[str]:
-    """Send *count* frames; return what became of them. Raises AssertionError with the frame that shows something wrong."""
+def run(
+    count: int, seed: int, tell: Callable[[str], object] = lambda _: None
+) -> tuple[Counter[str], int]:
+    """Send *count* frames; return what became of them, and how many bytes memory has grown since the first broker was gone. Calls *tell* now
+    and then with how it goes. Raises AssertionError with the frame that shows something wrong.
+    """
     rng = random.Random(seed)
     real = real_frames(rng)
+    extremes = Extremes(real)
+    first = rng.randrange(extremes.count)
+    systematic = min(count // 2, extremes.count)
+
+    def frame(number: int) -> bytes:
+        # In turn, so that the broker of each is one that others have been at.
+        half, is_random = divmod(number, 2)
+        if is_random or half >= systematic:
+            return malformed(real, rng)
+        return extremes.frame(first + half)
+
     outcomes: Counter[str] = Counter()
     log, findings = logging.getLogger("streamlog"), Findings()
     level, propagate = log.level, log.propagate
     log.addHandler(findings)
     log.setLevel(logging.ERROR)
     log.propagate = False
-    resident = 0
+    resident = now = 0
     try:
         while (done := sum(outcomes.values())) < count:
-            _run_one_broker(
-                (malformed(real, rng) for _ in range(min(FRAMES_PER_BROKER, count - done))),
-                outcomes,
-                findings,
-            )
+            numbers = range(done, min(done + FRAMES_PER_BROKER, count))
+            _run_one_broker(map(frame, numbers), rng, outcomes, findings)
             now = _resident_bytes()
             resident = resident or now
             assert now - resident < MAX_GROWTH_BYTES, f"{now - resident} bytes more than at first"
+            if done // TELL_EACH != (done + len(numbers)) // TELL_EACH:
+                tell(f"{done + len(numbers):,} frames, {now >> 20} MiB")
     except AssertionError as error:
         raise AssertionError(f"seed {seed}: {error}") from error
     finally:
         log.removeHandler(findings)
         log.setLevel(level)
         log.propagate = propagate
-    return outcomes
+    return outcomes, now - resident
 
 
-def _run_one_broker(frames: Iterator[bytes], outcomes: Counter[str], findings: Findings) -> None:
+def _run_one_broker(
+    frames: Iterator[bytes], rng: random.Random, outcomes: Counter[str], findings: Findings
+) -> None:
     with Broker(clock=VirtualClock()) as broker:
         broker.create_topic("t")
         listener = MemoryListener(broker, max_frame_bytes=MAX_FRAME_BYTES)
         client = listener.connect()
+        sockets = SocketSender(broker, MAX_FRAME_BYTES)
         for frame in frames:
             try:
-                answer = client.send(frame)
+                if not rng.randrange(SOCKET_SHARE):
+                    outcomes[sockets.send(frame)] += 1
+                    continue
+                cut = 0 if rng.randrange(PIECES_SHARE) else rng.randrange(len(frame) + 1)
+                answer = client.send(frame[:cut]) if cut else b""
+                if client.is_open:
+                    answer += client.send(frame[cut:])
             except Exception as error:
                 raise AssertionError(f"frame {frame.hex()}: {error!r}") from error
             assert not findings.found, f"frame {frame.hex()}: {findings.found[0]}"
@@ -157,6 +213,8 @@ def _run_one_broker(frames: Iterator[bytes], outcomes: Counter[str], findings: F
                 client = listener.connect()
         client.close()
         assert not listener.connections
+        sockets.close()
+        assert not findings.found, findings.found[0]
 
 
 def _resident_bytes() -> int:
@@ -171,11 +229,27 @@ def main() -> int:
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     started = time.monotonic()
-    outcomes = run(options.frames, options.seed)
+    outcomes, grown, wrong = Counter[str](), 0, 0
+    try:
+        outcomes, grown = run(options.frames, options.seed, partial(print, flush=True))
+    except AssertionError as error:
+        print(error)
+        print(f"again: python -m tests.fuzz.frames {options.frames} --seed {options.seed}")
+        wrong = 1
     for name, number in outcomes.most_common():
-        print(f"{name:10} {number:>12,}")
-    print(f"{sum(outcomes.values()):,} frames in {time.monotonic() - started:.0f} s, nothing found")
-    return 0
+        print(f"{name:22} {number:>12,}")
+    seconds = time.monotonic() - started
+    print(f"{sum(outcomes.values()):,} frames in {seconds:.0f} s, {wrong} findings")
+    print_figures(
+        frames=sum(outcomes.values()),
+        closed=sum(number for name, number in outcomes.items() if name.startswith("closed")),
+        answered=sum(number for name, number in outcomes.items() if name.startswith("answered")),
+        over_sockets=sum(number for name, number in outcomes.items() if "socket" in name),
+        grown_mib=round(grown / (1 << 20), 1),
+        findings=wrong,
+        seed=str(options.seed),
+    )
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

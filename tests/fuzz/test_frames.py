@@ -15,7 +15,7 @@ FRAMES = int(os.environ.get("STREAMLOG_FRAMES", "20000"))
 @pytest.mark.slow
 def test_malformed_frames_harm_nobody() -> None:
     seed = random.SystemRandom().randrange(1 << 31)
-    outcomes = run(FRAMES, seed)
+    outcomes, _ = run(FRAMES, seed)
     assert sum(outcomes.values()) == FRAMES
     # Frames that never get past the first check would show nothing.
     assert outcomes["answered"] > FRAMES // 10, f"seed {seed}: {outcomes}"
