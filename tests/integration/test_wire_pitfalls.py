@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -15,14 +15,17 @@ from streamlog.client.consumer import Consumer
 from streamlog.client.producer import Producer
 from streamlog.record.kafka_layout import read_kafka_header
 from streamlog.structs import TopicPartition
+from streamlog.wire.call import Call
 from streamlog.wire.dispatch import ROUTES
+from streamlog.wire.handlers.fetch import ParkedFetch
 from streamlog.wire.messages import APIS, BY_NAME
+from tests.support.eventually import eventually
 from tests.support.kafka_batches import kafka_batch
 from tests.support.wire import RawClient
 
 NONE, CORRUPT_MESSAGE, INVALID_CONFIG, INVALID_SESSION_TIMEOUT = 0, 2, 40, 26
 UNSUPPORTED_VERSION, MEMBER_ID_REQUIRED, UNSUPPORTED_FORMAT = 35, 79, 43
-POLICY_VIOLATION = 44
+POLICY_VIOLATION, INVALID_TIMEOUT = 44, 50
 A_MINUTE_MS = 60_000
 BATCH = kafka_batch([b"a", None, b"c"], [b"k", None, b""])
 
@@ -85,21 +88,41 @@ def test_2_no_wake_up_of_a_long_poll_is_lost(broker: Broker, client: RawClient) 
     """An append at any moment around the look: one that is missed shows as an answer that takes a minute."""
     partition = broker.partition("t", 0)
     rounds = 300
+    fetching = -1
 
     def append() -> None:
         for number in range(rounds):
-            while partition.high_watermark < number:
+            while fetching < number:
                 pass
             partition.append_value(b"x", 0)
 
-    thread = Thread(target=append)
+    thread = Thread(target=append, daemon=True)
     thread.start()
-    offset = 0
-    while offset < rounds:
+    for offset in range(rounds):
+        fetching = offset
         answer = fetched(client.request("Fetch", 12, **fetch_fields(offset, A_MINUTE_MS)))
+        assert answer.high_watermark == offset + 1
         assert answer.records
-        offset = answer.high_watermark
     thread.join()
+
+
+def test_2_append_right_after_a_look_that_found_nothing_is_answered(
+    broker: Broker, client: RawClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, looks = ParkedFetch.look, 0
+
+    def look_and_append(parked: ParkedFetch, is_late: bool) -> Any:
+        nonlocal looks
+        looks += 1
+        answer = look(parked, is_late)
+        if looks == 1:
+            assert answer is None
+            broker.partition("t", 0).append_value(b"x", 0)
+        return answer
+
+    monkeypatch.setattr(ParkedFetch, "look", look_and_append)
+    assert fetched(client.request("Fetch", 12, **fetch_fields(0, A_MINUTE_MS))).records
+    assert looks == 2
 
 
 def test_3_produce_is_advertised_from_version_0_and_served_from_3(
@@ -146,6 +169,11 @@ def test_4_table_is_one_that_clients_were_seen_to_get_along_with() -> None:
         "IncrementalAlterConfigs": (0, 1),
         "OffsetDelete": (0, 0),
         "DescribeCluster": (0, 1),
+        "InitProducerId": (0, 4),
+        "AddPartitionsToTxn": (0, 3),
+        "AddOffsetsToTxn": (0, 3),
+        "EndTxn": (0, 3),
+        "TxnOffsetCommit": (0, 3),
     }
     assert {name: table[name] for name in seen} == seen
 
@@ -184,6 +212,27 @@ def test_6_answers_come_in_the_order_of_the_requests(broker: Broker, client: Raw
     assert client.receive().cluster_id == broker.cluster_id
 
 
+def test_6_request_behind_one_that_is_served_in_a_thread_of_its_own_waits(
+    broker: Broker, client: RawClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, may_go_on = BY_NAME["ListGroups"].key, Event()
+    route = ROUTES[key]
+
+    def handle(call: Call) -> Any:
+        assert may_go_on.wait(20)
+        return route.handler(call)
+
+    monkeypatch.setitem(ROUTES, key, route._replace(handler=handle))
+    client.send("ListGroups", 4)
+    client.send("ApiVersions", 3)
+    with RawClient(broker.bootstrap_servers) as other:
+        for _ in range(3):  # the loop has been there
+            other.request("ApiVersions", 3)
+    may_go_on.set()
+    assert client.receive().groups == []
+    assert client.receive().api_keys
+
+
 def test_6_produce_with_acks_0_gets_no_answer(broker: Broker, client: RawClient) -> None:
     client.send("Produce", 9, **produce_fields(BATCH, acks=0))
     client._sent.clear()
@@ -205,7 +254,7 @@ def test_7_batch_gets_its_offset_and_keeps_its_checksum(broker: Broker, client: 
         )
     answer = fetched(client.request("Fetch", 12, **fetch_fields(3, 1)))
     header = read_kafka_header(answer.records)
-    assert header.base_offset == 3
+    assert (header.base_offset, header.partition_leader_epoch) == (3, 0)
     # All but base offset and leader epoch is as it was sent.
     assert answer.records[8:12] + answer.records[16:] == BATCH[8:12] + BATCH[16:]
 
@@ -308,7 +357,9 @@ def test_13_unknown_configuration_of_a_topic_is_refused(broker: Broker, client: 
 
 def test_13_lists_are_appended_to_and_subtracted_from(broker: Broker, client: RawClient) -> None:
     for operation, value, expected in (
-        (3, "delete", ()),
+        (2, "compact", ("compact", "delete")),
+        (3, "delete", ("compact",)),
+        (3, "compact", ()),
         (2, "delete", ("delete",)),
     ):
         config = {"name": "cleanup.policy", "config_operation": operation, "value": value}
@@ -318,21 +369,45 @@ def test_13_lists_are_appended_to_and_subtracted_from(broker: Broker, client: Ra
         assert broker.topic("t").config.cleanup_policy == expected
 
 
-def test_14_append_of_any_thread_wakes_the_listener(broker: Broker, client: RawClient) -> None:
-    client.send("Fetch", 12, **fetch_fields(0, A_MINUTE_MS))
-    with Producer(broker) as producer:
-        producer.send("t", b"from a thread of its own").result()
-    assert fetched(client.receive()).high_watermark == 1
+@pytest.mark.parametrize(("timeout_ms", "code"), [(900_000, NONE), (900_001, INVALID_TIMEOUT)])
+def test_13_transaction_timeout_that_is_too_long_is_refused(
+    client: RawClient, timeout_ms: int, code: int
+) -> None:
+    answer = client.request(
+        "InitProducerId", 4, transactional_id="x", transaction_timeout_ms=timeout_ms
+    )
+    assert answer.error_code == code
+
+
+def test_14_append_of_any_thread_wakes_the_listener() -> None:
+    """One that only takes a note finds the loop asleep."""
+    with Broker() as broker:
+        broker.create_topic("t")
+        broker.listen(max_handshake_ms=600_000)  # nor does it look after silent connections soon
+        with RawClient(broker.bootstrap_servers) as client:
+            client.send("Fetch", 12, **fetch_fields(0, A_MINUTE_MS))
+            eventually(lambda: broker.partition("t", 0)._waiters)
+            with Producer(broker) as producer:
+                producer.send("t", b"from a thread of its own").result()
+            assert fetched(client.receive()).high_watermark == 1
 
 
 def test_14_append_over_the_wire_wakes_a_consumer_of_this_process(
     broker: Broker, client: RawClient
 ) -> None:
-    with Consumer(broker, auto_offset_reset="earliest") as consumer:
-        consumer.assign([TopicPartition("t", 0)])
-        client.send("Produce", 9, **produce_fields(BATCH))
-        assert len(consumer.poll(20_000)) == 3
-        client.receive()
+    found: list[Any] = []
+
+    def poll() -> None:
+        with Consumer(broker, auto_offset_reset="earliest") as consumer:
+            consumer.assign([TopicPartition("t", 0)])
+            found.extend(consumer.poll(10 * A_MINUTE_MS))
+
+    thread = Thread(target=poll, daemon=True)
+    thread.start()
+    eventually(lambda: broker.partition("t", 0)._waiters)
+    client.request("Produce", 9, **produce_fields(BATCH))
+    eventually(lambda: len(found) == 3)
+    thread.join()
 
 
 def test_14_metadata_names_the_port_that_was_free(broker: Broker, client: RawClient) -> None:
