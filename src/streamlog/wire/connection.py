@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,11 @@ from streamlog.wire.codec.primitives import skip_tags
 from streamlog.wire.dispatch import API_VERSIONS_KEY, ROUTES
 from streamlog.wire.handlers.api_versions import unsupported_version
 from streamlog.wire.messages import APIS
+from streamlog.wire.outbox import Outbox
 from streamlog.wire.parked import Parked, Slow, WakeSignal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from concurrent.futures import Executor
 
     from streamlog.wire.dispatch import Route
@@ -39,8 +39,6 @@ _RESPONSE = struct.Struct(">ii")
 #: What a connection may have sent ahead of the request that is being served; more stays in the system's buffers. Requests that are
 #: not larger do not count against the memory of all, so that they are served whatever the large ones do.
 _READ_AHEAD_BYTES = 64 * 1024
-#: What the transport is given at once.
-_PIECE_BYTES = 256 * 1024
 #: Array elements, and tagged fields, of a request that is decoded and served in the loop, which is everybody's: some milliseconds.
 _ELEMENTS_IN_LOOP = 1000
 
@@ -60,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._host = ""
         self._buffer = bytearray()
         self._is_busy = False
-        self._is_full = False
+        self._outbox = Outbox(listener.loop, listener.response_memory)
         self._parked: Parked | None = None
         self._signal: WakeSignal | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -69,15 +67,13 @@ class Connection(asyncio.Protocol):
         self._is_working = False
         self._is_late = self._has_to_look = False
         self._is_out_of_memory = False
-        #: What the transport has no room for.
-        self._unsent: deque[Any] = deque()
-        #: Of the request that is being served, and of those that were read; of answers that were not.
-        self._frame_bytes = self._held_bytes = self._unsent_bytes = 0
+        #: Of the request that is being served, and of those that were read.
+        self._frame_bytes = self._held_bytes = 0
         self.opened_s = self.last_active_s = self._loop.time()
         """When it connected, and when the client last sent something (loop's clock)."""
         self.is_known = False
         """Whether it sent a whole request yet."""
-        self._held_since_s = self._unsent_since_s = 0.0
+        self._held_since_s = 0.0
 
     # ---- the loop's calls
 
@@ -85,6 +81,7 @@ class Connection(asyncio.Protocol):
         """Begin, unless there are too many already."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._outbox.open(transport)
         peer = transport.get_extra_info("peername")
         self._host = f"/{peer[0]}" if peer else ""
         if not self._listener.admit(self):
@@ -95,8 +92,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._end_parking()
         self._buffer.clear()
-        self._unsent.clear()
-        self._note_unsent(0)
+        self._outbox.close()
         if not self._is_working:
             self._dismiss()
         self._listener.request_memory.forget(self)
@@ -118,12 +114,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read its answers: serve it no further."""
-        self._is_full = True
+        self._outbox.pause()
 
     def resume_writing(self) -> None:
         """It does again."""
-        self._is_full = False
-        self._send()
+        self._outbox.resume()
         self._serve()
 
     @property
@@ -148,12 +143,9 @@ class Connection(asyncio.Protocol):
             and now_s - self._held_since_s > limit_s
         ):
             return f"others wait for the {self._held_bytes} bytes that its request takes"
-        if (
-            listener.response_memory.is_short
-            and self._unsent_bytes
-            and now_s - self._unsent_since_s > limit_s
-        ):
-            return f"it does not read the {self._unsent_bytes} bytes of its answer, and memory is short"
+        outbox = self._outbox
+        if listener.response_memory.is_short and outbox.is_unread_for(limit_s):
+            return f"it does not read the {outbox.unsent_bytes} bytes of its answer, and memory is short"
         return ""
 
     def read_on(self) -> None:
@@ -167,6 +159,7 @@ class Connection(asyncio.Protocol):
         transport, self._transport = self._transport, None
         self._end_parking()
         if transport is not None:
+            self._outbox.send()
             if reason:
                 _log.info("connection from %s closed: %s", self._host, reason)
             transport.abort()
@@ -175,10 +168,11 @@ class Connection(asyncio.Protocol):
 
     def _serve(self) -> None:
         """Take complete frames out of the buffer and serve them, until one has to wait."""
-        buffer, position = self._buffer, 0
+        buffer, position, outbox = self._buffer, 0, self._outbox
         limit = self._listener.settings.max_frame_bytes
+        outbox.hold()
         try:
-            while not self._is_busy and not self._is_full and self._transport is not None:
+            while not self._is_busy and not outbox.is_full and self._transport is not None:
                 start = position + 4
                 if len(buffer) < start:
                     break
@@ -201,6 +195,7 @@ class Connection(asyncio.Protocol):
                 self._guarded(self._dispatch, frame)
                 del frame
         finally:
+            outbox.send()
             if position:
                 del buffer[:position]
             self._balance()
@@ -217,7 +212,7 @@ class Connection(asyncio.Protocol):
             self._hold(held)
         may_read = True
         if size > _READ_AHEAD_BYTES:
-            if self._is_busy or self._is_full:
+            if self._is_busy or self._outbox.is_full:
                 may_read = False
             else:
                 may_read = self._listener.request_memory.may_read(self)
@@ -234,12 +229,6 @@ class Connection(asyncio.Protocol):
             self._held_since_s = self._loop.time()
         self._held_bytes = size
         self._listener.request_memory.hold(self, size)
-
-    def _note_unsent(self, size: int) -> None:
-        if not self._unsent_bytes:
-            self._unsent_since_s = self._loop.time()
-        self._listener.response_memory.used_bytes += size - self._unsent_bytes
-        self._unsent_bytes = size
 
     def _guarded(self, step: Callable[..., None], *arguments: Any) -> None:
         """Take one step of serving a request. What goes wrong in it ends this connection, and nothing else."""
@@ -346,13 +335,13 @@ class Connection(asyncio.Protocol):
         elif isinstance(response, Slow):
             self._run_slowly(response.work, self._listener.executor)
         elif isinstance(response, list):
-            self._write(response)
+            self._outbox.add(response)
         elif response is not None:
             self._finish(response)
 
     def _finish(self, response: Any) -> None:
         if self._transport is not None:
-            self._write(self._encode(response))
+            self._outbox.add(self._encode(response))
 
     def _encode(self, response: Any) -> list[Any]:
         """Return the frame in parts. Threads: the one that serves the request."""
@@ -366,26 +355,6 @@ class Connection(asyncio.Protocol):
         size = sum(map(len, parts)) - 4
         _SIZE.pack_into(parts[0], 0, size)
         return parts
-
-    def _write(self, parts: list[Any]) -> None:
-        if len(parts) == 1:
-            self._unsent.append(parts[0])
-        else:
-            self._unsent.extend(_joined(parts))
-        self._send()
-
-    def _send(self) -> None:
-        """Give the transport what it takes: a large answer at once would be copied, and the others wait meanwhile."""
-        transport, unsent = self._transport, self._unsent
-        if transport is None:
-            return
-        while unsent and not self._is_full:
-            # writelines() of Python 3.12.0 to 3.13.1 never says that the client does not read (CVE-2024-12254).
-            transport.write(unsent.popleft())
-        if self._is_full:
-            self._note_unsent(transport.get_write_buffer_size() + sum(map(len, unsent)))
-        elif self._unsent_bytes:
-            self._note_unsent(0)
 
     def _park(self, parked: Parked) -> None:
         self._is_busy = True
@@ -447,19 +416,6 @@ class Connection(asyncio.Protocol):
             self._is_busy = False
             if not self._is_working:
                 parked.stop()
-
-
-def _joined(parts: list[Any]) -> Iterator[Any]:
-    """Return the bytes of *parts* in pieces that are neither many nor large."""
-    piece: list[Any] = []
-    size = 0
-    for part in parts:
-        if piece and size + len(part) > _PIECE_BYTES:
-            yield b"".join(piece)
-            piece, size = [], 0
-        piece.append(part)
-        size += len(part)
-    yield piece[0] if len(piece) == 1 else b"".join(piece)
 
 
 def _skip(frame: bytes, position: int) -> int:

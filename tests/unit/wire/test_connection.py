@@ -218,3 +218,16 @@ def test_half_a_request_is_forgotten_with_its_connection(
     client.send(ASK[:5])
     client.close()
     assert listener.connections == []
+
+
+def test_answers_to_requests_in_one_piece_go_out_together(client: MemoryClient) -> None:
+    pieces = []
+    client.transport.write = pieces.append  # type: ignore[method-assign]
+    client.send(b"".join(frame("ApiVersions", 0, number) for number in range(5)))
+    (piece,) = pieces
+    assert correlation_ids(piece) == [0, 1, 2, 3, 4]
+
+
+def test_answers_before_a_request_that_is_none_are_sent(client: MemoryClient) -> None:
+    assert correlation_ids(client.send(ASK + ASK + struct.pack(">i", -1))) == [7, 7]
+    assert not client.is_open

@@ -141,8 +141,8 @@ def test_client_that_does_not_read_is_not_served_further(
             )
         with RawClient(listener.bootstrap_servers) as other:
             other.request("ApiVersions", 3)
-        eventually(lambda: any(one._is_full for one in listener._connections))
-        (connection,) = (one for one in listener._connections if one._is_full)
+        eventually(lambda: any(one._outbox.is_full for one in listener._connections))
+        (connection,) = (one for one in listener._connections if one._outbox.is_full)
         assert connection._transport is not None
         assert connection._transport.get_write_buffer_size() < 20_000_000
         assert len(served) < 40

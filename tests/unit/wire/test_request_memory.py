@@ -185,7 +185,7 @@ def test_answer_that_nobody_reads_ends_its_connection_when_memory_is_short(
     while not listener.response_memory.is_short:
         unread(listener, fetch(LIMIT_BYTES))
     assert [one for one in listener.connections if one.hinders_others(PATIENCE_S)] == [first]
-    while first._unsent_bytes:
+    while first._outbox.unsent_bytes:
         first.resume_writing()  # it reads, a piece of the answer at a time
     assert not first.hinders_others(PATIENCE_S)
     assert not listener.response_memory.is_short
