@@ -151,6 +151,12 @@ class Partition:
                 log.sync(end_offset)
         return base_offset
 
+    def append_may_wait(self, size_bytes: int) -> bool:
+        """Return whether an append of so many bytes may wait for a disk: for a sync that the topic asks for, for a file, or for somebody
+        else who does. Whoever must not wait asks first; raises why there is no log.
+        """
+        return bool(self._gate.flush_messages) or self.log.append_may_wait(size_bytes)
+
     def append_value(
         self, value: bytes, timestamp_ms: int, stamp: ProducerStamp | None = None
     ) -> int:

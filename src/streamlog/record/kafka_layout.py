@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 
 from streamlog.errors import CorruptRecordError
 from streamlog.record.checksum import crc32c, extend_crc32c
+from streamlog.record.layout import TRANSACTIONAL_BIT
 
 KAFKA_MAGIC = 2
 KAFKA_HEADER_SIZE = 61
@@ -48,6 +49,8 @@ CHECKED_AT = 21
 _PLACE = struct.Struct(">qii")
 _MAGIC_AT = 16
 _CRC_AT = 17
+#: The lower of its two bytes.
+_ATTRIBUTES_AT = 22
 
 
 class KafkaBatchHeader(NamedTuple):
@@ -88,6 +91,11 @@ def size_of(data: bytes) -> int:
     if len(data) < LENGTH_END:
         return len(data)
     return LENGTH_END + max(int.from_bytes(data[8:LENGTH_END], "big", signed=True), 0)
+
+
+def has_transactional_bit(data: bytes) -> bool:
+    """Return whether the batch that *data* begins with says that it belongs to a transaction. Nothing is checked."""
+    return len(data) > _ATTRIBUTES_AT and bool(data[_ATTRIBUTES_AT] & TRANSACTIONAL_BIT)
 
 
 def read_kafka_header(data: bytes) -> KafkaBatchHeader:

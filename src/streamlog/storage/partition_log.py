@@ -233,6 +233,14 @@ class PartitionLog(CleanableLog):
                 self.lock.wake()
         return offset
 
+    def append_may_wait(self, size_bytes: int) -> bool:
+        """Return whether an append of so many bytes may wait for a disk now: a file has to be made or to grow for it, or somebody else has
+        the lock, who may be doing that. Threads: any; by the time of the append it may be otherwise.
+        """
+        segment = self._active
+        end = segment.position + HEADER_SIZE + size_bytes + 7
+        return not self._tokens or end > segment.allocated_bytes
+
     def append_value(
         self, value: bytes, timestamp_ms: int, stamp: ProducerStamp | None = None
     ) -> int:

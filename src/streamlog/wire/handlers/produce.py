@@ -13,7 +13,12 @@ from streamlog.errors import (
 )
 from streamlog.record.codec import Codec
 from streamlog.record.kafka_batch import pending_from_kafka
-from streamlog.record.kafka_layout import KAFKA_MAGIC, magic_of, size_of
+from streamlog.record.kafka_layout import (
+    KAFKA_MAGIC,
+    has_transactional_bit,
+    magic_of,
+    size_of,
+)
 from streamlog.record.layout import COMPRESSION_MASK, LOG_APPEND_TIME_BIT
 from streamlog.wire.codec.errors import RefusedRequestError
 from streamlog.wire.error_codes import (
@@ -51,19 +56,26 @@ def handle(call: Call) -> Any:
         raise RefusedRequestError(
             f"Produce: expected version {_FIRST_SERVED} or later, found {call.version}"
         )
-    if _waits_for_disk(call):
+    if _may_wait(call):
         return Slow(lambda: _append_all(call))
     return _append_all(call)
 
 
-def _waits_for_disk(call: Call) -> bool:
-    """Whether an append waits for a sync: the loop must not."""
+def _may_wait(call: Call) -> bool:
+    """Whether an append may wait for a disk, or for somebody who does: the loop must not."""
     for topic in call.request.topic_data:
-        try:
-            if call.broker.topic(topic.name).config.flush_messages:
-                return True
-        except StreamlogError:
-            continue  # gets its error below
+        for data in topic.partition_data:
+            records = data.records or b""
+            try:
+                partition = call.broker.partition(topic.name, data.index)
+                if (
+                    partition.append_may_wait(len(records))
+                    # The coordinator of transactions is asked about the first batch of each, and may be writing just now.
+                    or has_transactional_bit(records)
+                ):
+                    return True
+            except StreamlogError:
+                continue  # gets its error below
     return False
 
 

@@ -1,0 +1,146 @@
+"""Who waits for a disk while a batch of a client is stored: its client, and nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from streamlog.broker.broker import Broker
+from streamlog.runtime import MemoryFileSystem, VirtualClock
+from tests.support.hooked_files import HookedFileSystem
+from tests.support.kafka_batches import kafka_batch
+from tests.support.wire import RawClient
+
+BATCH = kafka_batch([b"x" * 1000])
+
+
+@pytest.fixture
+def disk() -> HookedFileSystem:
+    return HookedFileSystem(MemoryFileSystem())
+
+
+@pytest.fixture
+def broker(disk: HookedFileSystem) -> Iterator[Broker]:
+    with Broker("/data", filesystem=disk, clock=VirtualClock()) as broker:
+        broker.create_topic("t", configs={"segment_bytes": 4096})
+        broker.listen()
+        yield broker
+
+
+@pytest.fixture
+def connect(broker: Broker) -> Iterator[Any]:
+    clients: list[RawClient] = []
+
+    def connect() -> RawClient:
+        clients.append(RawClient(broker.bootstrap_servers))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+class SlowDisk:
+    """Some calls of *disk* for partition t-0 take until `release`."""
+
+    def __init__(self, disk: HookedFileSystem, *calls: str) -> None:
+        self._disk, self._calls = disk, calls
+        self.is_reached, self._may_go_on = Event(), Event()
+        disk.hook = self._wait
+
+    def _wait(self, call: str, path: str) -> None:
+        if call in self._calls and "/t-0/" in path:
+            self.is_reached.set()
+            assert self._may_go_on.wait(20)
+
+    def release(self) -> None:
+        self._disk.hook = lambda call, path: None
+        self._may_go_on.set()
+
+
+def send(client: RawClient) -> None:
+    data = {"index": 0, "records": BATCH}
+    topics = [{"name": "t", "partition_data": [data]}]
+    client.send("Produce", 9, acks=-1, timeout_ms=1, topic_data=topics)
+
+
+def test_others_are_served_while_an_append_makes_a_file(
+    broker: Broker, disk: HookedFileSystem, connect: Any
+) -> None:
+    """A new segment on a busy disk, made in the loop, held everybody up."""
+    one, other = connect(), connect()
+    for _ in range(3):
+        send(one)
+        one.receive()
+    slow = SlowDisk(disk, "make", "allocate")
+    send(one)
+    assert slow.is_reached.wait(20)
+    assert other.request("ApiVersions", 3).api_keys
+    slow.release()
+    assert one.receive().responses[0].partition_responses[0].base_offset == 3
+
+
+def test_others_are_served_while_a_thread_of_the_process_has_the_log(
+    broker: Broker, disk: HookedFileSystem, connect: Any
+) -> None:
+    """The loop waited for the lock of a log in which somebody else was rolling."""
+    one, other = connect(), connect()
+    partition = broker.partition("t", 0)
+    for _ in range(3):
+        partition.append_value(b"x" * 1000, 0)
+    slow = SlowDisk(disk, "make", "allocate")
+    appending = Thread(target=partition.append_value, args=(b"x" * 1000, 0))
+    appending.start()
+    assert slow.is_reached.wait(20)
+    send(one)
+    assert other.request("ApiVersions", 3).api_keys
+    slow.release()
+    appending.join()
+    assert one.receive().responses[0].partition_responses[0].base_offset == 4
+
+
+def test_others_are_served_while_somebody_asks_the_disk_for_a_sync(
+    broker: Broker, disk: HookedFileSystem, connect: Any
+) -> None:
+    """As are appends: the lock of a log is not held by who syncs it."""
+    one, other = connect(), connect()
+    partition = broker.partition("t", 0)
+    partition.append_value(b"x", 0)
+    slow = SlowDisk(disk, "sync", "sync_data", "sync_dir")
+    syncing = Thread(target=partition.sync)
+    syncing.start()
+    assert slow.is_reached.wait(20)
+    send(one)
+    assert one.receive().responses[0].partition_responses[0].base_offset == 1
+    assert other.request("ApiVersions", 3).api_keys
+    slow.release()
+    syncing.join()
+
+
+def test_others_are_served_while_a_transaction_ends_on_a_slow_disk(
+    broker: Broker, connect: Any
+) -> None:
+    """The first batch of a transaction asks the coordinator, whose lock the loop waited for."""
+    one, other = connect(), connect()
+    made = one.request(
+        "InitProducerId", 4, transactional_id="x", transaction_timeout_ms=60_000,
+        producer_id=-1, producer_epoch=-1,
+    )  # fmt: skip
+    batch = kafka_batch(
+        [b"x"], attributes=0x10, producer_id=made.producer_id,
+        producer_epoch=made.producer_epoch, base_sequence=0,
+    )  # fmt: skip
+    topics = [{"name": "t", "partition_data": [{"index": 0, "records": batch}]}]
+    partitions = [{"name": "t", "partitions": [0]}]
+    one.request(
+        "AddPartitionsToTxn", 3, transactional_id="x",
+        producer_id=made.producer_id,
+        producer_epoch=made.producer_epoch, topics=partitions,
+    )  # fmt: skip
+    with broker.transaction_coordinator._lock:
+        one.send("Produce", 9, transactional_id="x", acks=-1, timeout_ms=1, topic_data=topics)
+        assert other.request("ApiVersions", 3).api_keys
+    assert one.receive().responses[0].partition_responses[0].error_code == 0
