@@ -24,7 +24,7 @@ from __future__ import annotations
 import gc
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -220,7 +220,7 @@ class Bench:
         by_name = {target.against: target for target in targets}
         for other in others:
             target = by_name.pop(other.name, None)
-            self._report_pair(what, subject.name, other.name, samples, target, note)
+            self.pair(what, subject.name, other.name, samples, target, note)
         if by_name:
             raise ValueError(f"{what}: no contender named {', '.join(map(repr, by_name))}")
         return spreads
@@ -245,15 +245,16 @@ class Bench:
                     samples[contender.name].append(seconds)
         return samples
 
-    def _report_pair(
+    def pair(
         self,
         what: str,
         subject: str,
         other: str,
-        samples: dict[str, list[float]],
-        target: Target | None,
-        note: str,
+        samples: Mapping[str, Sequence[float]],
+        target: Target | None = None,
+        note: str = "",
     ) -> None:
+        """Report what was measured of two in the same rounds: *samples* are seconds, by the names of both."""
         ours, theirs = samples[subject], samples[other]
         # Without a target: how many times as long the subject takes.
         oriented = target or at_most(1, other)
