@@ -381,6 +381,25 @@ def test_member_of_this_process_that_does_not_poll_leaves_its_part_to_one_elsewh
     consumer.close()
 
 
+@pytest.mark.parametrize("told", [b"", b"no subscription"])
+def test_member_elsewhere_whose_subscription_nobody_can_read_gets_nothing(
+    broker: Broker,
+    connect: Callable[[], RawClient],
+    caplog: pytest.LogCaptureFixture,
+    told: bytes,
+) -> None:
+    """It was a ValueError for the consumer of this process that led the group."""
+    broker.create_topic("t", partitions=2)
+    with consumer_of(broker) as consumer:
+        consumer.poll(0)
+        member = WireMember(connect(), protocols=(("range", told),))
+        member.get_id()
+        share(consumer, member)
+        assert decode_assignment(member.client.receive().assignment).partitions == frozenset()
+        assert parts(consumer) == [0, 1]
+        assert f"member {member.id!r} gets no partitions" in caplog.text
+
+
 @pytest.mark.parametrize("comes_back_here", [False, True])
 def test_grp_11_static_member_may_come_back_on_the_other_side(
     broker: Broker, client: RawClient, comes_back_here: bool

@@ -337,10 +337,14 @@ class ClassicMembership:
 
 
 def _subscriptions(joined: JoinResponse) -> list[MemberSubscription]:
-    """Return what the members told the leader, sorted by member id."""
+    """Return what the members told the leader, sorted by member id; of one that cannot be read, that it wants nothing."""
     members = []
     for member_id, (instance_id, metadata) in sorted(joined.members.items()):
-        told = decode_subscription(metadata)
+        try:
+            told = decode_subscription(metadata)
+        except ValueError as error:  # of some other program: no reason to fail for this one
+            _log.warning("member %r gets no partitions: its subscription: %s", member_id, error)
+            told = ConsumerSubscription(frozenset())
         members.append(
             MemberSubscription(
                 member_id, told.topics, instance_id, told.owned, told.generation, told.user_data
