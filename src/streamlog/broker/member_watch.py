@@ -46,9 +46,16 @@ class MemberWatch:
         """Watch a member that has joined, or joined again."""
         self._arm(group, member_id, self._patience_ms(group.members[member_id].session))
 
-    def heard(self, group: Group, member_id: str, told: MemberSession | None = None) -> None:
+    def heard(
+        self,
+        group: Group,
+        member_id: str,
+        told: MemberSession | None = None,
+        *,
+        is_behind: bool = False,
+    ) -> None:
         """Note that a member elsewhere sent a request, in which it may have *told* another rebalance time-out; it is given
-        that much time for what it has to give back (NGP-3).
+        that much time for what it has to give back (NGP-3), and a classic one that *is_behind* for joining again.
         """
         member = group.members[member_id]
         session = member.session
@@ -58,7 +65,7 @@ class MemberWatch:
         session.heard(now_ms)
         if isinstance(told, RemoteSession) and told.rebalance_timeout_ms >= 0:
             session.rebalance_timeout_ms = told.rebalance_timeout_ms
-        if member.current.state is not MemberState.UNREVOKED_PARTITIONS:
+        if member.current.state is not MemberState.UNREVOKED_PARTITIONS and not is_behind:
             session.revoke_by_ms = math.inf
         elif session.revoke_by_ms == math.inf:
             session.revoke_by_ms = now_ms + session.rebalance_timeout_ms

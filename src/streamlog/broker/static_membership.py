@@ -43,11 +43,13 @@ def find_predecessor(
 ) -> GroupMember | None:
     """Return the member whose place the joining one takes, None for a new member and for the same one
     again. Raises `UnreleasedInstanceIdError` while that member is not away, unless the joining one
-    *takes_over*, as the classic protocol has it (GRP-11).
+    *takes_over*, as the classic protocol has it (GRP-11), or that one is a classic member elsewhere: by
+    that protocol it does not say that it closed.
     """
     found = find_static_member(group, instance_id)
     if found is None or found.member_id == member_id:
         return None
+    takes_over |= found.classic is not None and found.session.is_remote
     if found.current.epoch != LEAVE_FOR_NOW_EPOCH and not takes_over:
         raise UnreleasedInstanceIdError(
             f"group {group.group_id!r}: {instance_id!r} is in use by {found.member_id!r}: close that "

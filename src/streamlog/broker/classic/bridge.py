@@ -14,7 +14,7 @@ from streamlog.broker.classic.mixed_group import (
     sync_response,
 )
 from streamlog.broker.static_membership import check_instance
-from streamlog.errors import MemberIdRequiredError
+from streamlog.errors import MemberIdRequiredError, RebalanceInProgressError
 
 if TYPE_CHECKING:
     from streamlog.broker.classic.coordinator import ClassicCoordinator
@@ -91,8 +91,12 @@ class ProtocolBridge:
         `RebalanceInProgressError`.
         """
         member = check_classic_member(group, member_id, instance_id, generation)
+        try:
+            check_up_to_date(group, member)
+        except RebalanceInProgressError:
+            self._watch.heard(group, member_id, is_behind=True)
+            raise
         self._watch.heard(group, member_id)
-        check_up_to_date(group, member)
 
     def to_consumer(self, group: Group) -> None:
         """Turn a classic group into a KIP-848 one, with the members it has. Raises `GroupIdNotFoundError`; see `consumer_of`."""

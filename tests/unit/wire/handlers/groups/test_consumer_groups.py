@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.broker.classic.consumer_protocol import ConsumerAssignment, encode_assignment
 from streamlog.client.consumer import Consumer
 from streamlog.runtime import VirtualClock
 from streamlog.structs import OffsetAndMetadata, TopicPartition
@@ -19,6 +20,7 @@ Connect = Callable[[], RawClient]
 UNKNOWN_MEMBER, INVALID_REQUEST, NOT_FOUND = 25, 42, 69
 FENCED_EPOCH, UNRELEASED, UNSUPPORTED_ASSIGNOR, STALE_EPOCH, INVALID_REGEX = 110, 111, 112, 113, 128
 SESSION_MS = 45_000
+T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
 REBALANCE_MS = 20_000
 
 
@@ -320,6 +322,51 @@ def test_ngp_5_classic_members_over_the_wire_go_on_in_the_group(
     assert classic.heartbeat() == UNKNOWN_MEMBER, "its session time-out is its own"
     a.heartbeat()
     assert a.has == {"t": [0, 1]}
+
+
+TOLD = b"\x00\x00" + b"\x00\x00\x00\x01" + b"\x00\x01t" + b"\xff\xff\xff\xff"
+"""The subscription of a classic member to t."""
+
+
+def test_classic_member_that_sends_heartbeats_and_does_not_join_again_is_removed(
+    new_member: Make, connect: Connect, broker: Broker, clock: VirtualClock
+) -> None:
+    """It kept its partitions for as long as it sent them. Kafka ``scheduleConsumerGroupJoinTimeoutIfAbsent``."""
+    classic = WireMember(connect(), protocols=(("range", TOLD),))
+    classic.share = encode_assignment(ConsumerAssignment(frozenset({T0, T1})))
+    classic.join()
+    classic.sync()
+    a = new_member()
+    a.join()
+    for _ in range(12):
+        assert classic.heartbeat() == 27
+        clock.advance(5_000)
+        a.heartbeat()
+    assert classic.heartbeat() == UNKNOWN_MEMBER
+    a.heartbeat()
+    assert a.has == {"t": [0, 1]}
+
+
+def test_static_member_that_comes_back_with_the_new_protocol_takes_its_place(
+    new_member: Make, connect: Connect, broker: Broker
+) -> None:
+    """A classic one does not say that it leaves: it was in the way of its own upgrade until its session ended."""
+    old = WireMember(connect(), instance_id="one", protocols=(("range", TOLD),))
+    old.share = encode_assignment(ConsumerAssignment(frozenset({T0, T1})))
+    old.join()
+    old.sync()
+    other = WireMember(connect(), instance_id="two", protocols=(("range", TOLD),))
+    other.send_join()
+    old.client.close()
+    new = new_member("new", instance_id="one")
+    new.join()
+    members = broker.group_coordinator.describe("g").members
+    assert sorted(one.group_instance_id or "" for one in members) == ["one", "two"]
+    again = new_member("newer", instance_id="one")
+    response = again.heartbeat(
+        rebalance_timeout_ms=REBALANCE_MS, subscribed_topic_names=["t"], topic_partitions=[]
+    )
+    assert response.error_code == UNRELEASED, "two of the new one are two programs"
 
 
 @pytest.mark.parametrize(
