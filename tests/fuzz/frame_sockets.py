@@ -49,6 +49,6 @@ class SocketSender:
         """Raise AssertionError unless another client is served and nothing is left of those before."""
         with RawClient(self._listener.bootstrap_servers) as client:
             assert client.request("Metadata", 12, topics=None).brokers
-        eventually(lambda: not self._listener._connections)
-        memory = self._listener.request_memory, self._listener.response_memory
+        eventually(lambda: not self._listener.endpoint._connections)
+        memory = self._listener.endpoint.request_memory, self._listener.endpoint.response_memory
         assert [one.used_bytes for one in memory] == [0, 0]

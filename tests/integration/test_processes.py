@@ -267,3 +267,49 @@ with Broker() as broker:
 """
     )
     run_program(program, cwd=tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_child_of_a_fork_keeps_nothing_of_a_listener_in_the_running_loop(tmp_path: Path) -> None:
+    program = tmp_path / "listening.py"
+    program.write_text(
+        """
+import asyncio, os, socket, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads: it is what is tried here
+from streamlog import Broker
+from streamlog.aio import listen
+ASK = bytes.fromhex("0000000a 0012 0000 00000001 ffff")  # ApiVersions 0
+async def ask(reader, writer):
+    writer.write(ASK)
+    size = int.from_bytes(await reader.readexactly(4), "big")
+    await reader.readexactly(size)
+async def main(broker):
+    listener = await listen(broker)
+    host, _, port = listener.bootstrap_servers.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    await ask(reader, writer)
+    ready, report = os.pipe()
+    end, go_on = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        writer.get_extra_info("socket")._sock.close()
+        os.close(go_on)
+        broker.close()
+        os.write(report, b"x")
+        os.read(end, 1)  # until the parent is gone, or done
+        os._exit(0)
+    os.close(end)
+    assert os.read(ready, 1) == b"x"
+    await ask(reader, writer)  # the parent's listener is unharmed
+    await listener.close()
+    assert await reader.read() == b""
+    writer.close()
+    async with await listen(broker, listener.bootstrap_servers):
+        pass
+    os.close(go_on)
+    assert os.waitpid(pid, 0)[1] == 0
+with Broker() as broker:
+    asyncio.run(main(broker))
+"""
+    )
+    run_program(program, cwd=tmp_path)

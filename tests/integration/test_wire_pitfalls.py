@@ -286,7 +286,7 @@ def test_8_no_version_is_served_that_names_topics_by_their_ids() -> None:
 def test_9_first_member_of_a_group_is_not_kept_waiting(broker: Broker, client: RawClient) -> None:
     """Kafka's ``group.initial.rebalance.delay.ms`` is 3 s; the client's own id comes with version 4."""
     (listener,) = broker._listeners
-    assert listener.settings.initial_rebalance_delay_ms == 50
+    assert listener.endpoint.settings.initial_rebalance_delay_ms == 50
     join = {
         "group_id": "g",
         "session_timeout_ms": 10_000,

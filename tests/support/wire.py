@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 from typing import Any
 
 from streamlog.wire.messages import BY_NAME
-
-_TIMEOUT_S = 20.0
+from tests.support.sockets import connect
 
 
 class RawClient:
     """One connection. ``client.request("Heartbeat", 3, group_id="g", ...)`` sends, and returns the response."""
 
     def __init__(self, bootstrap_servers: str, client_id: str = "raw") -> None:
-        host, _, port = bootstrap_servers.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=_TIMEOUT_S)
+        self.socket = connect(bootstrap_servers)
         self._client_id = client_id.encode()
         self._correlation_id = 0
         self._sent: list[tuple[str, int, int]] = []

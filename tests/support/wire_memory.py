@@ -112,7 +112,7 @@ class MemoryTransport(asyncio.Transport):
 
 
 class MemoryListener:
-    """As much of a listener as a connection uses."""
+    """As much of an endpoint as a connection uses."""
 
     executor, large_executor = "executor", "large executor"
 
@@ -143,6 +143,9 @@ class MemoryListener:
     def dismiss(self, connection: Connection) -> None:
         if connection in self.connections:
             self.connections.remove(connection)
+
+    def run_in_executor(self, executor: object, work: Callable[..., Any], *arguments: Any) -> _Done:
+        return self.loop.run_in_executor(executor, work, *arguments)
 
     def connect(self) -> MemoryClient:
         """Return a new client."""

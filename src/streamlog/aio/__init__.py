@@ -18,6 +18,7 @@ b'hello'
 
 from streamlog.aio.admin import AsyncAdmin
 from streamlog.aio.consumer import AsyncConsumer
+from streamlog.aio.listener import AsyncListener, listen
 from streamlog.aio.producer import AsyncProducer
 
-__all__ = ["AsyncAdmin", "AsyncConsumer", "AsyncProducer"]
+__all__ = ["AsyncAdmin", "AsyncConsumer", "AsyncListener", "AsyncProducer", "listen"]

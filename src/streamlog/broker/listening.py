@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from streamlog.errors import IllegalStateError
 
@@ -10,16 +10,41 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from streamlog.broker.broker_resources import BrokerResources
+    from streamlog.runtime import RLock
     from streamlog.wire.listener import Listener
     from streamlog.wire.settings import ListenOptions
+
+
+class AnyListener(Protocol):
+    """What a broker knows of a listener, whoever's thread it serves in."""
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Where it listens."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it no longer does."""
+
+    def close(self) -> None:
+        """End it; called by the broker while that still works."""
 
 
 class ListeningBroker:
     """What `Broker` inherits; see there."""
 
-    _listeners: list[Listener]
+    _lock: RLock
+    _listeners: list[AnyListener]
 
     def _require_resources(self) -> BrokerResources:
+        raise NotImplementedError
+
+    def register_client(self, client: Any) -> None:
+        """See `Broker`."""
+        raise NotImplementedError
+
+    def unregister_client(self, client: Any) -> None:
+        """See `Broker`."""
         raise NotImplementedError
 
     @property
@@ -30,14 +55,19 @@ class ListeningBroker:
     def listen(self, address: str = "127.0.0.1:0", **options: Unpack[ListenOptions]) -> Listener:
         """Serve Kafka's protocol at *address*, ``host:port``, until the listener or the broker is closed; port 0 is any that is free.
 
+        In a thread of its own; `streamlog.aio.listen` does it in a running event loop. An IPv6 address is in brackets, ``[::1]:9092``. A name
+        is listened at with all its addresses. Of names only ``localhost`` counts as a loopback address.
+
         Any client of any language can then be given ``broker.bootstrap_servers``, and shares topics, groups and transactions with the
         producers and consumers in this process. Options, by name:
 
         * ``node_id``: the broker's number as clients see it (``broker_id``)
-        * ``advertised``: the ``host:port`` that clients are told to connect to (the one that was bound)
+        * ``advertised``: the ``host:port`` that clients are told to connect to (the one that was bound; without a port its port). Needed
+          where *address* stands for all addresses of the machine, ``0.0.0.0`` or ``[::]``, for no client can connect to those
         * ``default_partitions``, ``auto_create``: of topics that come into being by being used (``num_partitions``,
           ``auto_create_topics_enable``)
-        * ``allow_remote``: needed for any address but a loopback one: there is no TLS and no SASL (False)
+        * ``allow_remote``: needed for any address but a loopback one: there is no TLS and no SASL (False). Options that ask for one of
+          them, such as ``ssl_context`` or ``sasl_mechanism``, raise
         * ``max_frame_bytes`` (100 MiB), ``max_connections`` (1,000), ``max_idle_ms`` (600,000), ``max_handshake_ms`` (30,000): what a
           client may do before it is cut off
         * ``queued_max_request_bytes`` (256 MiB): what requests may take together that were read and not answered; more is not read until
@@ -55,10 +85,7 @@ class ListeningBroker:
         """
         from streamlog.wire.listener import Listener  # the layer above: loaded by whoever listens
 
-        listener = Listener(self, address, **options)  # type: ignore[arg-type]
-        # Those that are closed have encoded batches in their memory.
-        self._listeners = [*(one for one in self._listeners if not one.closed), listener]
-        return listener
+        return Listener(self, address, **options)  # type: ignore[arg-type]
 
     @property
     def bootstrap_servers(self) -> str:
@@ -72,3 +99,15 @@ class ListeningBroker:
     def listener_addresses(self) -> tuple[str, ...]:
         """What clients are given by each listener that is open, ``host:port``, in the order in which they were made. Internal."""
         return tuple(one.bootstrap_servers for one in self._listeners if not one.closed)
+
+    def register_listener(self, listener: AnyListener) -> None:
+        """Count *listener* among those of `bootstrap_servers`, and close it before the broker closes. Internal."""
+        with self._lock:
+            self.register_client(listener)
+            self._listeners = [*self._listeners, listener]
+
+    def unregister_listener(self, listener: AnyListener) -> None:
+        """Forget *listener*, which is closed; nothing happens when it was not registered. Internal."""
+        with self._lock:
+            self._listeners = [other for other in self._listeners if other is not listener]
+            self.unregister_client(listener)

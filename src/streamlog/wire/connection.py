@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from streamlog.wire.dispatch import Route
-    from streamlog.wire.listener import Listener
+    from streamlog.wire.endpoint import Endpoint
     from streamlog.wire.messages import Api
 
 _log = logging.getLogger("streamlog")
@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
     harms nobody else.
     """
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Endpoint) -> None:
         self._listener = listener
         self._loop = listener.loop
         self._transport: asyncio.Transport | None = None
@@ -306,7 +306,7 @@ class Connection(asyncio.Protocol):
     def _run_slowly(self, work: Callable[[], Any], executor: Executor) -> None:
         """Serve in a thread of its own what may wait for a disk or takes long: the loop is everybody's."""
         self._is_busy = self._is_working = True
-        future = self._loop.run_in_executor(executor, self._encoded, work)
+        future = self._listener.run_in_executor(executor, self._encoded, work)
         future.add_done_callback(self._slow_done)
 
     def _encoded(self, work: Callable[[], Any]) -> Any:
@@ -383,7 +383,7 @@ class Connection(asyncio.Protocol):
         response = parked.look(self._is_late)
         if isinstance(response, Slow):
             self._is_working = True
-            future = self._loop.run_in_executor(
+            future = self._listener.run_in_executor(
                 self._listener.large_executor, self._encoded, response.work
             )
             future.add_done_callback(partial(self._looked, parked))

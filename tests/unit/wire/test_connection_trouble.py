@@ -141,8 +141,8 @@ def test_client_that_does_not_read_is_not_served_further(
             )
         with RawClient(listener.bootstrap_servers) as other:
             other.request("ApiVersions", 3)
-        eventually(lambda: any(one._outbox.is_full for one in listener._connections))
-        (connection,) = (one for one in listener._connections if one._outbox.is_full)
+        eventually(lambda: any(one._outbox.is_full for one in listener.endpoint._connections))
+        (connection,) = (one for one in listener.endpoint._connections if one._outbox.is_full)
         assert connection._transport is not None
         assert connection._transport.get_write_buffer_size() < 20_000_000
         assert len(served) < 40
@@ -185,9 +185,9 @@ def test_close_with_more_slow_requests_than_workers_says_nothing(
     for client in clients:
         client.send("Heartbeat", 4, **BEAT)
     assert begun.wait(20)
-    eventually(lambda: sum(one.is_waiting for one in listener._connections) == 8)
+    eventually(lambda: sum(one.is_waiting for one in listener.endpoint._connections) == 8)
     with caplog.at_level(logging.ERROR):
-        listener.loop.call_soon_threadsafe(go_on.set)
+        listener.endpoint.loop.call_soon_threadsafe(go_on.set)
         listener.close()
     assert not caplog.records
     for client in clients:
@@ -205,4 +205,4 @@ def test_closed_listener_is_forgotten(broker: Broker) -> None:
     """It has up to 8 MiB of encoded batches."""
     for _ in range(3):
         broker.listen().close()
-    assert len(broker._listeners) == 1
+    assert broker._listeners == []

@@ -5,35 +5,24 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import re
 import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from threading import Event
 from typing import Any
 
 import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.errors import ClosedError, IllegalStateError, InvalidConfigurationError
-from streamlog.wire.listener import split_address
 from tests.support.eventually import eventually
+from tests.support.sockets import connect, has_ipv6, is_closed
 from tests.support.wire import RawClient
 
-
-def connect(broker: Broker) -> socket.socket:
-    host, _, port = broker.bootstrap_servers.rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=20)
-
-
-def is_closed(sock: socket.socket) -> bool:
-    """Whether the broker hung up; waits for that."""
-    try:
-        return sock.recv(1) == b""
-    except ConnectionError:
-        return True
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
 
 
 def test_port_that_is_free_is_found() -> None:
@@ -50,7 +39,7 @@ def test_closed_listener_leaves_its_port_and_its_clients(caplog: pytest.LogCaptu
     with Broker() as broker:
         listener = broker.listen()
         address = listener.bootstrap_servers
-        with connect(broker) as client:
+        with connect(broker.bootstrap_servers) as client:
             listener.close()
             listener.close()
             assert listener.closed
@@ -97,28 +86,6 @@ def test_broker_closes_with_requests_parked_and_slow() -> None:
                         client._sent.append(("JoinGroup", 3, client._correlation_id))
 
 
-def test_client_that_is_just_being_accepted_is_hung_up_on_as_well() -> None:
-    """asyncio lost it, and it waited for ever: the server was closed before it was a connection."""
-    with Broker() as broker:
-        listener = broker.listen()
-        loop: Any = listener.loop
-        accept, is_accepting = loop._accept_connection2, Event()
-
-        async def accept_slowly(*arguments: Any) -> None:
-            is_accepting.set()
-            while not listener.closed:  # noqa: ASYNC110 - it is set by another thread
-                await asyncio.sleep(0)
-            for _ in range(5):  # by now the listener does what it does to close
-                await asyncio.sleep(0)
-            await accept(*arguments)
-
-        loop._accept_connection2 = accept_slowly
-        with connect(broker) as sock:
-            assert is_accepting.wait(20)
-            listener.close()
-            assert is_closed(sock)
-
-
 def test_closed_broker_does_not_listen() -> None:
     broker = Broker()
     broker.close()
@@ -152,6 +119,115 @@ def test_address_that_others_can_reach_is_refused_unless_told(address: str) -> N
             broker.listen(address)
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["ssl_context", "ssl_certfile", "sasl_mechanism", "sasl_enabled_mechanisms"]
+    + ["security_protocol", "tls", "SSL_CONTEXT"],
+)
+def test_tls_and_sasl_are_said_to_be_missing(option: str) -> None:
+    with Broker() as broker:
+        with pytest.raises(InvalidConfigurationError, match=f"{option}: .*no TLS and no SASL"):
+            broker.listen(**{option: None})  # type: ignore[arg-type]
+
+
+def test_option_that_there_is_not_is_refused_by_name() -> None:
+    with Broker() as broker, pytest.raises(TypeError, match=r"listen\(\) .*'max_conections'"):
+        broker.listen(max_conections=5)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("address", "options"),
+    [
+        ("0.0.0.0:0", {}),
+        ("[::]:0", {}),
+        ("127.0.0.1:0", {"advertised": "0.0.0.0:9092"}),
+        ("0.0.0.0:0", {"advertised": "[::]"}),
+    ],
+)
+def test_address_that_no_client_can_connect_to_is_not_advertised(
+    address: str, options: dict[str, Any]
+) -> None:
+    with Broker() as broker:
+        with pytest.raises(InvalidConfigurationError, match=r"advertised: .*(0\.0\.0\.0|::)"):
+            broker.listen(address, allow_remote=True, **options)
+
+
+@pytest.mark.parametrize("advertised", ["elsewhere", "elsewhere:", "a b:1", ":1"])
+def test_advertised_address_is_one(advertised: str) -> None:
+    with Broker() as broker:
+        if advertised == "elsewhere":
+            with broker.listen(advertised=advertised) as listener:
+                port = listener.endpoint._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+                assert listener.bootstrap_servers == f"elsewhere:{port}"
+            return
+        with pytest.raises(InvalidConfigurationError, match="advertised: expected host:port"):
+            broker.listen(advertised=advertised)
+
+
+@needs_ipv6
+def test_ipv6_address_is_shown_as_clients_take_it() -> None:
+    """In brackets where a port follows, and without them in metadata, where none does."""
+    with Broker() as broker:
+        with broker.listen("[::1]") as listener:
+            assert re.fullmatch(r"\[::1\]:\d+", listener.bootstrap_servers)
+            with RawClient(listener.bootstrap_servers) as client:
+                (one,) = client.request("Metadata", 12, topics=None).brokers
+            assert f"[{one.host}]:{one.port}" == listener.bootstrap_servers
+
+
+@pytest.fixture
+def two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As most systems have it: localhost is ::1 and 127.0.0.1."""
+    found = socket.getaddrinfo
+
+    def both(host: str, *arguments: Any, **options: Any) -> list[Any]:
+        if host != "localhost":
+            return found(host, *arguments, **options)
+        return [
+            *found("::1", *arguments, **options),
+            *found("127.0.0.1", *arguments, **options),
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+
+
+@needs_ipv6
+@pytest.mark.usefixtures("two_addresses")
+def test_all_addresses_of_a_name_have_the_port_that_is_shown() -> None:
+    """Each had a port of its own, and only one of them was told to clients."""
+    with Broker() as broker:
+        for _ in range(3):
+            with broker.listen("localhost:0") as listener:
+                port = listener.bootstrap_servers.removeprefix("localhost:")
+                for host in ("127.0.0.1", "[::1]"):
+                    with RawClient(f"{host}:{port}") as client:
+                        assert client.request("ApiVersions", 3).error_code == 0
+
+
+@needs_ipv6
+@pytest.mark.usefixtures("two_addresses")
+def test_port_that_is_taken_at_one_address_of_a_name_is_taken_or_not_chosen() -> None:
+    tried: list[int] = []
+    create = asyncio.base_events.BaseEventLoop.create_server
+
+    async def with_rival(loop: Any, factory: Any, host: str, port: int, **options: Any) -> Any:
+        tried.append(port)
+        if port and len(tried) == 2:  # somebody takes it at one of the addresses
+            with socket.create_server(("127.0.0.1", port)):
+                return await create(loop, factory, host, port, **options)
+        return await create(loop, factory, host, port, **options)
+
+    with Broker() as broker, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio.base_events.BaseEventLoop, "create_server", with_rival)
+        with broker.listen("localhost:0") as listener:
+            port = int(listener.bootstrap_servers.removeprefix("localhost:"))
+            assert tried[0] == tried[2] == 0
+            assert tried[-1] == port
+    with Broker() as broker, socket.create_server(("127.0.0.1", 0)) as rival:
+        with pytest.raises(OSError, match="in use"):
+            broker.listen(f"localhost:{rival.getsockname()[1]}")
+
+
 def test_other_address_is_bound_when_told() -> None:
     with Broker() as broker:
         with broker.listen("0.0.0.0:0", allow_remote=True, advertised="127.0.0.1") as listener:
@@ -162,36 +238,17 @@ def test_other_address_is_bound_when_told() -> None:
             assert (one.host, one.port) == (host, int(port))
 
 
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("127.0.0.1:9092", ("127.0.0.1", 9092)),
-        ("127.0.0.1", ("127.0.0.1", 0)),
-        ("[::1]:9092", ("::1", 9092)),
-        ("localhost:0", ("localhost", 0)),
-    ],
-)
-def test_address_is_host_and_port(address: str, expected: tuple[str, int]) -> None:
-    assert split_address(address) == expected
-
-
-@pytest.mark.parametrize("address", ["", ":1", "localhost:", "localhost:x", "localhost:65536"])
-def test_other_address_is_refused(address: str) -> None:
-    with pytest.raises(InvalidConfigurationError, match="expected host:port"):
-        split_address(address)
-
-
 def test_connections_beyond_the_limit_are_closed() -> None:
     with Broker() as broker, ExitStack() as stack:
         broker.listen(max_connections=2)
         clients = [stack.enter_context(RawClient(broker.bootstrap_servers)) for _ in range(2)]
         for client in clients:
             client.request("ApiVersions", 3)
-        assert is_closed(stack.enter_context(connect(broker)))
+        assert is_closed(stack.enter_context(connect(broker.bootstrap_servers)))
         clients.pop().close()
 
         def is_served_again() -> bool:
-            with connect(broker) as sock:
+            with connect(broker.bootstrap_servers) as sock:
                 try:
                     sock.sendall(struct.pack(">ihhih", 10, 18, 0, 1, -1))
                     return sock.recv(1) != b""
@@ -216,7 +273,7 @@ def test_silent_connections_are_closed() -> None:
             max_bytes=1000,
             topics=[{"topic": "t", "partitions": [partition]}],
         )
-        half = stack.enter_context(connect(broker))
+        half = stack.enter_context(connect(broker.bootstrap_servers))
         half.sendall(b"\0\0\0")
         known = stack.enter_context(RawClient(broker.bootstrap_servers))
         known.request("ApiVersions", 3)
@@ -263,7 +320,7 @@ def test_crowd_that_means_harm_leaves_the_others_served(
             client.request("Metadata", 12, topics=None)
             before = resident_bytes()
             for _ in range(crowd):
-                sock = stack.enter_context(connect(broker))
+                sock = stack.enter_context(connect(broker.bootstrap_servers))
                 try:
                     harm(sock, rng)
                 except ConnectionError:

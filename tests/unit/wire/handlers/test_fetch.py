@@ -169,7 +169,7 @@ def test_parked_fetch_of_a_topic_that_is_made_again_waits_for_the_new_one(
         broker.create_topic("t", partitions=2)
         made_again.set()
 
-    listener.loop.call_soon_threadsafe(make_again)
+    listener.endpoint.loop.call_soon_threadsafe(make_again)
     assert made_again.wait(20)
     eventually(lambda: broker.partition("t", 0)._waiters)
     broker.partition("t", 0).append_value(b"x", 0)

@@ -89,7 +89,7 @@ def test_fetch_that_is_late_during_the_look_of_a_worker_is_answered(
     has_looked, may_end = worker
     client.send("Fetch", 12, **ask(1))
     assert has_looked.wait(20)
-    eventually(lambda: any(one._is_late for one in listener._connections))
+    eventually(lambda: any(one._is_late for one in listener.endpoint._connections))
     may_end.set()
     assert records_of(client.receive()) == b""
 
@@ -102,11 +102,11 @@ def test_client_that_hangs_up_during_the_look_of_a_worker_leaves_no_waiter(
     client.send("Fetch", 12, **ask(A_MINUTE_MS))
     assert has_looked.wait(20)
     client.close()
-    eventually(lambda: all(one.socket is None for one in listener._connections))
+    eventually(lambda: all(one.socket is None for one in listener.endpoint._connections))
     assert partition._waiters
-    assert listener._connections, "it takes a worker, and counts"
+    assert listener.endpoint._connections, "it takes a worker, and counts"
     may_end.set()
-    eventually(lambda: not partition._waiters and not listener._connections)
+    eventually(lambda: not partition._waiters and not listener.endpoint._connections)
 
 
 def test_error_in_the_look_of_a_worker_ends_the_connection(

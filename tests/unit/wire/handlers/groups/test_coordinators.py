@@ -14,14 +14,14 @@ def test_this_broker_coordinates_every_group_and_transaction(
     found = client.request("FindCoordinator", version, key="g", key_type=key_type if version else 0)
     assert found.error_code == 0
     assert f"{found.host}:{found.port}" == listener.bootstrap_servers
-    assert found.node_id == listener.settings.node_id
+    assert found.node_id == listener.endpoint.settings.node_id
 
 
 def test_several_are_found_at_once(listener: Listener, client: RawClient) -> None:
     found = client.request("FindCoordinator", 4, key_type=0, coordinator_keys=["a", "b"])
     assert [(one.key, one.error_code, one.port) for one in found.coordinators] == [
-        ("a", 0, listener.settings.advertised_port),
-        ("b", 0, listener.settings.advertised_port),
+        ("a", 0, listener.endpoint.settings.advertised_port),
+        ("b", 0, listener.endpoint.settings.advertised_port),
     ]
 
 

@@ -131,7 +131,7 @@ def waits_for_the_leader(broker: Broker, member: WireMember) -> bool:
 def test_members_that_come_at_once_are_in_the_first_generation(broker: Broker) -> None:
     """Pitfall 9: a second rebalance would wait for the heartbeat of the first member."""
     with broker.listen(initial_rebalance_delay_ms=50) as listener:
-        assert listener.settings.initial_rebalance_delay_ms == 50
+        assert listener.endpoint.settings.initial_rebalance_delay_ms == 50
         with (
             RawClient(listener.bootstrap_servers) as one,
             RawClient(listener.bootstrap_servers) as two,
@@ -151,7 +151,7 @@ def test_members_that_come_at_once_are_in_the_first_generation(broker: Broker) -
 def test_listener_waits_a_moment_for_more_members_by_default(broker: Broker) -> None:
     """Pitfall 9: 50 ms, not 3 s."""
     with broker.listen() as listener:
-        assert listener.settings.initial_rebalance_delay_ms == 50
+        assert listener.endpoint.settings.initial_rebalance_delay_ms == 50
 
 
 def test_grp_6_session_timeout_out_of_bounds_is_refused(client: RawClient) -> None:
@@ -340,9 +340,11 @@ def test_connection_that_breaks_before_the_join_is_parked_counts_as_broken(
     b.get_id()
     with broker.group_coordinator._lock:
         b.send_join()
-        eventually(lambda: any(one._is_busy for one in listener._connections))
+        eventually(lambda: any(one._is_busy for one in listener.endpoint._connections))
         b.client.close()
-        eventually(lambda: sum(one.socket is not None for one in listener._connections) == 1)
+        eventually(
+            lambda: sum(one.socket is not None for one in listener.endpoint._connections) == 1
+        )
     eventually(lambda: member_count(broker) == 2)
     waiting = broker.group_coordinator._store.find("g").classic.members[b.id].joining  # type: ignore[union-attr]
     assert waiting is not None
