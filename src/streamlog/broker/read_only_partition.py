@@ -121,6 +121,10 @@ class ReadOnlyPartition(Partition):
         """Raise `ReadOnlyError`."""
         raise refusal(f"{self.topic_partition}: append", self._path)
 
+    def append_may_wait(self, size_bytes: int) -> bool:
+        """Return False: it is refused at once."""
+        return False
+
     def append_value(
         self, value: bytes, timestamp_ms: int, stamp: ProducerStamp | None = None
     ) -> int:
