@@ -353,10 +353,6 @@ class Opening(Keeping):
         self.broker = self.open()
         self.broker.close()
 
-    def check(self) -> None:
-        gc.collect()  # a broker of which only the directory's lock was left
-        super().check()
-
 
 def read(broker: Broker, *partitions: TopicPartition, **config: Any) -> list[ConsumerRecord]:
     """Return all records of *partitions*."""
@@ -401,7 +397,7 @@ def interrupt_loop(count: int | None, seed: int, names: list[str]) -> Counter[st
     gc.collect()
     gc.disable()  # what is collected, and when, would move the moments
     with warnings.catch_warnings():
-        # A broker whose constructor was interrupted is closed by nobody, and says so.
+        # What came between a constructor and the name that its broker was to get left one that nobody can close, and it says so.
         warnings.simplefilter("ignore", ResourceWarning)
         try:
             for name in names:

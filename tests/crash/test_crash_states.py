@@ -5,7 +5,6 @@ Everything is named and seeded: a failure prints the command that shows the one 
 
 from __future__ import annotations
 
-import gc
 import itertools
 import logging
 
@@ -70,8 +69,6 @@ def test_every_broken_build_has_a_program() -> None:
 
 @pytest.mark.crash
 @pytest.mark.parametrize("name", MUTANTS)
-# A broken build may raise while it opens a directory: the broker that was being made goes here, and not in some later test.
-@pytest.mark.filterwarnings("ignore:unclosed broker:ResourceWarning")
 def test_a_broken_build_is_caught(name: str) -> None:
     effort = Effort() if name in IN_RECOVERY else SHALLOW
     with MUTANTS[name]():
@@ -80,8 +77,6 @@ def test_a_broken_build_is_caught(name: str) -> None:
     # A breakage that cannot even be called proves nothing about the net.
     for kind in ("TypeError", "AttributeError", "NameError"):
         assert f"the program itself: {kind}" not in str(caught.value)
-    del caught
-    gc.collect()
 
 
 def test_a_failure_is_found_again_at_its_step_alone() -> None:

@@ -15,6 +15,7 @@ from streamlog.broker.broker_opening import (
     check_path,
     check_read_only,
     choose_filesystem,
+    give_back,
     open_read_only,
     open_resources,
 )
@@ -159,24 +160,31 @@ class Broker(ListeningBroker, CareCalls):
         self._refusal: StreamlogError | None = None
         # A broker that was dropped without close may hold this very directory.
         close_orphans()
-        self._resources = (open_read_only if read_only else open_resources)(
-            self.path or _MEMORY_PATH, self.config, self.runtime, self._promise
-        )
-        self._opened_ms = self.runtime.clock.time_ms()
-        self._topics = self._resources.topics
-        self.producer_ids = ProducerIds(self._resources.directory)
-        """Internal: see `new_producer_id`; who finds an id in use says so here."""
-        self.recovery_report: RecoveryReport = self._resources.directory.recovery_report
-        """What opening the directory found: whether it was closed cleanly, what was scanned, cut off,
-        damaged or unknown. Stays readable after `close`."""
-        self.scheduler: Scheduler = self._resources.scheduler
-        """The timers of this broker. Internal: for the clients of this broker."""
-        if read_only:
-            self.config = self._topics.config
-        else:
-            begin_care(self, self._resources)
-        on_fork_in_child(self)
-        open_brokers.add(self)
+        resources: BrokerResources | None = None
+        try:
+            self._resources = resources = (open_read_only if read_only else open_resources)(
+                self.path or _MEMORY_PATH, self.config, self.runtime, self._promise
+            )
+            self._opened_ms = self.runtime.clock.time_ms()
+            self._topics = resources.topics
+            self.producer_ids = ProducerIds(resources.directory)
+            """Internal: see `new_producer_id`; who finds an id in use says so here."""
+            self.recovery_report: RecoveryReport = resources.directory.recovery_report
+            """What opening the directory found: whether it was closed cleanly, what was scanned, cut off,
+            damaged or unknown. Stays readable after `close`."""
+            self.scheduler: Scheduler = resources.scheduler
+            """The timers of this broker. Internal: for the clients of this broker."""
+            if read_only:
+                self.config = self._topics.config
+            else:
+                begin_care(self, resources)
+            on_fork_in_child(self)
+            open_brokers.add(self)
+        except BaseException:
+            self._resources = None
+            if resources is not None:
+                give_back(resources.scheduler, resources.directory)
+            raise
 
     @property
     def _promise(self) -> Durability:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -9,7 +10,7 @@ from streamlog.broker.broker_resources import BrokerResources
 from streamlog.broker.maintenance import Maintenance
 from streamlog.broker.read_only_topics import ReadOnlyTopics
 from streamlog.broker.topic_registry import TopicRegistry
-from streamlog.errors import InvalidConfigurationError
+from streamlog.errors import InvalidConfigurationError, StreamlogError
 from streamlog.runtime import Clock, FileSystem, MemoryFileSystem, OsFileSystem, Runtime
 from streamlog.storage.data_directory import DataDirectory
 from streamlog.storage.read_only_directory import ReadOnlyDirectory
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from streamlog.config import BrokerConfig
     from streamlog.runtime import Scheduler
     from streamlog.structs import Durability
+
+_logger = logging.getLogger("streamlog")
 
 
 def check_path(path: object) -> None:
@@ -75,9 +78,12 @@ def open_read_only(
     path: str, config: BrokerConfig, runtime: Runtime, promise: Durability
 ) -> BrokerResources:
     """Open the directory for reading and all that is in it; on an error, give back what was opened so far."""
-    directory = ReadOnlyDirectory.open(path, runtime, max_open_segments=config.max_open_segments)
+    directory: ReadOnlyDirectory | None = None
     scheduler: Scheduler | None = None
     try:
+        directory = ReadOnlyDirectory.open(
+            path, runtime, max_open_segments=config.max_open_segments
+        )
         scheduler = runtime.clock.new_scheduler(f"streamlog-reader-{config.broker_id}")
         written_by_others = cast("DataDirectory", directory)
         # Never started: there is nothing that it may do by the clock.
@@ -86,9 +92,7 @@ def open_read_only(
         topics.open()
         return BrokerResources(runtime, scheduler, written_by_others, maintenance, topics)
     except BaseException:
-        if scheduler is not None:
-            scheduler.close()
-        directory.close()
+        give_back(scheduler, cast("DataDirectory | None", directory))
         raise
 
 
@@ -96,15 +100,16 @@ def open_resources(
     path: str, config: BrokerConfig, runtime: Runtime, promise: Durability
 ) -> BrokerResources:
     """Open the directory and all that is in it; on an error, give back what was opened so far."""
-    directory = DataDirectory.open(
-        path,
-        runtime,
-        max_open_segments=config.max_open_segments,
-        allow_network_fs=config.allow_network_fs,
-        min_free_bytes=config.min_free_bytes,
-    )
+    directory: DataDirectory | None = None
     scheduler: Scheduler | None = None
     try:
+        directory = DataDirectory.open(
+            path,
+            runtime,
+            max_open_segments=config.max_open_segments,
+            allow_network_fs=config.allow_network_fs,
+            min_free_bytes=config.min_free_bytes,
+        )
         scheduler = runtime.clock.new_scheduler(f"streamlog-broker-{config.broker_id}")
         maintenance = Maintenance(runtime, scheduler, directory, config)
         topics = TopicRegistry(runtime, directory, maintenance, config, promise)
@@ -112,8 +117,19 @@ def open_resources(
         maintenance.start(topics.partitions)
         return BrokerResources(runtime, scheduler, directory, maintenance, topics)
     except BaseException:
+        give_back(scheduler, directory)
+        raise
+
+
+def give_back(scheduler: Scheduler | None, directory: DataDirectory | None) -> None:
+    """Let go of what a broker that will not be had opened. What goes wrong with that is logged: an error is on its way already."""
+    try:
         if scheduler is not None:
             scheduler.close()
-        # Clean only if it was: logs that were not opened yet still have to be recovered.
-        directory.close(clean=directory.recovery_report.clean)
-        raise
+    finally:
+        if directory is not None:
+            try:
+                # Clean only if it was: logs that were not opened yet still have to be recovered.
+                directory.close(clean=directory.recovery_report.clean)
+            except (StreamlogError, OSError):
+                _logger.exception("%s: opened in part, and not closed properly", directory.path)

@@ -116,12 +116,14 @@ class DataDirectory:
                 f"{path}: on a network file system, where neither locks nor syncs can be relied on "
                 "(allow_network_fs=True opens it all the same)"
             )
-        lock = filesystem.lock_dir(path)
+        lock: DirectoryLock | None = None
         try:
+            lock = filesystem.lock_dir(path)
             directory = cls(runtime, path, lock, max_open_segments, min_free_bytes)
             directory._load()
         except BaseException:
-            lock.release()
+            if lock is not None:
+                lock.release()
             raise
         return directory
 
@@ -283,7 +285,7 @@ class DataDirectory:
                 raise DataLossError(
                     recovery.message, topic_partition=topic_partition, first_bad_offset=0, file=path
                 )
-            log = PartitionLog(
+            self._logs[key] = log = PartitionLog(
                 self._runtime,
                 path,
                 topic_partition,
@@ -303,7 +305,6 @@ class DataDirectory:
         finally:
             self._finish_report(started_ms)
         self._not_opened.discard(key)
-        self._logs[key] = log
         self._keys_by_path[log.directory] = key
         if sync_failed or (
             checkpoint is not None

@@ -195,22 +195,41 @@ class FollowedLog(ReadableLog):
                 state = self._look_again()
 
     def _take(self, layout: SegmentLayout, state: LogState, *, keep_end: bool) -> None:
+        made: list[ReadOnlySegment] = []
+        try:
+            self._take_all(layout, state, made, keep_end=keep_end)
+        finally:
+            # `OpenSegments` would keep them otherwise.
+            kept = set(map(id, self._segments.in_order()))
+            for segment in made:
+                if id(segment) not in kept:
+                    segment.release_files()
+
+    def _take_all(
+        self,
+        layout: SegmentLayout,
+        state: LogState,
+        made: list[ReadOnlySegment],
+        *,
+        keep_end: bool,
+    ) -> None:
+        """Take them, and add to *made* the segments that are made for it."""
         known = {segment.base_offset: segment for segment in self._segments.in_order()}
         segments: list[ReadOnlySegment] = []
         for base_offset, next_base_offset in pairwise(layout.base_offsets):
             segment = known.get(base_offset)
             if not isinstance(segment, ReadOnlySegment) or not segment.is_still(next_base_offset):
-                segment = self._make_segment(base_offset)
+                made.append(segment := self._make_segment(base_offset))
                 segment.load_sealed(next_base_offset)
             segments.append(segment)
         active = known.get(layout.base_offsets[-1])
         keep_end = keep_end and isinstance(active, ReadOnlySegment) and not active.sealed
         if not keep_end or not isinstance(active, ReadOnlySegment):
-            active = self._make_segment(layout.base_offsets[-1])
+            made.append(active := self._make_segment(layout.base_offsets[-1]))
             _start_at(active, state.checkpoint)
         segments.append(active)
         if state.power_failed:
-            segments = self._whole_ones(segments, state.checkpoint)
+            segments = self._whole_ones(segments, state.checkpoint, made)
             keep_end = keep_end and segments[-1] is active
             active = segments[-1]
         start_offset = max(layout.log_start_offset, segments[0].base_offset)
@@ -253,13 +272,16 @@ class FollowedLog(ReadableLog):
                 segment.release_files()
 
     def _whole_ones(
-        self, segments: list[ReadOnlySegment], point: PartitionCheckpoint | None
+        self,
+        segments: list[ReadOnlySegment],
+        point: PartitionCheckpoint | None,
+        made: list[ReadOnlySegment],
     ) -> list[ReadOnlySegment]:
         """Return *segments* up to the first one behind the recovery point that does not reach the next: nothing behind it counts."""
         for number, (segment, following) in enumerate(pairwise(segments)):
             if point is not None and segment.base_offset < point.segment_base_offset:
                 continue
-            cut = self._make_segment(segment.base_offset)
+            made.append(cut := self._make_segment(segment.base_offset))
             _start_at(cut, point)
             while batches := self._next_batches(cut):
                 cut.grow(batches)

@@ -30,6 +30,7 @@ from streamlog.storage.recovery import LogRecovery
 from streamlog.storage.recovery_report import PartitionRecovery
 from streamlog.storage.room import Room
 from streamlog.storage.segment import Segment
+from streamlog.storage.segment_release import released_on_error
 from streamlog.structs import TopicPartition
 
 #: What a record of n bytes takes at most in a batch of its own: header, directory, array and bin markers, padding.
@@ -88,54 +89,61 @@ class PartitionLog(CleanableLog):
         """Called after a segment was closed, with the log's lock held: it may take a note and nothing else."""
         #: What opening found.
         self.recovery = recovery
-        recovered = LogRecovery(
-            runtime.filesystem,
-            directory,
-            checkpoint,
-            self._make_segment,
-            recovery,
-            quarantine,
-            clean=clean,
-            power_failed=power_failed,
-        ).run()
-        self._segments = LogSegments(recovered.segments)
-        self._active: Segment = recovered.segments[-1]
-        self._active.transactions.begin(self._active.position, self._active.next_offset)
-        self._next_offset = self._active.next_offset
-        self._snapshots = ProducerSnapshots(runtime.filesystem, directory, recovered.snapshots)
-        self.has_transactions = recovered.has_transactions or (
-            checkpoint is not None and checkpoint.has_transactions
-        )
-        self._has_producers = (
-            self.has_transactions
-            or recovered.greatest_producer_id >= 0
-            or bool(recovered.snapshots)
-            or (checkpoint is not None and checkpoint.has_producers)
-        )
-        #: The greatest producer id that opening came across, which is that of all producers where STATE was lost; -1 without any.
-        self.greatest_producer_id = recovered.greatest_producer_id
-        self._log_start_offset = min(recovered.log_start_offset, self._next_offset)
-        self._recorded_log_start = self._log_start_offset
-        if checkpoint is not None:
-            self._first_dirty_offset = min(checkpoint.first_dirty_offset, self._next_offset)
-        self._append_refused = recovered.append_refused
-        self._leader_epoch = recovered.leader_epoch
-        self._epochs = recovered.epochs
-        self._single_middle = single_middle(self._leader_epoch)
-        self._roll_after_ms = _ROLL_NOT_CHOSEN_MS
-        self._group_commit = GroupCommit(self._sync_segments, lambda: str(topic_partition))
-        # Recovery starts here next time, until a sync moves it: what was only scanned is in the page cache, not on the disk.
-        first_offset = recovered.segments[0].base_offset
-        self._recovery_point = checkpoint or PartitionCheckpoint(
-            self._log_start_offset, first_offset, first_offset, 0, 0, -1, -1, 0
-        )
-        self._group_commit.durable_end_offset = min(
-            self._recovery_point.recovery_offset, self._next_offset
-        )
-        self._dirty = self._group_commit.durable_end_offset < self._next_offset
-        if self.has_transactions or (checkpoint is None and self._has_producers):
-            self._producers = producers = self._find_producers()
-            self.greatest_producer_id = max([self.greatest_producer_id, *producers.entries])
+        made: list[Segment] = []
+
+        def make_segment(base_offset: int) -> Segment:
+            made.append(segment := self._make_segment(base_offset))
+            return segment
+
+        with released_on_error(made):
+            recovered = LogRecovery(
+                runtime.filesystem,
+                directory,
+                checkpoint,
+                make_segment,
+                recovery,
+                quarantine,
+                clean=clean,
+                power_failed=power_failed,
+            ).run()
+            self._segments = LogSegments(recovered.segments)
+            self._active: Segment = recovered.segments[-1]
+            self._active.transactions.begin(self._active.position, self._active.next_offset)
+            self._next_offset = self._active.next_offset
+            self._snapshots = ProducerSnapshots(runtime.filesystem, directory, recovered.snapshots)
+            self.has_transactions = recovered.has_transactions or (
+                checkpoint is not None and checkpoint.has_transactions
+            )
+            self._has_producers = (
+                self.has_transactions
+                or recovered.greatest_producer_id >= 0
+                or bool(recovered.snapshots)
+                or (checkpoint is not None and checkpoint.has_producers)
+            )
+            #: The greatest producer id that opening came across, which is that of all producers where STATE was lost; -1 without any.
+            self.greatest_producer_id = recovered.greatest_producer_id
+            self._log_start_offset = min(recovered.log_start_offset, self._next_offset)
+            self._recorded_log_start = self._log_start_offset
+            if checkpoint is not None:
+                self._first_dirty_offset = min(checkpoint.first_dirty_offset, self._next_offset)
+            self._append_refused = recovered.append_refused
+            self._leader_epoch = recovered.leader_epoch
+            self._epochs = recovered.epochs
+            self._single_middle = single_middle(self._leader_epoch)
+            self._roll_after_ms = _ROLL_NOT_CHOSEN_MS
+            self._group_commit = GroupCommit(self._sync_segments, lambda: str(topic_partition))
+            # Recovery starts here next time, until a sync moves it: what was only scanned is in the page cache, not on the disk.
+            first_offset = recovered.segments[0].base_offset
+            self._recovery_point = checkpoint or PartitionCheckpoint(
+                self._log_start_offset, first_offset, first_offset, 0, 0, -1, -1, 0
+            )
+            self._group_commit.durable_end_offset = min(
+                self._recovery_point.recovery_offset, self._next_offset
+            )
+            self._dirty = self._group_commit.durable_end_offset < self._next_offset
+            if self.has_transactions or (checkpoint is None and self._has_producers):
+                self._producers = producers = self._find_producers()
+                self.greatest_producer_id = max([self.greatest_producer_id, *producers.entries])
 
     def __repr__(self) -> str:
         return f"<PartitionLog {self.topic_partition} offsets {self._log_start_offset}..{self._next_offset}>"

@@ -59,9 +59,13 @@ class ReadOnlyLog(FollowedLog):
         )
         # Always known where there are transactions; elsewhere once somebody has asked.
         self._producers: ProducerStates | None = None
-        with self._refresh_lock:
-            self._rebuild(was_cut=True)
-            self._catch_up()
+        try:
+            with self._refresh_lock:
+                self._rebuild(was_cut=True)
+                self._catch_up()
+        except BaseException:
+            self._segments.close_all()
+            raise
 
     def __repr__(self) -> str:
         return f"<ReadOnlyLog {self.topic_partition} offsets {self._log_start_offset}..{self._next_offset}>"

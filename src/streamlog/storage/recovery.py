@@ -392,8 +392,10 @@ class LogRecovery:
         """Give preallocated room back; or put back the zeros behind the last batch, which it is whole without."""
         if size != segment.position:
             file = self._filesystem.open(segment.path)
-            file.truncate(segment.position)
-            file.close()
+            try:
+                file.truncate(segment.position)
+            finally:
+                file.close()
 
     # ------------------------------------------------------------------------------------------------------- helpers
 
@@ -409,8 +411,10 @@ class LogRecovery:
         it cut, behind batches that were appended since and fit.
         """
         file = self._filesystem.open(segment.path)
-        file.sync()
-        file.close()
+        try:
+            file.sync()
+        finally:
+            file.close()
         self._filesystem.sync_dir(self._directory)
 
     def _map(self, segment: Segment, size: int) -> Mapping | None:
