@@ -422,7 +422,7 @@ def test_request_for_too_many_partitions_is_refused(broker: Broker, client: RawC
     topic = {"name": "new", "num_partitions": 2**31 - 1, "replication_factor": 1}
     (answer,) = client.request("CreateTopics", 7, topics=[topic], timeout_ms=1000).topics
     assert answer.error_code == POLICY_VIOLATION
-    grown = {"name": "t", "count": 10_001}
+    grown = {"name": "t", "count": 10_002}
     (result,) = client.request("CreatePartitions", 3, topics=[grown], timeout_ms=1000).results
     assert result.error_code == POLICY_VIOLATION
 

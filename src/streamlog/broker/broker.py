@@ -209,7 +209,8 @@ class Broker(ListeningBroker, CareCalls):
         None means the broker's ``num_partitions`` and ``default_replication_factor``. *configs* are
         `TopicConfig` keys, with underscores or dots. Raises `InvalidTopicError` (REC-5),
         `TopicAlreadyExistsError`, `InvalidPartitionsError`, `InvalidReplicationFactorError` (REC-11),
-        `InvalidConfigurationError`, `DiskFullError`; then nothing was created.
+        `InvalidConfigurationError`, `DiskFullError`, `PolicyViolationError` for one of the broker's own that would
+        not be compacted; then nothing was created.
         """
         self.check_open()
         return self._topics.create(name, partitions, replication_factor, configs)

@@ -62,6 +62,16 @@ def check_replication_factor(name: str, factor: object, live_brokers: int) -> No
         )
 
 
+def check_may_create(name: str, wanted: TopicConfig) -> None:
+    """Raise `PolicyViolationError` if *wanted* would let one of the broker's own topics lose records."""
+    if wanted.cleanup_policy != ("compact",):
+        _refuse_if_internal(
+            name,
+            f"cleanup_policy: expected ('compact',), found {wanted.cleanup_policy!r}: what it "
+            "is to remember would be deleted by its age or size",
+        )
+
+
 def check_may_grow(name: str) -> None:
     """Raise `PolicyViolationError` for one of the broker's own topics."""
     _refuse_if_internal(

@@ -11,6 +11,7 @@ from streamlog.broker.refused_log import RefusedLog
 from streamlog.broker.topic import Topic
 from streamlog.broker.topic_checks import (
     check_may_configure,
+    check_may_create,
     check_may_delete,
     check_may_grow,
     check_name_is_free,
@@ -18,7 +19,7 @@ from streamlog.broker.topic_checks import (
     check_replication_factor,
 )
 from streamlog.broker.topic_config import topic_config, topic_config_names, topic_overrides
-from streamlog.broker.topic_name import validate_topic_name
+from streamlog.broker.topic_name import is_internal, validate_topic_name
 from streamlog.errors import (
     InvalidConfigurationError,
     StreamlogError,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from streamlog.runtime import Runtime, Signal
     from streamlog.storage.data_directory import DataDirectory
     from streamlog.structs import TopicDescription
+
+_INTERNAL_OVERRIDES = topic_overrides({"cleanup_policy": "compact"})
 
 
 class TopicRegistry:
@@ -165,7 +168,8 @@ class TopicRegistry:
         would have been.
 
         Raises `InvalidTopicError`, `TopicAlreadyExistsError`, `InvalidPartitionsError`,
-        `InvalidReplicationFactorError`, `InvalidConfigurationError`, `DiskFullError`: nothing was
+        `InvalidReplicationFactorError`, `InvalidConfigurationError`, `DiskFullError`, and
+        `PolicyViolationError` for one of the broker's own that would not be compacted: nothing was
         created. Of two threads creating one name, one wins.
         """
         validate_topic_name(name)
@@ -181,7 +185,11 @@ class TopicRegistry:
             )
             check_replication_factor(name, factor, live_brokers=1)
             overrides = topic_overrides(configs)
-            require_codec(topic_config(name, self._defaults, overrides).compression_type)
+            if is_internal(name):
+                overrides = {**_INTERNAL_OVERRIDES, **overrides}
+            config = topic_config(name, self._defaults, overrides)
+            check_may_create(name, config)
+            require_codec(config.compression_type)
             entry = self._new_entry(name, count, overrides)
             topic = self._new_topic(name, entry)
             description = topic.describe(self._config.broker_id, entry.partitions)

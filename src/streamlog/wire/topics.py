@@ -8,36 +8,52 @@ from streamlog.broker.topic_name import is_internal, validate_topic_name
 from streamlog.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
 if TYPE_CHECKING:
-    from streamlog.broker.broker import Broker
     from streamlog.broker.topic import Topic
     from streamlog.wire.call import Call
 
+#: For one request. Who asks for more than that comes again for those that were not created, as for any that is not there yet.
+_MAX_CREATED = 100
 
-def find_or_create(call: Call, name: str, allow_auto_create: bool) -> Topic:
-    """Return the topic, created with the listener's number of partitions if client and listener both allow it.
 
-    Raises `InvalidTopicError`, `UnknownTopicOrPartitionError`, and what creating a topic may raise.
-    """
-    broker, settings = call.broker, call.settings
-    try:
+class TopicFinder:
+    """Finds the topics of one request. Threads: one."""
+
+    def __init__(self, call: Call, *, may_create: bool = False) -> None:
+        self._broker, self._settings = call.broker, call.settings
+        self._left = _MAX_CREATED if may_create and call.settings.auto_create else 0
+        self._names: dict[str, str] | None = None
+
+    def named(self, name: str) -> Topic:
+        """Return the topic, created with the listener's number of partitions if client and listener both allow it.
+
+        Raises `InvalidTopicError`, `UnknownTopicOrPartitionError`, and what creating a topic may raise.
+        """
+        broker = self._broker
+        try:
+            return broker.topic(name)
+        except UnknownTopicOrPartitionError:
+            validate_topic_name(name)
+            if not self._left or broker.read_only or is_internal(name):
+                raise
+        self._left -= 1
+        try:
+            broker.create_topic(name, partitions=self._settings.default_partitions)
+        except TopicAlreadyExistsError:
+            pass  # by somebody else, a moment ago
         return broker.topic(name)
-    except UnknownTopicOrPartitionError:
-        validate_topic_name(name)
-        allow_auto_create &= settings.auto_create and not broker.read_only
-        if not allow_auto_create or is_internal(name):
-            raise
-    try:
-        broker.create_topic(name, partitions=settings.default_partitions)
-    except TopicAlreadyExistsError:
-        pass  # by somebody else, a moment ago
-    return broker.topic(name)
 
-
-def topic_by_id(broker: Broker, topic_id: bytes) -> Topic:
-    """Return the topic of that id; raises `UnknownTopicOrPartitionError`."""
-    wanted = topic_id.hex()
-    for name in broker.topics(include_internal=True):
-        topic = broker.topic(name)
-        if topic.topic_id == wanted:
-            return topic
-    raise UnknownTopicOrPartitionError(f"there is no topic of id {wanted}")
+    def with_id(self, topic_id: bytes) -> Topic:
+        """Return the topic of that id; raises `UnknownTopicOrPartitionError`."""
+        if self._names is None:
+            self._names = {}
+            for name in self._broker.topics(include_internal=True):
+                try:
+                    self._names[self._broker.topic(name).topic_id] = name
+                except UnknownTopicOrPartitionError:
+                    continue  # deleted meanwhile
+        wanted = topic_id.hex()
+        if wanted in self._names:
+            topic = self._broker.topic(self._names[wanted])
+            if topic.topic_id == wanted:
+                return topic
+        raise UnknownTopicOrPartitionError(f"there is no topic of id {wanted}")

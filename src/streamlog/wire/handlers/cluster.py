@@ -79,7 +79,7 @@ def _partitions(call: Call) -> list[Partition]:
                 found.append(broker.partition(topic.topic, number))
             except StreamlogError:
                 continue  # what does not exist is not listed, as in Kafka
-    return found
+    return list(dict.fromkeys(found))
 
 
 def handle_reassignments(call: Call) -> Any:

@@ -27,7 +27,9 @@ def handle_describe(call: Call) -> Any:
     A broker without a name is what all of them have in common and can be changed: nothing here.
     """
     make = call.response
-    return make(results=[_describe(call, resource) for resource in call.request.resources])
+    # Each once: an answer may be a thousand times as long as the name.
+    wanted = {(one.resource_type, one.resource_name): one for one in call.request.resources}
+    return make(results=[_describe(call, resource) for resource in wanted.values()])
 
 
 def _describe(call: Call, resource: Any) -> Any:

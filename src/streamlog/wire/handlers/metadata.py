@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from streamlog.errors import StreamlogError, UnknownTopicOrPartitionError
 from streamlog.wire.authorized import CLUSTER, NOT_ASKED, TOPIC
 from streamlog.wire.error_codes import code_of
-from streamlog.wire.topics import find_or_create, topic_by_id
+from streamlog.wire.topics import TopicFinder
 
 if TYPE_CHECKING:
     from streamlog.broker.topic import Topic
@@ -22,7 +22,10 @@ def handle(call: Call) -> Any:
         topics = [_describe(call, topic) for topic in _all(call)]
     else:
         allow = request.allow_auto_topic_creation if call.version >= 4 else True
-        topics = [_find(call, wanted, allow) for wanted in names]
+        finder = TopicFinder(call, may_create=allow)
+        # Each once, as in Kafka: an answer may be a thousand times as long as the name.
+        wanted = dict.fromkeys((topic.name, topic.topic_id) for topic in names)
+        topics = [_find(call, finder, name, topic_id) for name, topic_id in wanted]
     return make(
         brokers=[
             make.Brokers(
@@ -51,15 +54,11 @@ def _all(call: Call) -> list[Topic]:
     return found
 
 
-def _find(call: Call, wanted: Any, allow_auto_create: bool) -> Any:
+def _find(call: Call, finder: TopicFinder, name: str | None, topic_id: bytes) -> Any:
     try:
-        if wanted.name is None:
-            return _describe(call, topic_by_id(call.broker, wanted.topic_id))
-        return _describe(call, find_or_create(call, wanted.name, allow_auto_create))
+        return _describe(call, finder.with_id(topic_id) if name is None else finder.named(name))
     except (StreamlogError, OSError) as error:
-        return call.response.Topics(
-            error_code=code_of(error), name=wanted.name or "", topic_id=wanted.topic_id
-        )
+        return call.response.Topics(error_code=code_of(error), name=name or "", topic_id=topic_id)
 
 
 def _describe(call: Call, topic: Topic) -> Any:

@@ -9,7 +9,7 @@ from streamlog.broker.config_operations import topic_entries
 from streamlog.errors import InvalidRequestError, PolicyViolationError, StreamlogError
 from streamlog.wire.config_text import SOURCES, key_text, value_text
 from streamlog.wire.error_codes import code_of
-from streamlog.wire.topics import topic_by_id
+from streamlog.wire.topics import TopicFinder
 
 if TYPE_CHECKING:
     from streamlog.wire.call import Call
@@ -21,16 +21,17 @@ _MAX_PARTITIONS = 10_000
 
 def handle_create(call: Call) -> Any:
     """Create topics, each on its own. Without a number of partitions they get the listener's."""
-    make = call.response
-    repeated = _repeated(topic.name for topic in call.request.topics)
-    return make(topics=[_create(call, topic, repeated) for topic in call.request.topics])
+    make, wanted = call.response, call.request.topics
+    repeated = _repeated(topic.name for topic in wanted)
+    total = sum(_wanted_partitions(call, topic) for topic in wanted)
+    return make(topics=[_create(call, topic, repeated, total) for topic in wanted])
 
 
-def _create(call: Call, wanted: Any, repeated: set[str]) -> Any:
+def _create(call: Call, wanted: Any, repeated: set[str], total: int) -> Any:
     make, broker = call.response.Topics, call.broker
     try:
         _refuse_repeated(wanted.name, repeated)
-        _refuse_too_many(wanted.name, wanted.num_partitions)
+        _refuse_too_many(total)
         description = broker.topic_registry.create(
             wanted.name,
             _partitions(call, wanted),
@@ -62,6 +63,14 @@ def _create(call: Call, wanted: Any, repeated: set[str]) -> Any:
     return answer
 
 
+def _wanted_partitions(call: Call, wanted: Any) -> int:
+    if wanted.assignments:
+        return len(wanted.assignments)
+    if wanted.num_partitions == _DEFAULT:
+        return call.settings.default_partitions
+    return max(int(wanted.num_partitions), 0)
+
+
 def _partitions(call: Call, wanted: Any) -> int:
     """Return how many partitions are wanted; the assignment to brokers, where there is one, says it too."""
     if not wanted.assignments:
@@ -86,13 +95,14 @@ def handle_delete(call: Call) -> Any:
         wanted = [(topic.name, topic.topic_id) for topic in request.topics]
     else:
         wanted = [(name, bytes(16)) for name in request.topic_names]
-    return make(responses=[_delete(call, name, topic_id) for name, topic_id in wanted])
+    finder = TopicFinder(call)
+    return make(responses=[_delete(call, finder, name, topic_id) for name, topic_id in wanted])
 
 
-def _delete(call: Call, name: str | None, topic_id: bytes) -> Any:
+def _delete(call: Call, finder: TopicFinder, name: str | None, topic_id: bytes) -> Any:
     make = call.response.Responses
     try:
-        topic = topic_by_id(call.broker, topic_id) if name is None else call.broker.topic(name)
+        topic = finder.with_id(topic_id) if name is None else finder.named(name)
         call.broker.delete_topic(topic.name)
     except (StreamlogError, OSError) as error:
         return make(
@@ -105,12 +115,13 @@ def handle_create_partitions(call: Call) -> Any:
     """Let topics have more partitions."""
     make, request = call.response, call.request
     repeated = _repeated(topic.name for topic in request.topics)
+    total = sum(_added_partitions(call, topic) for topic in request.topics)
     results = []
     for topic in request.topics:
         answer = make.Results(name=topic.name)
         try:
             _refuse_repeated(topic.name, repeated)
-            _refuse_too_many(topic.name, topic.count)
+            _refuse_too_many(total)
             call.broker.topic_registry.grow(
                 topic.name, topic.count, validate_only=request.validate_only
             )
@@ -118,6 +129,14 @@ def handle_create_partitions(call: Call) -> Any:
             answer.error_code, answer.error_message = code_of(error), str(error)
         results.append(answer)
     return make(results=results)
+
+
+def _added_partitions(call: Call, wanted: Any) -> int:
+    try:
+        present = len(call.broker.topic(wanted.name).partitions)
+    except StreamlogError:
+        return 0  # gets its error
+    return max(int(wanted.count) - present, 0)
 
 
 def _repeated(names: Any) -> set[str]:
@@ -129,8 +148,8 @@ def _refuse_repeated(name: str, repeated: set[str]) -> None:
         raise InvalidRequestError(f"topic {name!r} stands in the request more than once")
 
 
-def _refuse_too_many(name: str, partitions: int) -> None:
+def _refuse_too_many(partitions: int) -> None:
     if partitions > _MAX_PARTITIONS:
         raise PolicyViolationError(
-            f"topic {name!r}: expected at most {_MAX_PARTITIONS} partitions, found {partitions}"
+            f"expected at most {_MAX_PARTITIONS} partitions in a request, found {partitions}"
         )

@@ -26,17 +26,20 @@ def handle_producers(call: Call) -> Any:
     """Return what each partition knows of its idempotent producers."""
     make = call.response
     topics = []
+    asked: dict[str, dict[int, None]] = {}  # each partition once: there may be many producers
     for topic in call.request.topics:
+        asked.setdefault(topic.name, {}).update(dict.fromkeys(topic.partition_indexes))
+    for name, numbers in asked.items():
         partitions = []
-        for number in topic.partition_indexes:
+        for number in numbers:
             found = make.Topics.Partitions(partition_index=number)
             try:
-                producers = call.broker.partition(topic.name, number).describe_producers()
+                producers = call.broker.partition(name, number).describe_producers()
                 found.active_producers = [_producer(call, one) for one in producers]
             except (StreamlogError, OSError) as error:
                 found.error_code, found.error_message = code_of(error), message_of(error)
             partitions.append(found)
-        topics.append(make.Topics(name=topic.name, partitions=partitions))
+        topics.append(make.Topics(name=name, partitions=partitions))
     return make(topics=topics)
 
 
@@ -57,7 +60,7 @@ def handle_describe(call: Call) -> Any:
     """Return each transactional id with its transaction."""
     make = call.response
     states = []
-    for transactional_id in call.request.transactional_ids:
+    for transactional_id in dict.fromkeys(call.request.transactional_ids):
         if not transactional_id:
             states.append(make.TransactionStates(transactional_id="", error_code=INVALID_REQUEST))
             continue

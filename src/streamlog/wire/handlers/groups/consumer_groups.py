@@ -211,7 +211,8 @@ def _by_topic(
 
 def handle_describe(call: Call) -> Any:
     """Return groups under KIP-848 with what their members read, and are to read."""
-    return call.response(groups=[_describe(call, group_id) for group_id in call.request.group_ids])
+    wanted = dict.fromkeys(call.request.group_ids)  # an answer may be much longer than the name
+    return call.response(groups=[_describe(call, group_id) for group_id in wanted])
 
 
 def _describe(call: Call, group_id: str) -> Any:

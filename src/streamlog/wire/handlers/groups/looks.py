@@ -17,7 +17,8 @@ _CLASSIC, _CONSUMER = "classic", "consumer"
 
 def handle_describe(call: Call) -> Any:
     """Return classic groups with the bytes of their members. One that does not exist, or is under KIP-848, is Dead, as in Kafka."""
-    return call.response(groups=[_describe(call, group_id) for group_id in call.request.groups])
+    wanted = dict.fromkeys(call.request.groups)  # an answer may be much longer than the name
+    return call.response(groups=[_describe(call, group_id) for group_id in wanted])
 
 
 def _describe(call: Call, group_id: str) -> Any:

@@ -128,7 +128,8 @@ def handle_fetch(call: Call) -> Any:
             topics = _failed(request, make.Topics, code)
         return make(topics=topics, error_code=code)
     groups = []
-    for wanted in request.groups:
+    # Each once: all that a group committed may be much longer than its name.
+    for wanted in {one.group_id: one for one in request.groups}.values():
         topics, code = _fetch_group(call, wanted, make.Groups.Topics)
         groups.append(make.Groups(group_id=wanted.group_id, topics=topics, error_code=code))
     return make(groups=groups)
