@@ -17,6 +17,7 @@ from streamlog.wire.codec.errors import (
 from streamlog.wire.codec.primitives import skip_tags
 from streamlog.wire.dispatch import API_VERSIONS_KEY, ROUTES
 from streamlog.wire.handlers.api_versions import unsupported_version
+from streamlog.wire.handlers.security import NO_SECURITY
 from streamlog.wire.messages import APIS
 from streamlog.wire.outbox import Outbox
 from streamlog.wire.parked import Parked, Slow, WakeSignal
@@ -39,6 +40,8 @@ _RESPONSE = struct.Struct(">ii")
 #: What a connection may have sent ahead of the request that is being served; more stays in the system's buffers. Requests that are
 #: not larger do not count against the memory of all, so that they are served whatever the large ones do.
 _READ_AHEAD_BYTES = 64 * 1024
+#: The first bytes of TLS (a handshake, version 3), read as the size of a frame: no first request is as large as that.
+_TLS_SIZE = 0x16030000
 #: Array elements, and tagged fields, of a request that is decoded and served in the loop, which is everybody's: some milliseconds.
 _ELEMENTS_IN_LOOP = 1000
 
@@ -154,14 +157,14 @@ class Connection(asyncio.Protocol):
         self._held_since_s = self._loop.time()
         self._balance()
 
-    def close(self, reason: str = "") -> None:
+    def close(self, reason: str = "", level: int = logging.INFO) -> None:
         """End the connection now; what it sent behind the present request is not served."""
         transport, self._transport = self._transport, None
         self._end_parking()
         if transport is not None:
             self._outbox.send()
             if reason:
-                _log.info("connection from %s closed: %s", self._host, reason)
+                _log.log(level, "connection from %s closed: %s", self._host, reason)
             transport.abort()
 
     # ---- frames
@@ -170,6 +173,8 @@ class Connection(asyncio.Protocol):
         """Take complete frames out of the buffer and serve them, until one has to wait."""
         buffer, position, outbox = self._buffer, 0, self._outbox
         limit = self._listener.settings.max_frame_bytes
+        if not self.is_known:
+            limit = min(limit, _TLS_SIZE - 1)
         outbox.hold()
         try:
             while not self._is_busy and not outbox.is_full and self._transport is not None:
@@ -178,10 +183,7 @@ class Connection(asyncio.Protocol):
                     break
                 (size,) = _SIZE.unpack_from(buffer, position)
                 if not _REQUEST.size <= size <= limit:
-                    self.close(
-                        f"expected a frame of {_REQUEST.size} to {limit} bytes, found {size}; "
-                        "TLS and SASL are not supported"
-                    )
+                    self._refuse(size, limit)
                     return
                 end = start + size
                 if len(buffer) < end:
@@ -199,6 +201,13 @@ class Connection(asyncio.Protocol):
             if position:
                 del buffer[:position]
             self._balance()
+
+    def _refuse(self, size: int, limit: int) -> None:
+        """Close for a frame of a size that cannot be: what comes behind it cannot be found."""
+        if not self.is_known and size >> 16 == _TLS_SIZE >> 16:
+            self.close(f"it begins with TLS: {NO_SECURITY}", logging.WARNING)
+        else:
+            self.close(f"expected a frame of {_REQUEST.size} to {limit} bytes, found {size}")
 
     def _balance(self) -> None:
         """Read on only while what was read can be served."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from streamlog.errors import InvalidConfigurationError
 from streamlog.wire.address import is_loopback, is_unspecified, split_address
+from streamlog.wire.handlers.security import NO_SECURITY
 from streamlog.wire.settings import (
     INITIAL_REBALANCE_DELAY_MS,
     MAX_FRAME_BYTES,
@@ -50,9 +51,7 @@ def read_options(
     """Return what the arguments of `Broker.listen` mean. Raises `InvalidConfigurationError`, TypeError for names that are none."""
     for name in unknown:
         if name.lower().startswith(_SECURITY):
-            raise InvalidConfigurationError(
-                f"listen: {name}: there is no TLS and no SASL yet; clients connect with security.protocol=PLAINTEXT"
-            )
+            raise InvalidConfigurationError(f"listen: {name}: {NO_SECURITY}")
         raise TypeError(f"listen() got an unexpected keyword argument {name!r}")
     host, port = split_address(address)
     if not allow_remote and not is_loopback(host):

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from streamlog.broker.partition import Partition
     from streamlog.wire.call import Call
 
-UNSUPPORTED_SASL_MECHANISM = 33
 SECURITY_DISABLED = 54
 ELECTION_NOT_NEEDED = 84
 MISMATCHED_ENDPOINT_TYPE, UNSUPPORTED_ENDPOINT_TYPE = 114, 115
@@ -110,8 +109,3 @@ def handle_elect_leaders(call: Call) -> Any:
 def handle_acls(call: Call) -> Any:
     """DescribeAcls: as a Kafka broker without an authorizer."""
     return call.response(error_code=SECURITY_DISABLED, error_message="there is no access control")
-
-
-def handle_sasl(call: Call) -> Any:
-    """SaslHandshake: nobody has to say who he is, and nobody can."""
-    return call.response(error_code=UNSUPPORTED_SASL_MECHANISM)

@@ -9,7 +9,7 @@ from streamlog.wire.listener import Listener
 from tests.support.wire import RawClient
 from tests.support.wire_group import WireMember
 
-UNKNOWN_PARTITION, SASL_MECHANISM, NO_SECURITY, ELECTION_NOT_NEEDED = 3, 33, 54, 84
+UNKNOWN_PARTITION, NO_SECURITY, ELECTION_NOT_NEEDED = 3, 54, 84
 MISMATCHED_ENDPOINT, UNSUPPORTED_ENDPOINT = 114, 115
 NOT_ASKED = -(2**31)
 
@@ -85,5 +85,3 @@ def test_only_replica_leads_already(client: RawClient) -> None:
 def test_what_there_is_none_of_says_so(client: RawClient) -> None:
     assert client.request("ListPartitionReassignments", 0, topics=None).topics == []
     assert client.request("DescribeAcls", 3).error_code == NO_SECURITY
-    response = client.request("SaslHandshake", 1, mechanism="PLAIN")
-    assert (response.error_code, response.mechanisms) == (SASL_MECHANISM, [])
