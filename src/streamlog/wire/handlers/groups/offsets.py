@@ -37,7 +37,7 @@ _NO_EPOCH = -1
 def handle_commit(call: Call) -> Any:
     """Store offsets; what is wrong with one partition is told for that one, and the others are stored.
 
-    ``retention_time_ms`` of old versions counts for nothing, as in Kafka since 2.1 for all that is left of it (GRP-12).
+    ``retention_time_ms`` of versions 2 to 4 counts for nothing: all offsets expire by GRP-12.
     """
     codes, offsets = check_commit(call)
     if offsets:
