@@ -114,8 +114,15 @@ class ClassicCoordinator:
         """Remember an id that was handed out, until somebody joins with it or takes too long."""
         group.pending_ids.add(member_id)
         self._timers.arm(
-            _name_of(group, member_id), timeout_ms, partial(group.pending_ids.discard, member_id)
+            _name_of(group, member_id),
+            timeout_ms,
+            partial(self._expect_no_longer, group, member_id),
         )
+
+    def _expect_no_longer(self, group: ClassicGroup, member_id: str) -> None:
+        group.pending_ids.discard(member_id)
+        if group.state is ClassicState.PREPARING_REBALANCE and not group.is_delayed:
+            self._end_join_phase_if_all_joined(group)
 
     def _add(
         self,
@@ -199,6 +206,9 @@ class ClassicCoordinator:
                 group.has_newcomers = False
                 self._delay(group, delay_ms, float(group.longest_rebalance_ms))
                 return
+            if was_empty:
+                self._end_join_phase(group)
+                return
             self._arm(group, group.longest_rebalance_ms, self._end_join_phase)
         if not group.is_delayed:
             self._end_join_phase_if_all_joined(group)
@@ -220,7 +230,10 @@ class ClassicCoordinator:
         self._arm(group, pause_ms, look_again)
 
     def _end_join_phase_if_all_joined(self, group: ClassicGroup) -> None:
-        if all(member.joining is not None for member in group.members.values()):
+        # Who was just given an id is about to join with it, and would be the next rebalance.
+        if not group.pending_ids and all(
+            member.joining is not None for member in group.members.values()
+        ):
             self._end_join_phase(group)
 
     def _end_join_phase(self, group: ClassicGroup) -> None:
@@ -327,8 +340,8 @@ class ClassicCoordinator:
     def leave(self, group: ClassicGroup, member_id: str) -> None:
         """Remove the member, static or not; nothing happens when it is none."""
         if member_id in group.pending_ids:
-            group.pending_ids.discard(member_id)
             self._timers.disarm(_name_of(group, member_id))
+            self._expect_no_longer(group, member_id)
         if member_id in group.members:
             self._forget(group, member_id)
             self._rebalance(group)

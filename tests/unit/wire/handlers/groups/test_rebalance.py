@@ -109,7 +109,6 @@ def test_sync_that_waits_is_told_of_the_next_rebalance(connect: Connect, broker:
     a.join()
     a.sync()
     b.get_id()
-    c.get_id()
     b.send_join()
     eventually(lambda: a.heartbeat() == REBALANCING)
     a.send_join()
@@ -117,10 +116,51 @@ def test_sync_that_waits_is_told_of_the_next_rebalance(connect: Connect, broker:
     b.receive_join()
     b.send_sync()
     eventually(lambda: waits_for_the_leader(broker, b))
+    c.get_id()
     c.send_join()
     refused = b.client.receive()
     assert (refused.error_code, refused.assignment) == (REBALANCING, b"")
     assert refused.protocol_name is None
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_join_phase_waits_for_who_was_just_given_an_id(
+    connect: Connect, broker: Broker, clock: VirtualClock, comes: bool
+) -> None:
+    """There was a generation without it, and another one a moment later. Kafka ``ClassicGroup.hasAllMembersJoined``."""
+    a, b, c = (WireMember(connect()) for _ in range(3))
+    a.join()
+    a.sync()
+    b.get_id()
+    c.get_id()
+    b.send_join()
+    eventually(lambda: a.heartbeat() == REBALANCING)
+    a.send_join()
+    eventually(lambda: waits_for_the_others(broker, a))
+    if comes:
+        assert c.try_join().generation_id == 2
+    else:
+        clock.advance(SESSION_MS)
+    assert a.receive_join().generation_id == b.receive_join().generation_id == 2
+    assert len(a.joined.members) == (3 if comes else 2)
+
+
+def test_id_that_is_given_back_is_not_waited_for(connect: Connect) -> None:
+    a, b, c = (WireMember(connect()) for _ in range(3))
+    a.join()
+    a.sync()
+    b.get_id()
+    c.get_id()
+    b.send_join()
+    eventually(lambda: a.heartbeat() == REBALANCING)
+    a.send_join()
+    c.client.request("LeaveGroup", 0, group_id="g", member_id=c.id)
+    assert a.receive_join().generation_id == b.receive_join().generation_id == 2
+
+
+def waits_for_the_others(broker: Broker, member: WireMember) -> bool:
+    classic = broker.group_coordinator._store.find("g").classic
+    return classic is not None and classic.members[member.id].joining is not None
 
 
 def waits_for_the_leader(broker: Broker, member: WireMember) -> bool:
