@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from enum import Enum
+from typing import Protocol
 
 import attrs
 
@@ -25,6 +25,17 @@ class MemberState(Enum):
     """It reached the target epoch but waits for partitions that others have not given back."""
 
 
+class NamePattern(Protocol):
+    """A ``re.Pattern``, or what stands for one that a client sent."""
+
+    @property
+    def pattern(self) -> str:
+        """Its text."""
+
+    def fullmatch(self, name: str, /) -> object:
+        """Return something that is true if all of *name* matches."""
+
+
 @attrs.frozen
 class Subscription:
     """What a member wants to read: topics by name, and every topic whose whole name matches a pattern.
@@ -33,7 +44,7 @@ class Subscription:
     """
 
     topics: frozenset[str] = frozenset()
-    pattern: re.Pattern[str] | None = None
+    pattern: NamePattern | None = None
     exclude_internal_topics: bool = True
     """Whether the pattern skips internal topics; one subscribed by name is always included."""
 

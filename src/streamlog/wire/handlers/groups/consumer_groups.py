@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from streamlog.broker.group_member import Subscription
@@ -20,6 +19,7 @@ from streamlog.wire.error_codes import (
 )
 from streamlog.wire.handlers.groups.looks import state_name
 from streamlog.wire.handlers.groups.rebalance import check_group_id
+from streamlog.wire.topic_pattern import InvalidTopicPatternError, compile_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +36,7 @@ _OWN_IDS = 1
 def handle_heartbeat(call: Call) -> Any:
     """Join (epoch 0), report and learn the assignment, or leave (epoch -1, for a static member that comes back -2); NGP-1.
 
-    The assignment is told when it changed, and to who tells everything about itself. A regular expression means what Python makes of it.
+    The assignment is told when it changed, and to who tells everything about itself. For regular expressions see `compile_pattern`.
     """
     request = call.request
     if found := _what_is_wrong(call):
@@ -81,8 +81,8 @@ def _what_is_wrong(call: Call) -> tuple[int, str] | None:
         )
     if request.subscribed_topic_regex:
         try:
-            re.compile(request.subscribed_topic_regex)
-        except (re.error, OverflowError, RecursionError) as error:
+            compile_pattern(request.subscribed_topic_regex)
+        except InvalidTopicPatternError as error:
             return INVALID_REGULAR_EXPRESSION, (
                 f"subscribed_topic_regex {request.subscribed_topic_regex!r}: {error}"
             )
@@ -176,7 +176,7 @@ def _subscription(call: Call) -> Subscription | None:
         )
     pattern = before.pattern
     if regex is not None:
-        pattern = re.compile(regex) if regex else None
+        pattern = compile_pattern(regex) if regex else None
     return Subscription(before.topics if names is None else frozenset(names), pattern)
 
 
