@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 _MAX_CREATED = 100
 
 
+class UnknownTopicIdError(UnknownTopicOrPartitionError):
+    """There is no topic of that id, nor will there be one: ids are not given twice."""
+
+    code = 100
+
+
 class TopicFinder:
     """Finds the topics of one request. Threads: one."""
 
@@ -43,7 +49,7 @@ class TopicFinder:
         return broker.topic(name)
 
     def with_id(self, topic_id: bytes) -> Topic:
-        """Return the topic of that id; raises `UnknownTopicOrPartitionError`."""
+        """Return the topic of that id; raises `UnknownTopicIdError`."""
         if self._names is None:
             self._names = {}
             for name in self._broker.topics(include_internal=True):
@@ -56,4 +62,4 @@ class TopicFinder:
             topic = self._broker.topic(self._names[wanted])
             if topic.topic_id == wanted:
                 return topic
-        raise UnknownTopicOrPartitionError(f"there is no topic of id {wanted}")
+        raise UnknownTopicIdError(f"there is no topic of id {wanted}")

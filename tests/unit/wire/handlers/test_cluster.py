@@ -11,6 +11,7 @@ from tests.support.wire_group import WireMember
 
 UNKNOWN_PARTITION, NO_SECURITY, ELECTION_NOT_NEEDED = 3, 54, 84
 MISMATCHED_ENDPOINT, UNSUPPORTED_ENDPOINT = 114, 115
+UNKNOWN_TOPIC_ID = 100
 NOT_ASKED = -(2**31)
 
 
@@ -85,3 +86,12 @@ def test_only_replica_leads_already(client: RawClient) -> None:
 def test_what_there_is_none_of_says_so(client: RawClient) -> None:
     assert client.request("ListPartitionReassignments", 0, topics=None).topics == []
     assert client.request("DescribeAcls", 3).error_code == NO_SECURITY
+
+
+def test_topic_of_an_unknown_id_is_not_one_that_may_come(client: RawClient) -> None:
+    """It was UNKNOWN_TOPIC_OR_PARTITION, which clients try again for long."""
+    wanted = [{"name": None, "topic_id": bytes(range(16))}]
+    (topic,) = client.request("Metadata", 12, topics=wanted).topics
+    assert (topic.error_code, topic.topic_id) == (UNKNOWN_TOPIC_ID, bytes(range(16)))
+    (deleted,) = client.request("DeleteTopics", 6, topics=wanted, timeout_ms=1000).responses
+    assert (deleted.error_code, deleted.name) == (UNKNOWN_TOPIC_ID, None)
