@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pexpect
 import pytest
 
 from streamlog import Broker, Consumer, Producer, TopicPartition
+from tests.support.eventually import eventually
 
 STREAMLOG = [sys.executable, "-W", "error", "-m", "streamlog.cli"]
 
@@ -72,6 +74,39 @@ def test_ctrl_c_at_the_prompt_keeps_what_was_typed_and_ends_with_130() -> None:
     assert b"1 record stored" in child.before
     assert b"Traceback" not in child.before
     assert values() == [b"hello"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_sends_what_was_read_and_ends_as_the_shell_says_it(number: int) -> None:
+    """Whatever lingered in the producer was lost, and the directory had to be recovered."""
+    child = on_a_terminal("produce", "--topic", "t", "--linger-ms", "60000")
+    child.expect(">")
+    child.sendline("hello")
+    child.expect(">")
+    child.kill(number)
+    assert exit_code(child) == 128 + number
+    assert b"1 record stored" in child.before
+    assert b"Traceback" not in child.before
+    with Broker("d") as broker:
+        assert broker.recovery_report.clean
+    assert values() == [b"hello"]
+
+
+def test_a_hangup_that_is_ignored_ends_nothing() -> None:
+    child = subprocess.Popen(
+        ["nohup", *STREAMLOG, "produce", "--topic", "t"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert child.stdin is not None
+    child.stdin.write(b"hello\n")
+    child.stdin.flush()
+    eventually(lambda: any(Path("d").glob("topics/t-0")))
+    child.send_signal(signal.SIGHUP)
+    child.communicate(b"test\n", timeout=30)
+    assert child.returncode == 0
+    assert values() == [b"hello", b"test"]
 
 
 def test_ctrl_c_ends_a_consumer_that_follows_with_130() -> None:

@@ -1,4 +1,4 @@
-"""The entry point of the script `streamlog`."""
+"""``python -m streamlog.cli``, and what the script `streamlog` does once the library is loaded."""
 
 from __future__ import annotations
 

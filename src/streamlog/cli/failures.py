@@ -73,6 +73,14 @@ class Failure(click.ClickException):
         self.code = exit_code
 
 
+class Terminated(KeyboardInterrupt):
+    """A signal that wants the command to end, taken as Ctrl-C is; the exit code is the shell's for that signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number
+
+
 class ReaderLeft(Exception):
     """Nobody reads stdout any more. Not BrokenPipeError, which click answers with exit code 1."""
 
@@ -101,8 +109,9 @@ def exit_code_of() -> Iterator[Outcome]:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         outcome.code = USAGE
-    except (KeyboardInterrupt, click.Abort):
-        outcome.code = INTERRUPTED
+    except (KeyboardInterrupt, click.Abort) as error:
+        cause = error.__cause__  # click has an error of its own for it
+        outcome.code = cause.code if isinstance(cause, Terminated) else INTERRUPTED
     except Exception as error:
         said = explain(error)
         if said is None:

@@ -21,6 +21,7 @@ from streamlog.cli.line_records import LineFormat, ReadRecord
 from streamlog.cli.output import emit_object, note, progress
 from streamlog.cli.properties import parse_properties
 from streamlog.cli.session import Session, pass_session
+from streamlog.cli.termination import termination_as_ctrl_c
 from streamlog.client.producer import Producer
 from streamlog.config import ProducerConfig
 
@@ -168,7 +169,7 @@ def produce(
 
     A line ends with LF or CRLF; bytes are stored as they are. What was sent is stored in order, and
     the first line that cannot be sent ends the command with its file and number. Ctrl-C sends what was
-    read and ends with 130. Separators may be written \t, \0 or \x1f.
+    read and ends with 130, SIGTERM and SIGHUP likewise with 143 and 129. Separators may be written \t, \0 or \x1f.
 
     Examples:
       printf 'hello\nworld\n' | streamlog --data DIR produce --topic greetings
@@ -192,7 +193,7 @@ def produce(
     refuse_transactions(config)
     config.setdefault("linger_ms", _LINGER_MS)
     limit_bytes = ProducerConfig.from_options(config).max_request_size
-    with ExitStack() as stack:
+    with termination_as_ctrl_c(), ExitStack() as stack:
         inputs = [_open(stack, name) for name in files or ("-",)]
         broker = stack.enter_context(session.open_broker(create=True))
         is_new = topic not in broker.topics(include_internal=True)
