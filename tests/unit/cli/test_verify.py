@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -10,7 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streamlog import Broker, Producer
+from streamlog.cli import verify as verify_module
 from streamlog.cli.app import app
+from streamlog.runtime import OsFileSystem
+from streamlog.testing import FaultPlan, FaultyFileSystem
 
 
 @pytest.fixture
@@ -96,3 +100,22 @@ def test_what_is_no_data_directory_is_refused(tmp_path: Path) -> None:
     assert verify(tmp_path).exit_code == verify(tmp_path / "nowhere").exit_code == 3
     (tmp_path / "letter.txt").write_text("Dear")
     assert verify(tmp_path).exit_code == 1
+
+
+def test_a_file_that_may_not_be_read_is_an_error_of_its_own(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Injected: root may read everything."""
+    plan = FaultPlan()
+    plan.fail("open", errno.EACCES, path="*/orders-0/*.log", times=None)
+    monkeypatch.setattr(
+        verify_module, "OsFileSystem", lambda: FaultyFileSystem(OsFileSystem(), plan)
+    )
+    done = verify(data)
+    assert done.exit_code == 1
+    (line,) = done.stdout.splitlines()[1:]
+    assert line.split()[:2] == ["unreadable", "topics/orders-0/00000000000000000000.log"]
+    assert line.endswith("Permission denied")
+    assert "hint: run it as a user who may read all files" in done.stderr
+    flip(data / "META", 20)
+    assert verify(data).exit_code == 5, "damage is worse"

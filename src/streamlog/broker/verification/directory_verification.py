@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 
 from streamlog.broker.manifest import Manifest
@@ -27,6 +28,8 @@ from streamlog.storage.file_names import LOG_SUFFIX, join
 from streamlog.storage.verification import Finding, LogVerification, Severity
 
 _PASSES = 3
+#: Errors of a file that is opened which say nothing of it: too many are open, or there is no memory.
+_NOT_OF_THE_FILE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class DirectoryVerification:
@@ -159,7 +162,12 @@ class DirectoryVerification:
         *,
         on_bytes: Callable[[int], object] | None = None,
     ) -> list[Finding]:
-        if not self._filesystem.is_dir(log.path):
+        try:
+            if not self._filesystem.is_dir(log.path):
+                self._filesystem.list_dir(log.path)  # may say that it must not be looked at
+        except PermissionError as error:
+            return [_unreadable(error, log)]
+        except OSError:
             message = "expected the directory of a log, found none"
             return [Finding(Severity.DAMAGE, message, log.path, log.topic_partition, 0)]
         verification = LogVerification(
@@ -177,6 +185,10 @@ class DirectoryVerification:
         try:
             found = verification.run()
         except (OSError, StreamlogError) as error:
+            if isinstance(error, OSError) and (
+                isinstance(error, PermissionError) or error.errno in _NOT_OF_THE_FILE
+            ):
+                return [_unreadable(error, log)]
             message = f"cannot be read: {error}"
             return [Finding(Severity.DAMAGE, message, log.path, log.topic_partition)]
         if on_bytes is not None:  # the first look
@@ -192,8 +204,16 @@ class DirectoryVerification:
     def _names(self, directory: str) -> list[str]:
         try:
             return self._filesystem.list_dir(directory)
+        except PermissionError:
+            raise
         except OSError:
             return []  # gone meanwhile, or no directory
+
+
+def _unreadable(error: OSError, log: StoredLog) -> Finding:
+    path = error.filename if isinstance(error.filename, str) else log.path
+    message = f"cannot be read, and so the log was not checked: {error.strerror or error}"
+    return Finding(Severity.UNREADABLE, message, path, log.topic_partition)
 
 
 def _reason(error: Exception, path: str) -> str:

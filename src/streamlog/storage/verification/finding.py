@@ -16,6 +16,8 @@ class Severity(str, Enum):
     DAMAGE = "damage"
     #: A file that can be made again from the log does not agree with it: `repair` does it, and so does using the log.
     DERIVED = "derived"
+    #: A file that the system does not let us read, for want of a permission or of descriptors: nobody knows what is in it.
+    UNREADABLE = "unreadable"
     #: Worth knowing and nothing wrong: an end that is not finished, a directory that nobody asks for.
     NOTE = "note"
 

@@ -27,6 +27,7 @@ class SnapshotCheck:
     """Reads the snapshots of one log, is told of its batches in order, and then says what does not agree."""
 
     def __init__(self, filesystem: FileSystem, directory: str, names: list[str]) -> None:
+        """Raises PermissionError."""
         self._directory = directory
         self._problems: list[tuple[str, str]] = []
         # What the snapshots tell of a batch, by producer id and base offset.
@@ -39,6 +40,8 @@ class SnapshotCheck:
                 self.offsets[path] = offset
                 try:
                     self._read(filesystem, path)
+                except PermissionError:
+                    raise  # which says nothing of the file
                 except (OSError, ValueError, CorruptLogError, UnsupportedFormatError) as error:
                     self._problems.append((path, str(error).removeprefix(f"{path}: ")))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
@@ -14,6 +15,7 @@ from streamlog.storage import index_file
 from streamlog.storage.checkpoint_file import read_checkpoint, write_checkpoint
 from streamlog.storage.verification import Finding, Severity
 from streamlog.structs import TopicPartition
+from streamlog.testing import FaultPlan, FaultyFileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -270,3 +272,64 @@ def test_a_snapshot_of_another_log_is_found(filesystem: MemoryFileSystem, filled
     content = read_checkpoint(filesystem, path, "SNAPSHOT")
     write_checkpoint(filesystem, path, "SNAPSHOT", {**content, "place": "other-0/x.snap"})
     assert "expected the snapshot of orders-0/" in only(verify(filesystem)).message
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [("open", "*.log"), ("*", "*.idx"), ("*", "*.txn"), ("*", "*.snap"), ("list_dir", "")],
+)
+def test_what_may_not_be_read_is_unreadable_and_no_damage(
+    filesystem: MemoryFileSystem, filled: Filled, call: str, name: str
+) -> None:
+    """It was reported as damage, which nobody knows: one who may read it finds nothing."""
+    plan = FaultPlan()
+    plan.fail(call, errno.EACCES, path=f"{LOG}/{name}" if name else LOG, times=None)
+    verification = DirectoryVerification(FaultyFileSystem(filesystem, plan), PATH)
+    found = only(list(verification.run()))
+    assert (found.severity, found.topic_partition) == (
+        Severity.UNREADABLE,
+        TopicPartition("orders", 0),
+    )
+    assert found.path.startswith(LOG)
+    assert found.message == "cannot be read, and so the log was not checked: Permission denied"
+    assert verification.logs == 50 + 50, "the others were checked"
+
+
+def test_the_directory_of_a_log_that_may_not_be_entered_is_unreadable(
+    filesystem: MemoryFileSystem, filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is there cannot be seen either."""
+    plan = FaultPlan()
+    plan.fail("list_dir", errno.EACCES, path=LOG, times=None)
+    files = FaultyFileSystem(filesystem, plan)
+    monkeypatch.setattr(type(files), "is_dir", lambda self, path: path != LOG)
+    found = only(list(DirectoryVerification(files, PATH).run()))
+    assert (found.severity, found.path) == (Severity.UNREADABLE, LOG)
+
+
+def test_want_of_descriptors_is_no_damage(filesystem: MemoryFileSystem, filled: Filled) -> None:
+    plan = FaultPlan()
+    plan.fail("open", errno.EMFILE, path=f"{LOG}/*.log", times=None)
+    found = only(list(DirectoryVerification(FaultyFileSystem(filesystem, plan), PATH).run()))
+    assert found.severity is Severity.UNREADABLE
+
+
+def test_a_file_that_the_disk_cannot_read_is_damage(
+    filesystem: MemoryFileSystem, filled: Filled
+) -> None:
+    plan = FaultPlan()
+    plan.fail("read_at", errno.EIO, path=f"{LOG}/*.log", times=None)
+    found = only(list(DirectoryVerification(FaultyFileSystem(filesystem, plan), PATH).run()))
+    assert (found.severity, found.path) == (Severity.DAMAGE, LOG)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"), [("read_file", "META"), ("read_file", "STATE"), ("list_dir", "topics")]
+)
+def test_what_says_which_logs_there_are_has_to_be_readable(
+    filesystem: MemoryFileSystem, filled: Filled, call: str, name: str
+) -> None:
+    plan = FaultPlan()
+    plan.fail(call, errno.EACCES, path=f"{PATH}/{name}", times=None)
+    with pytest.raises(PermissionError):
+        list(DirectoryVerification(FaultyFileSystem(filesystem, plan), PATH).run())
