@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import struct
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from streamlog.record import Codec, Compressor, PendingBatch, build_batch
 from streamlog.record.kafka_batch import pending_from_kafka
 from streamlog.record.sparse_columns import encode_sparse_columns
 from streamlog.structs import ProducerIdAndEpoch, TopicPartition
+from streamlog.wire.messages import BY_NAME
 from tests.crash.damage_data import KILLED, OFFSETS_TOPIC, ROOT, Dataset, batches_of, make_dataset
 from tests.support.kafka_batches import GOLDEN
 from tests.support.segments import T0, new_segment
 from tests.support.sparse import Kept, append_cleaned
+from tests.support.wire_messages import random_struct
 from tests.unit.storage.conftest import memory_disk_of
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -76,6 +79,7 @@ def corpus() -> dict[str, list[bytes]]:
             bytes((number,)) + REPAIRED + content[20:] for number, content in enumerate(checkpoints)
         ],
         "recovery": [tail, REPAIRED + tail, REPAIRED + first, REPAIRED + cleaned],
+        "requests": _requests(),
         "names": [b"orders.eu-1", b"__consumer_offsets", b"../up", b".", "\u00e9t\u00e9".encode(), b"con.x", b"a" * 250],
         "serdes": [
             json.dumps({"a": [1, 2.5, None, "x"]}).encode(),
@@ -129,6 +133,20 @@ def _cleaned() -> bytes:
     append_cleaned(segment, [], 3)
     append_cleaned(segment, [Kept(2, None, b"m")], 4, codec=Codec.LZ4, delete_horizon_ms=T0)
     return segment.mapping_for_read()[: segment.position]
+
+
+def _requests() -> list[bytes]:
+    """Return requests with a value in each field: fixed and flexible ones, arrays in arrays, records, tagged fields."""
+    rng = random.Random(7)
+    found: list[bytes] = []
+    for name, version in (
+        ("Produce", 3), ("Fetch", 12), ("Metadata", 12), ("JoinGroup", 7), ("OffsetFetch", 8),
+        ("CreateTopics", 5), ("ApiVersions", 3), ("ConsumerGroupHeartbeat", 1),
+    ):  # fmt: skip
+        api = BY_NAME[name]
+        made = random_struct(rng, api.request.make, api.request.schema.fields, version)
+        found.append(bytes((api.key, version)) + b"".join(api.request.encode(made, version)))
+    return found
 
 
 def _offset_records(dataset: Dataset) -> list[bytes]:

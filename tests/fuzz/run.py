@@ -59,7 +59,7 @@ def run_child(name: str, arguments: list[str]) -> None:
     import atheris
 
     # What reads bytes; instrumenting all of it takes longer than importing it.
-    layers = ["streamlog.record", "streamlog.storage", "streamlog.broker", "streamlog.config"]
+    layers = [f"streamlog.{name}" for name in ("record", "storage", "broker", "config", "wire")]
     with atheris.instrument_imports(include=layers):
         from tests.fuzz.targets import TARGETS, quiet
     quiet()

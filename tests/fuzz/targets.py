@@ -62,6 +62,9 @@ from streamlog.storage.directory_state import DirectoryState
 from streamlog.storage.index_file import read_entries
 from streamlog.storage.offset_index import OffsetIndex
 from streamlog.storage.time_index import TimeIndex
+from streamlog.wire.codec.errors import MalformedMessageError
+from streamlog.wire.dispatch import ROUTES
+from streamlog.wire.messages import APIS
 from tests.crash.damage_data import ROOT, Disk, directories_of, kill, open_broker, read_files
 from tests.fuzz.repair import as_batches, as_checkpoint, as_index, as_kafka_batch
 
@@ -436,6 +439,27 @@ def fuzz_transactions(data: bytes) -> None:
         assert decode_transaction(*stored) == record
 
 
+_ELEMENTS = 1000
+
+
+def fuzz_requests(data: bytes) -> None:
+    """A request of each API in each version: its key and version in a byte each, then what is behind the head of its frame."""
+    if len(data) < 2:
+        return
+    key, version = data[0], data[1]
+    route = ROUTES.get(key)
+    if route is None or not route.first <= version <= route.last:
+        return
+    message = APIS[key].request
+    try:
+        request = message.decode(data, version, 2, _ELEMENTS)
+    except MalformedMessageError as error:
+        assert len(str(error)) < 1000
+        return
+    written = b"".join(message.encode(request, version))
+    assert message.decode(written, version, 0, _ELEMENTS) == request
+
+
 _CONFIGS: tuple[Any, ...] = (BrokerConfig, ConsumerConfig, ProducerConfig, TopicConfig)
 _KEYS = [[description.key for description in config.describe()] for config in _CONFIGS]
 
@@ -473,6 +497,7 @@ TARGETS: dict[str, Target] = {
     "names": fuzz_names,
     "offsets": fuzz_offsets,
     "recovery": fuzz_recovery,
+    "requests": fuzz_requests,
     "serdes": fuzz_serdes,
     "sparse": fuzz_sparse,
     "transactions": fuzz_transactions,

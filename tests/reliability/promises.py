@@ -74,7 +74,7 @@ PROMISES = (
     Promise(
         "P12",
         "Bytes that are not to be trusted run no code and take no more memory than their limits.",
-        ("fuzz",),
+        ("fuzz", "wire-frames"),
     ),
     Promise(
         "P13",

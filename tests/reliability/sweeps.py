@@ -123,6 +123,15 @@ SWEEPS: dict[str, Sweep] = {
             lambda size: ["tests/fuzz/run.py", "--seconds", str(size)],
         ),
         Sweep(
+            "wire-frames",
+            "send a listener malformed frames: real requests with every byte at extreme numbers, changed ones, cut ones, noise; in memory and"
+            " over sockets",
+            10_000_000,
+            "frames",
+            "malformed frames",
+            lambda size: ["-m", "tests.fuzz.frames", str(size)],
+        ),
+        Sweep(
             "mutants",
             "break streamlog in named ways, and see which part of the net catches it",
             1,
