@@ -18,9 +18,10 @@ import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.errors import ClosedError, IllegalStateError, InvalidConfigurationError
+from streamlog.wire.messages import BY_NAME
 from tests.support.eventually import eventually
 from tests.support.sockets import connect, has_ipv6, is_closed
-from tests.support.wire import RawClient
+from tests.support.wire import RawClient, build
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
 
@@ -306,8 +307,36 @@ def never_reads(sock: socket.socket, _: random.Random) -> None:
         pass
 
 
+def half_a_large_frame(sock: socket.socket, _: random.Random) -> None:
+    """Send much as well, as far as it is taken."""
+    sock.settimeout(0.05)
+    try:
+        sock.sendall(struct.pack(">ihhih", 50 << 20, 0, 9, 1, -1) + bytes(10 << 20))
+    except TimeoutError:
+        pass
+
+
+def never_reads_a_fetch(sock: socket.socket, _: random.Random) -> None:
+    """Ask for all that there is, and read none of it."""
+    fetch = BY_NAME["Fetch"].request
+    partition = {"partition": 0, "fetch_offset": 0, "partition_max_bytes": 1 << 30}
+    topics = [{"topic": "t", "partitions": [partition]}]
+    asked = build(fetch.make, {"max_bytes": 1 << 30, "topics": topics})
+    body = b"".join(fetch.encode(asked, 11, struct.pack(">hhih", 1, 11, 1, -1)))
+    sock.sendall(struct.pack(">i", len(body)) + body)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("harm", "crowd"), [(garbage, 100), (half_a_frame, 100), (never_reads, 5)])
+@pytest.mark.parametrize(
+    ("harm", "crowd"),
+    [
+        (garbage, 100),
+        (half_a_frame, 100),
+        (half_a_large_frame, 30),
+        (never_reads, 5),
+        (never_reads_a_fetch, 30),
+    ],
+)
 def test_crowd_that_means_harm_leaves_the_others_served(
     harm: Callable[[socket.socket, random.Random], None], crowd: int
 ) -> None:
@@ -315,7 +344,9 @@ def test_crowd_that_means_harm_leaves_the_others_served(
     rng = random.Random(seed)
     with Broker() as broker, ExitStack() as stack:
         broker.create_topic("t")
-        broker.listen()
+        for _ in range(20):
+            broker.partition("t", 0).append_value(bytes(1_000_000), 0)
+        broker.listen(queued_max_request_bytes=16 << 20, queued_max_response_bytes=16 << 20)
         with RawClient(broker.bootstrap_servers) as client:
             client.request("Metadata", 12, topics=None)
             before = resident_bytes()
