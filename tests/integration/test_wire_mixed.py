@@ -381,6 +381,29 @@ def test_member_of_this_process_that_does_not_poll_leaves_its_part_to_one_elsewh
     consumer.close()
 
 
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("name", [{}, {"group_instance_id": "one"}], ids=["dynamic", "static"])
+def test_member_of_this_process_that_is_removed_from_outside_joins_again(
+    broker: Broker, client: RawClient, protocol: str, name: dict[str, str]
+) -> None:
+    """Under KIP-848 it read on for ever what was not its own any more, and could not commit."""
+    broker.create_topic("t", partitions=2)
+    config: dict[str, Any] = {"group_protocol": protocol, **name}
+    with Consumer(broker, group_id="g", **config) as consumer:
+        consumer.subscribe(["t"])
+        consumer.poll(0)
+        (before,) = broker.group_coordinator.describe("g").members
+        members = [{"member_id": before.member_id, **name}]
+        response = client.request("LeaveGroup", 3, group_id="g", members=members)
+        assert [one.error_code for one in response.members] == [0]
+        assert broker.group_coordinator.describe("g").members == ()
+        for _ in range(3):
+            consumer.poll(0)
+        (after,) = broker.group_coordinator.describe("g").members
+        assert [one.partition for one in after.assignment] == parts(consumer) == [0, 1]
+        consumer.commit()
+
+
 @pytest.mark.parametrize("told", [b"", b"no subscription"])
 def test_member_elsewhere_whose_subscription_nobody_can_read_gets_nothing(
     broker: Broker,

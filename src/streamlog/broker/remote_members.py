@@ -118,7 +118,9 @@ class RemoteMembers:
             group = self._store.find(group_id)
             classic = group.classic
             if group.members:
-                self._remove(group_id, _known_id(group, member_id, instance_id))
+                member = group.members[_known_id(group, member_id, instance_id)]
+                self._remove(group_id, member.member_id)
+                member.session.notify()  # it may live here, and learns by this alone that it is none any more
             elif classic is not None and instance_id is None and member_id in classic.pending_ids:
                 self._classic.leave(classic, member_id)
             elif classic is not None:
