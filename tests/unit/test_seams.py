@@ -52,7 +52,7 @@ EVERY_FILE = sorted(SOURCE.rglob("*.py"))
 MAY_IMPORT = {
     "aio": {"asyncio"},
     "cli": {"io", "os", "select", "signal"},
-    "wire": {"asyncio"},
+    "wire": {"asyncio", "socket"},
 }
 """What a package is about: to run in somebody's event loop; to talk to a terminal, pipes and files that a
 person names; to serve sockets. The data directory, time and threads reach the command line through `streamlog.runtime` too."""

@@ -8,6 +8,7 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from streamlog.errors import ClosedError
 from streamlog.wire.call import Call
 from streamlog.wire.codec.errors import (
     MalformedMessageError,
@@ -243,7 +244,7 @@ class Connection(asyncio.Protocol):
         """Take one step of serving a request. What goes wrong in it ends this connection, and nothing else."""
         try:
             step(*arguments)
-        except (MalformedMessageError, RefusedRequestError) as error:
+        except (MalformedMessageError, RefusedRequestError, ClosedError) as error:
             self.close(str(error))
         except Exception:  # noqa: BLE001 - one request must not stop the listener
             _log.exception("a request from %s could not be served", self._host)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,6 +15,7 @@ from streamlog.runtime import on_fork_in_child
 from streamlog.runtime.threads import get_ident
 from streamlog.wire.address import join_address
 from streamlog.wire.connection import Connection
+from streamlog.wire.door import Door
 from streamlog.wire.encoded_batches import EncodedBatches
 from streamlog.wire.options import read_options
 from streamlog.wire.request_memory import RequestMemory, ResponseMemory
@@ -26,14 +29,14 @@ if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
     from streamlog.wire.settings import ListenOptions
 
+_log = logging.getLogger("streamlog")
+
 #: Requests that wait for a disk, at once. More wait for one of these.
 _WORKERS = 4
 #: Large requests, and fetches that take long, at once: what they take is time of the processor.
 _LARGE_WORKERS = 2
 #: How often within the shortest limit connections are looked at that have been silent.
 _IDLE_CHECKS = 10
-#: How often a port is looked for that is free at all addresses of a host.
-_TRIES = 10
 
 
 class Endpoint:
@@ -61,7 +64,7 @@ class Endpoint:
         """Whether nobody is let in any more."""
         self.loop: asyncio.AbstractEventLoop
         self._task: asyncio.Task[Any] | None = None
-        self._server: asyncio.Server | None = None
+        self._door: Door | None = None
         self._connections: dict[Connection, None] = {}  # in the order in which they came
         self._worker_idents: set[int] = set()
         self.executor = self._new_executor("streamlog-listener", _WORKERS)
@@ -99,7 +102,11 @@ class Endpoint:
             self.drop()
             raise
         except BaseException:
-            await self._end()
+            try:
+                await self._end()
+            except BaseException:  # Ctrl-C in the middle of it, or the loop was closed then
+                self.drop()
+                raise
             raise
 
     def ask_to_end(self) -> bool:
@@ -128,20 +135,23 @@ class Endpoint:
     def hang_up(self) -> None:
         """Accept nobody any more, and end all connections, also those with a request under way."""
         self.is_ending = True
-        if self._server is not None:
-            for sock in self._server.sockets:
-                self.loop.remove_reader(sock.fileno())
+        if self._door is not None:
+            self._door.shut()
         for connection in list(self._connections):
-            connection.close()
+            try:
+                connection.close()
+            except Exception:  # noqa: BLE001 - the others must end all the same
+                _log.exception("Could not end %r in order", connection)
 
     def drop(self) -> None:
         """Close the sockets behind the back of the loop, which will not run any more. Nothing is sent. Threads: any."""
         self.is_ending = True
         self._task = None
-        listening = () if self._server is None else self._server.sockets
-        for one in (*listening, *(connection.socket for connection in self._connections)):
+        if self._door is not None:
+            self._door.drop()
+        for connection in self._connections:
             # asyncio's wrapper does not close, and closing by number would leave the one inside believing that it is open.
-            if (inner := getattr(one, "_sock", None)) is not None:
+            if (inner := getattr(connection.socket, "_sock", None)) is not None:
                 inner.close()
         self._give_workers_nothing_more()
 
@@ -155,8 +165,8 @@ class Endpoint:
 
     async def _open(self) -> None:
         on_fork_in_child(self)
-        server = self._server = await self._bind()
-        port = server.sockets[0].getsockname()[1]
+        door = self._door = Door(self.loop, partial(Connection, self))
+        port = await door.open(self._host, self._port)
         settings = self.settings
         self.settings = attrs.evolve(
             settings,
@@ -167,38 +177,11 @@ class Endpoint:
         self.bootstrap_servers = join_address(
             self.settings.advertised_host, self.settings.advertised_port
         )
-        # Not in create_server(): cancelled in its last step, that forgets a server that listens.
-        await server.start_serving()
-
-    async def _bind(self) -> asyncio.Server:
-        """Return a server that is bound, and does not listen yet. A name may stand for several addresses, as ``localhost`` does: they
-        all get the same port, also where it is any that is free.
-        """
-        port = self._port
-        for number in range(_TRIES):
-            try:
-                server = await self.loop.create_server(
-                    lambda: Connection(self), self._host, port, start_serving=False
-                )
-            except OSError:
-                if port == self._port or number == _TRIES - 1:
-                    raise
-                port = self._port  # somebody was faster, or has it at another of the addresses
-                continue
-            ports = [sock.getsockname()[1] for sock in server.sockets]
-            if len(set(ports)) == 1:
-                return server
-            server.close()
-            port = ports[0]
-        raise OSError(f"listen: no port is free at all addresses of {self._host}")
 
     async def _end(self) -> None:
         self.hang_up()
-        # Who was accepted a moment ago is no connection yet. Were the server closed first, asyncio would fail to make it one, and
-        # leave the client waiting for ever.
-        await _go_round()
-        if self._server is not None:
-            self._server.close()
+        if self._door is not None:
+            await self._door.wait()  # who was accepted a moment ago is turned away as a connection
         self._give_workers_nothing_more()
         while self._slow:
             with suppress(asyncio.CancelledError):
@@ -206,9 +189,9 @@ class Endpoint:
         # Their threads have nothing left to do.
         self.executor.shutdown()
         self.large_executor.shutdown()
-        # It becomes a connection, which is turned away, whose transport closes its socket: each is a call of its own.
-        for _ in range(3):
-            await _go_round()
+        # A connection that is ended closes its socket by a call of its own. Cancelled or not, sleep(0) comes after that.
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
 
     def _give_workers_nothing_more(self) -> None:
         self.executor.shutdown(wait=False, cancel_futures=True)
@@ -247,11 +230,3 @@ class Endpoint:
                 connection.close(f"silent for {limit_ms} ms")
             elif reason := connection.hinders_others(settings.max_handshake_ms / 1000):
                 connection.close(reason)
-
-
-async def _go_round() -> None:
-    """Return when the loop has called what was to be called by now; also in a task that is cancelled meanwhile, for sleep(0) tells of
-    that no sooner.
-    """
-    with suppress(asyncio.CancelledError):
-        await asyncio.sleep(0)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import logging
 
-from streamlog.errors import CorruptLogError, ReadOnlyError, RecordDecodeError, StreamlogError
+from streamlog.errors import (
+    ClosedError,
+    CorruptLogError,
+    ReadOnlyError,
+    RecordDecodeError,
+    StreamlogError,
+)
 
 NONE = 0
 UNKNOWN_SERVER_ERROR = -1
 OFFSET_OUT_OF_RANGE = 1
 CORRUPT_MESSAGE = 2
+BROKER_NOT_AVAILABLE = 8
 OFFSET_METADATA_TOO_LARGE = 12
 INVALID_TOPIC = 17
 NOT_ENOUGH_REPLICAS = 19
@@ -41,6 +48,8 @@ def code_of(error: Exception) -> int:
     if isinstance(error, CorruptLogError | RecordDecodeError):
         # The one that consumers pass on to their user instead of trying for ever.
         return CORRUPT_MESSAGE
+    if isinstance(error, ClosedError):
+        return BROKER_NOT_AVAILABLE  # to nobody: connections end before the broker does
     if isinstance(error, OSError):
         _log.error("storage failed while a request was served", exc_info=error)
         return STORAGE_ERROR

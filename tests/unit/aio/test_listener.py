@@ -33,12 +33,16 @@ def broker() -> Iterator[Broker]:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No socket, no thread, and nothing that asyncio has to complain of."""
+    """No socket, no thread, and nothing that asyncio or we have to complain of."""
     sockets = open_sockets()
     yield
     assert open_sockets() <= sockets
     assert not [one for one in threading.enumerate() if "listener" in one.name]
-    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
+    assert [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "asyncio" or record.levelno > logging.WARNING
+    ] == []
 
 
 def fetch(client: RawClient, wait_ms: int = 600_000) -> None:
@@ -450,6 +454,37 @@ def test_broker_closed_by_one_of_its_requests_does_not_wait_for_it(
 
     asyncio.run(main())
     assert closed.is_set()
+
+
+@pytest.mark.parametrize("key", [3, 12], ids=["metadata", "heartbeat"])
+def test_request_that_meets_a_closed_broker_is_no_error_of_ours(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, key: int
+) -> None:
+    """In the loop's thread the broker cannot wait for a worker, who then had a stack for the log."""
+    begun, go_on = Event(), Event()
+    serve = dispatch.ROUTES[key].handler
+
+    def wait(call: Call) -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        return serve(call)
+
+    monkeypatch.setitem(dispatch.ROUTES, key, dispatch.ROUTES[key]._replace(handler=wait))
+
+    async def main() -> None:
+        listener = await listen(broker)
+        with await asyncio.to_thread(RawClient, listener.bootstrap_servers) as client:
+            if key == 3:
+                client.send("Metadata", 12, topics=None)
+            else:
+                client.send("Heartbeat", 4, **BEAT)
+            await until(begun.is_set)
+            broker.close()
+            go_on.set()
+            await listener.close()
+            assert hung_up_on(client)
+
+    asyncio.run(main())
 
 
 def test_broker_closed_while_the_loop_stands_still_does_not_hang(broker: Broker) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import random
 import re
@@ -18,6 +17,7 @@ import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.errors import ClosedError, IllegalStateError, InvalidConfigurationError
+from streamlog.wire import door
 from streamlog.wire.messages import BY_NAME
 from tests.support.eventually import eventually
 from tests.support.sockets import connect, has_ipv6, is_closed
@@ -158,7 +158,7 @@ def test_advertised_address_is_one(advertised: str) -> None:
     with Broker() as broker:
         if advertised == "elsewhere":
             with broker.listen(advertised=advertised) as listener:
-                port = listener.endpoint._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+                port = listener.endpoint._door._sockets[0].getsockname()[1]  # type: ignore[union-attr]
                 assert listener.bootstrap_servers == f"elsewhere:{port}"
             return
         with pytest.raises(InvalidConfigurationError, match="advertised: expected host:port"):
@@ -209,21 +209,21 @@ def test_all_addresses_of_a_name_have_the_port_that_is_shown() -> None:
 @pytest.mark.usefixtures("two_addresses")
 def test_port_that_is_taken_at_one_address_of_a_name_is_taken_or_not_chosen() -> None:
     tried: list[int] = []
-    create = asyncio.base_events.BaseEventLoop.create_server
+    bind = door._bound
 
-    async def with_rival(loop: Any, factory: Any, host: str, port: int, **options: Any) -> Any:
+    def with_rival(family: int, address: Any, port: int) -> socket.socket:
         tried.append(port)
-        if port and len(tried) == 2:  # somebody takes it at one of the addresses
+        if len(tried) == 2:  # somebody takes it at one of the addresses
             with socket.create_server(("127.0.0.1", port)):
-                return await create(loop, factory, host, port, **options)
-        return await create(loop, factory, host, port, **options)
+                return bind(family, address, port)
+        return bind(family, address, port)
 
     with Broker() as broker, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncio.base_events.BaseEventLoop, "create_server", with_rival)
+        patch.setattr(door, "_bound", with_rival)
         with broker.listen("localhost:0") as listener:
             port = int(listener.bootstrap_servers.removeprefix("localhost:"))
-            assert tried[0] == tried[2] == 0
-            assert tried[-1] == port
+            first = tried[1]
+            assert tried == [0, first, 0, port]
     with Broker() as broker, socket.create_server(("127.0.0.1", 0)) as rival:
         with pytest.raises(OSError, match="in use"):
             broker.listen(f"localhost:{rival.getsockname()[1]}")

@@ -1,0 +1,168 @@
+"""Accepting clients: at every address of a name, and also when the system is short or the loop ends in between."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import socket
+from typing import Any
+
+import pytest
+
+from streamlog.wire import door
+from streamlog.wire.door import Door
+from tests.support.sockets import connect, is_closed, open_sockets
+
+
+class Greeting(asyncio.Protocol):
+    """Says hello, and hangs up."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(b"hello")
+        transport.close()
+
+
+def knock(address: str) -> bytes:
+    with connect(address) as sock:
+        return sock.recv(10)
+
+
+def stand_for(monkeypatch: pytest.MonkeyPatch, name: str, *hosts: str) -> None:
+    """Make *name* stand for several addresses."""
+    find = socket.getaddrinfo
+
+    def several(host: str, *arguments: Any, **options: Any) -> list[Any]:
+        wanted = hosts if host == name else (host,)
+        return [one for host in wanted for one in find(host, *arguments, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", several)
+
+
+def test_clients_are_accepted_until_it_is_shut() -> None:
+    async def main() -> None:
+        own = Door(asyncio.get_running_loop(), Greeting)
+        address = f"127.0.0.1:{await own.open('127.0.0.1', 0)}"
+        answers = await asyncio.gather(*(asyncio.to_thread(knock, address) for _ in range(20)))
+        assert answers == [b"hello"] * 20
+        own.shut()
+        own.shut()
+        await own.wait()
+        with pytest.raises(ConnectionError):
+            await asyncio.to_thread(knock, address)
+        again = Door(asyncio.get_running_loop(), Greeting)
+        await again.open(*("127.0.0.1", int(address.rpartition(":")[2])))
+        again.shut()
+
+    before = open_sockets()
+    asyncio.run(main())
+    assert open_sockets() <= before
+
+
+def test_address_that_this_machine_lacks_is_left_out_where_there_are_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stand_for(monkeypatch, "many", "192.0.2.1", "127.0.0.1", "127.0.0.1")
+
+    async def main() -> None:
+        own = Door(asyncio.get_running_loop(), Greeting)
+        port = await own.open("many", 0)
+        assert [sock.getsockname() for sock in own._sockets] == [("127.0.0.1", port)]
+        own.shut()
+
+    asyncio.run(main())
+
+
+def test_address_that_cannot_be_bound_is_named() -> None:
+    async def main() -> None:
+        own = Door(asyncio.get_running_loop(), Greeting)
+        with pytest.raises(OSError, match=r"listen at 192\.0\.2\.1:0: Cannot assign") as caught:
+            await own.open("192.0.2.1", 0)
+        assert caught.value.errno == errno.EADDRNOTAVAIL
+        with socket.create_server(("127.0.0.1", 0)) as rival:
+            port = rival.getsockname()[1]
+            with pytest.raises(OSError, match=f"listen at 127.0.0.1:{port}: .*in use"):
+                await own.open("127.0.0.1", port)
+
+    before = open_sockets()
+    asyncio.run(main())
+    assert open_sockets() <= before
+
+
+def test_system_that_has_no_room_is_asked_again_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And not at once, over and over, while nothing else comes to its turn."""
+    tries: list[int] = []
+
+    class Full(socket.socket):
+        def accept(self) -> tuple[socket.socket, Any]:
+            tries.append(1)
+            if len(tries) < 3:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return super().accept()
+
+    def bound(family: int, address: Any, port: int) -> socket.socket:
+        sock = bind(family, address, port)
+        return Full(sock.family, sock.type, sock.proto, sock.detach())
+
+    bind = door._bound
+    monkeypatch.setattr(door, "_bound", bound)
+    monkeypatch.setattr(door, "_PAUSE_S", 0.02)
+
+    async def main() -> None:
+        own = Door(asyncio.get_running_loop(), Greeting)
+        address = f"127.0.0.1:{await own.open('127.0.0.1', 0)}"
+        assert await asyncio.to_thread(knock, address) == b"hello"
+        # Shut in a pause: it stays so.
+        tries.clear()
+        with connect(address):
+            while not tries:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0)
+            own.shut()
+            await asyncio.sleep(0.03)
+        assert len(tries) == 1
+
+    asyncio.run(main())
+    assert caplog.text.count("no client can be accepted: [Errno 24] Too many open files") == 3
+
+
+@pytest.mark.parametrize("rounds", range(2))
+def test_client_whose_task_is_cancelled_is_hung_up_on(rounds: int) -> None:
+    """A loop that ends cancels all tasks, also those that have not begun."""
+
+    async def main() -> socket.socket:
+        own = Door(asyncio.get_running_loop(), asyncio.Protocol)
+        sock = connect(f"127.0.0.1:{await own.open('127.0.0.1', 0)}")
+        while not own._accepted:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        for task in list(own._accepted):
+            task.cancel()
+        await own.wait()
+        own.shut()
+        return sock
+
+    before = open_sockets()
+    with asyncio.run(main()) as sock:
+        gc.collect()
+        assert is_closed(sock)
+    assert open_sockets() <= before
+
+
+def test_protocol_that_cannot_be_made_hangs_up_and_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken() -> asyncio.Protocol:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        own = Door(asyncio.get_running_loop(), broken)
+        address = f"127.0.0.1:{await own.open('127.0.0.1', 0)}"
+        assert await asyncio.to_thread(knock, address) == b""
+        own.shut()
+
+    asyncio.run(main())
+    assert "a client could not be accepted" in caplog.text
