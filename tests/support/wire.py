@@ -75,6 +75,16 @@ class RawClient:
         return data
 
 
+def frame(name: str, version: int, **fields: Any) -> bytes:
+    """Return a request with its size, as `RawClient` sends it, without a client id."""
+    api = BY_NAME[name]
+    head = struct.pack(">hhih", api.key, version, 1, -1)
+    if api.request.is_flexible(version):
+        head += b"\0"
+    body = b"".join(api.request.encode(build(api.request.make, fields), version, head))
+    return struct.pack(">i", len(body)) + body
+
+
 def build(make: Any, fields: dict[str, Any]) -> Any:
     """Return the struct *make* of *fields*, and of dicts the structs inside."""
     ready: dict[str, Any] = {}

@@ -59,6 +59,7 @@ class AppendGate:
         "max_body_bytes",
         "max_value_bytes",
         "newest_ms",
+        "opens_batches",
     )
 
     def __init__(self, config: TopicConfig, time_ns: Callable[[], int]) -> None:
@@ -87,6 +88,8 @@ class AppendGate:
             or "compact" in config.cleanup_policy
         )
         """Whether a Kafka batch has to be decoded before it is stored."""
+        self.opens_batches = self._looks_at_records or self._compressor is not None
+        """Whether a Kafka batch is decoded or compressed before it is stored, which takes time for each byte that is in it."""
 
     def admit(self, batch: PendingBatch, target: TopicPartition) -> None:
         """Raise what is wrong with *batch*; under LogAppendTime put the broker's time on it, and

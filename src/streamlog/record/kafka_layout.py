@@ -34,7 +34,6 @@ from typing import Any, NamedTuple
 
 from streamlog.errors import CorruptRecordError
 from streamlog.record.checksum import crc32c, extend_crc32c
-from streamlog.record.layout import TRANSACTIONAL_BIT
 
 KAFKA_MAGIC = 2
 KAFKA_HEADER_SIZE = 61
@@ -93,9 +92,9 @@ def size_of(data: bytes) -> int:
     return LENGTH_END + max(int.from_bytes(data[8:LENGTH_END], "big", signed=True), 0)
 
 
-def has_transactional_bit(data: bytes) -> bool:
-    """Return whether the batch that *data* begins with says that it belongs to a transaction. Nothing is checked."""
-    return len(data) > _ATTRIBUTES_AT and bool(data[_ATTRIBUTES_AT] & TRANSACTIONAL_BIT)
+def attributes_of(data: bytes) -> int:
+    """Return the lower byte of the attributes of the batch that *data* begins with, 0 when it is too short to have them. Nothing is checked."""
+    return data[_ATTRIBUTES_AT] if len(data) > _ATTRIBUTES_AT else 0
 
 
 def read_kafka_header(data: bytes) -> KafkaBatchHeader:

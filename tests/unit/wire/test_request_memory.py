@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +9,8 @@ import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.runtime import VirtualClock
-from streamlog.wire.messages import BY_NAME
 from tests.support.kafka_batches import kafka_batch
-from tests.support.wire import build
+from tests.support.wire import frame
 from tests.support.wire_memory import MemoryClient, MemoryListener
 
 LIMIT_BYTES = 2_000_000
@@ -34,15 +32,6 @@ def listener(broker: Broker) -> MemoryListener:
     return MemoryListener(
         broker, queued_max_request_bytes=LIMIT_BYTES, queued_max_response_bytes=LIMIT_BYTES
     )
-
-
-def frame(name: str, version: int, **fields: Any) -> bytes:
-    api = BY_NAME[name]
-    head = struct.pack(">hhih", api.key, version, 1, -1)
-    if api.request.is_flexible(version):
-        head += b"\0"
-    body = b"".join(api.request.encode(build(api.request.make, fields), version, head))
-    return struct.pack(">i", len(body)) + body
 
 
 def produce(size: int) -> bytes:

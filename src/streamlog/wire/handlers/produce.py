@@ -15,11 +15,11 @@ from streamlog.record.codec import Codec
 from streamlog.record.kafka_batch import pending_from_kafka
 from streamlog.record.kafka_layout import (
     KAFKA_MAGIC,
-    has_transactional_bit,
+    attributes_of,
     magic_of,
     size_of,
 )
-from streamlog.record.layout import COMPRESSION_MASK, LOG_APPEND_TIME_BIT
+from streamlog.record.layout import COMPRESSION_MASK, LOG_APPEND_TIME_BIT, TRANSACTIONAL_BIT
 from streamlog.wire.codec.errors import RefusedRequestError
 from streamlog.wire.error_codes import (
     INVALID_RECORD,
@@ -56,23 +56,23 @@ def handle(call: Call) -> Any:
         raise RefusedRequestError(
             f"Produce: expected version {_FIRST_SERVED} or later, found {call.version}"
         )
-    if _may_wait(call):
+    if _takes_long(call):
         return Slow(lambda: _append_all(call))
     return _append_all(call)
 
 
-def _may_wait(call: Call) -> bool:
-    """Whether an append may wait for a disk, or for somebody who does: the loop must not."""
+def _takes_long(call: Call) -> bool:
+    """Whether an append may wait for a disk, or for somebody who does, or looks into a large batch: the loop has no time for that."""
     for topic in call.request.topic_data:
         for data in topic.partition_data:
             records = data.records or b""
+            attributes = attributes_of(records)
+            if attributes & TRANSACTIONAL_BIT:
+                # The coordinator of transactions is asked about the first batch of each, and may be writing just now.
+                return True
             try:
                 partition = call.broker.partition(topic.name, data.index)
-                if (
-                    partition.append_may_wait(len(records))
-                    # The coordinator of transactions is asked about the first batch of each, and may be writing just now.
-                    or has_transactional_bit(records)
-                ):
+                if partition.append_takes_long(len(records), bool(attributes & COMPRESSION_MASK)):
                     return True
             except StreamlogError:
                 continue  # gets its error below

@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.record import Codec, Compressor, build_batch
+from streamlog.record.kafka_compression import compress_kafka
+from streamlog.record.kafka_layout import KAFKA_HEADER_SIZE
 from streamlog.runtime import MemoryFileSystem, VirtualClock
 from tests.support.hooked_files import HookedFileSystem
 from tests.support.kafka_batches import kafka_batch
-from tests.support.wire import RawClient
+from tests.support.wire import RawClient, frame
+from tests.support.wire_memory import MemoryListener
 
 BATCH = kafka_batch([b"x" * 1000])
 
@@ -100,6 +104,40 @@ def test_others_are_served_while_a_thread_of_the_process_has_the_log(
     slow.release()
     appending.join()
     assert one.receive().responses[0].partition_responses[0].base_offset == 4
+
+
+@pytest.mark.parametrize(
+    ("configs", "is_large"),
+    [
+        ({"cleanup_policy": "compact"}, True),
+        ({"message_timestamp_before_max_ms": 1 << 50}, True),
+        ({"compression_type": "gzip"}, True),
+        ({}, False),
+    ],
+)
+@pytest.mark.parametrize("values", [[b"x"], [b"x" * 10_000]])
+@pytest.mark.parametrize("codec", [Codec.NONE, Codec.ZSTD])
+def test_batch_that_is_looked_into_is_not_in_the_loop(
+    configs: dict[str, Any], is_large: bool, values: list[bytes], codec: Codec
+) -> None:
+    """A small one may have 256 MiB in it, which were decompressed and read while everybody waited."""
+    pytest.importorskip("cramjam")
+    data = kafka_batch(values, [b"k"])
+    if codec:
+        packed = compress_kafka(data[KAFKA_HEADER_SIZE:], Compressor(codec, 3))
+        data = kafka_batch(values, records=packed, attributes=int(codec))
+    with Broker(clock=VirtualClock()) as broker:
+        broker.create_topic("looked_into", configs=configs)
+        broker.partition("looked_into", 0).append(
+            build_batch([b"x"], 0, [b"k"])
+        )  # its file is there
+        listener = MemoryListener(broker)
+        partition = {"index": 0, "records": data}
+        topics = [{"name": "looked_into", "partition_data": [partition]}]
+        assert listener.connect().send(frame("Produce", 9, acks=1, topic_data=topics))
+        assert broker.partition("looked_into", 0).high_watermark == 2
+        in_worker = bool(listener.loop.used_executors)
+    assert in_worker == (is_large and (codec is Codec.ZSTD or len(values[0]) > 8192))
 
 
 def test_others_are_served_while_somebody_asks_the_disk_for_a_sync(
