@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from streamlog.broker.broker import Broker
@@ -57,6 +59,7 @@ def test_partitions_are_in_the_one_directory_there_is(client: RawClient, broker:
     broker.partition("t", 0).append_value(b"x", 0)
     (everything,) = client.request("DescribeLogDirs", 4, topics=None).results
     assert {one.name: len(one.partitions) for one in everything.topics} == {"t": 2}
+    assert everything.log_dir == "memory"
     wanted = [{"topic": "t", "partitions": [0, 9]}, {"topic": "no-such", "partitions": [0]}]
     (some,) = client.request("DescribeLogDirs", 4, topics=wanted).results
     (topic,) = some.topics
@@ -67,6 +70,13 @@ def test_partitions_are_in_the_one_directory_there_is(client: RawClient, broker:
     )
     (nothing,) = client.request("DescribeLogDirs", 4, topics=[]).results
     assert nothing.topics == []
+
+
+def test_directory_is_named(tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker, broker.listen() as listener:
+        with RawClient(listener.bootstrap_servers) as client:
+            (one,) = client.request("DescribeLogDirs", 1, topics=None).results
+        assert one.log_dir == broker.path == str(tmp_path)
 
 
 def test_only_replica_leads_already(client: RawClient) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.wire.listener import Listener
 from tests.support.wire import RawClient
 
 UNKNOWN_TOPIC, INVALID_TOPIC, INVALID_CONFIG, INVALID_REQUEST = 3, 17, 40, 42
@@ -69,6 +70,17 @@ def test_keys_that_are_named_are_described_and_no_others(client: RawClient) -> N
     (one,) = found
     assert (one.documentation, one.synonyms) == ("", [])
     assert not one.read_only
+
+
+def test_address_of_the_listener_is_described_where_it_is_asked_for(
+    client: RawClient, listener: Listener
+) -> None:
+    def found(*keys: str) -> dict[str, str]:
+        asked = describe(client, "1", resource_type=BROKER, configuration_keys=list(keys))
+        return {one.name: one.value for one in asked.configs}
+
+    assert found("listeners") == {"listeners": f"PLAINTEXT://{listener.bootstrap_servers}"}
+    assert found("num.partitions") == {"num.partitions": "1"}
 
 
 def test_synonyms_are_what_would_hold_otherwise_and_documentation_says_what_it_is() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import Any
 
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.broker.partition import Partition
 from streamlog.record import Codec
 from streamlog.runtime import VirtualClock
 from tests.support.kafka_batches import as_kafka
@@ -132,6 +134,27 @@ def test_time_is_found_inside_a_compressed_batch_of_a_client(
     times = (now + 1, now + 5, now + 6, MAX_TIMESTAMP)
     found = look_up(client, *({"timestamp": one} for one in times))
     assert found == [(0, 1, now + 5), (0, 1, now + 5), NOTHING, (0, 1, now + 5)]
+
+
+def test_looking_for_a_time_keeps_nobody_else_waiting(
+    client: RawClient, records: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads batches, and decompresses them; the ends are known."""
+    threads: dict[str, int] = {}
+    for name in ("end_offset", "offset_for_timestamp"):
+        original = getattr(Partition, name)
+
+        def noted(
+            partition: Partition, *arguments: Any, name: str = name, original: Any = original
+        ) -> Any:
+            threads[name] = get_ident()
+            return original(partition, *arguments)
+
+        monkeypatch.setattr(Partition, name, noted)
+    look_up(client, {"timestamp": LATEST})
+    loop = threads["end_offset"]
+    look_up(client, {"timestamp": records[0]})
+    assert threads["offset_for_timestamp"] != loop
 
 
 # ---- epochs
