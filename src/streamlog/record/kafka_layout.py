@@ -33,7 +33,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from streamlog.errors import CorruptRecordError
-from streamlog.record.checksum import crc32c, extend_crc32c
+from streamlog.record.checksum import crc32c, crc32c_from, extend_crc32c
 
 KAFKA_MAGIC = 2
 KAFKA_HEADER_SIZE = 61
@@ -117,7 +117,7 @@ def read_kafka_header(data: bytes) -> KafkaBatchHeader:
         raise CorruptRecordError(
             f"record batch: expected a batch_length of {size - LENGTH_END}, found {header.batch_length}"
         )
-    found = crc32c(data[CHECKED_AT:])
+    found = crc32c_from(data, CHECKED_AT)
     if found != header.crc:
         raise CorruptRecordError(
             f"record batch: checksum: expected {header.crc:#010x}, found {found:#010x}"
