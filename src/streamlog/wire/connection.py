@@ -16,6 +16,7 @@ from streamlog.wire.codec.errors import (
     TooManyElementsError,
 )
 from streamlog.wire.codec.primitives import skip_tags
+from streamlog.wire.codec.struct_types import Struct
 from streamlog.wire.dispatch import API_VERSIONS_KEY, ROUTES
 from streamlog.wire.handlers.api_versions import unsupported_version
 from streamlog.wire.handlers.security import NO_SECURITY
@@ -340,14 +341,15 @@ class Connection(asyncio.Protocol):
     # ---- answers
 
     def _answer(self, response: Any) -> None:
-        if isinstance(response, Parked):
+        # First what comes most.
+        if isinstance(response, Struct):
+            self._finish(response)
+        elif isinstance(response, Parked):
             self._park(response)
         elif isinstance(response, Slow):
             self._run_slowly(response.work, self._listener.executor)
-        elif isinstance(response, list):
-            self._outbox.add(response)
         elif response is not None:
-            self._finish(response)
+            self._outbox.add(response)
 
     def _finish(self, response: Any) -> None:
         if self._transport is not None:

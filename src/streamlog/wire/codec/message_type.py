@@ -23,6 +23,8 @@ class MessageType:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
+        # Asked for twice a request.
+        self._first_flexible, self._last_flexible = schema.flexible
         self.make: Any = struct_type(schema.name, schema.fields)
         self._decoders: dict[int, Callable[[bytes, int, int], tuple[Any, int]]] = {}
         self._encoders: dict[int, Callable[[Any, bytearray], list[Any]]] = {}
@@ -32,7 +34,7 @@ class MessageType:
 
     def is_flexible(self, version: int) -> bool:
         """Return whether *version* has compact lengths and tagged fields (KIP-482)."""
-        return version in self.schema.flexible
+        return self._first_flexible <= version <= self._last_flexible
 
     def decode(
         self, data: bytes, version: int, position: int = 0, max_elements: int = MAX_ELEMENTS
