@@ -121,7 +121,7 @@ class ReadOnlyPartition(Partition):
         """Raise `ReadOnlyError`."""
         raise refusal(f"{self.topic_partition}: append", self._path)
 
-    def append_may_wait(self, size_bytes: int) -> bool:
+    def append_takes_long(self, size_bytes: int, is_compressed: bool) -> bool:
         """Return False: it is refused at once."""
         return False
 
