@@ -16,6 +16,7 @@ from streamlog import (
     TableView,
     TopicPartition,
 )
+from streamlog.aio import AsyncListener, listen
 
 
 class Serializer:
@@ -66,6 +67,21 @@ def accepted() -> None:
         with view.on_change(lambda key, old, new: print(key, old, new)):
             removed: int = sum(r.records_before - r.records_after for r in broker.compact("t"))
         print(one, several, lag, count, removed, broker.cleaner_metrics()["pass_total"])
+
+
+async def accepted_in_a_loop(broker: Broker) -> None:
+    """What the documents promise of listening."""
+    with broker.listen("127.0.0.1:0", node_id=1, auto_create=False) as own:
+        async with await listen(broker, max_connections=5) as listener:
+            kept: AsyncListener = listener
+            print(own.bootstrap_servers, kept.bootstrap_servers, kept.closed)
+
+
+async def refused_in_a_loop(broker: Broker) -> None:
+    """What would raise when it ran."""
+    broker.listen(max_conections=5)  # type: ignore[call-arg]
+    await listen(broker, ssl_context=None)  # type: ignore[call-arg]
+    await listen("127.0.0.1:0")  # type: ignore[arg-type]
 
 
 def refused(broker: Broker) -> None:

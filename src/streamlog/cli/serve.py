@@ -36,7 +36,11 @@ _SIGNALLED = 128
     help="0: any free one.",
 )
 @click.option("--allow-remote", is_flag=True, help="Needed for any address but a loopback one.")
-@click.option("--advertised", metavar="HOST:PORT", help="What clients are told to connect to.")
+@click.option(
+    "--advertised",
+    metavar="HOST:PORT",
+    help="What clients are told to connect to. Needed with --host 0.0.0.0.",
+)
 @click.option("--node-id", type=click.IntRange(0), help="The broker's number. [broker_id]")
 @click.option(
     "--partitions",
