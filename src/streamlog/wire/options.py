@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _SECURITY = ("ssl", "sasl", "security", "tls")
 
 
+#: Which holds any request of a client that tells its name, and says what there is.
+_SMALLEST_FRAME_BYTES = 1024
+
+
 class Place(NamedTuple):
     """Where to listen, and how. Of ``settings`` the advertised address is "" and 0 as far as it is the one that is bound."""
 
@@ -53,6 +57,21 @@ def read_options(
         if name.lower().startswith(_SECURITY):
             raise InvalidConfigurationError(f"listen: {name}: {NO_SECURITY}")
         raise TypeError(f"listen() got an unexpected keyword argument {name!r}")
+    for name, least, number in (
+        ("node_id", 0, node_id),
+        ("default_partitions", 1, default_partitions),
+        ("max_frame_bytes", _SMALLEST_FRAME_BYTES, max_frame_bytes),
+        ("queued_max_request_bytes", 1, queued_max_request_bytes),
+        ("queued_max_response_bytes", 1, queued_max_response_bytes),
+        ("max_connections", 1, max_connections),
+        ("max_idle_ms", 1, max_idle_ms),
+        ("max_handshake_ms", 1, max_handshake_ms),
+        ("initial_rebalance_delay_ms", 0, initial_rebalance_delay_ms),
+    ):
+        if number is not None and (type(number) is not int or number < least):
+            raise InvalidConfigurationError(
+                f"listen: {name}: expected a whole number from {least} on, found {number!r}"
+            )
     host, port = split_address(address)
     if not allow_remote and not is_loopback(host):
         raise InvalidConfigurationError(
