@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -76,7 +76,8 @@ def noida_server(directory: Path) -> Iterator[Server]:
     command = [str(program), "start", "--only", "kafka", "--kafka-port", str(port)]
     command += ["--data-dir", str(directory / "noida")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        with _ended(server):
+        # It may write for longer than we wait for what it was given.
+        with suppress(subprocess.TimeoutExpired), _ended(server):
             _wait_for(port)
             yield Server(NOIDA, f"127.0.0.1:{port}", server.pid)
 
