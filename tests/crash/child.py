@@ -2,6 +2,7 @@
 
 The lines: ``phase NAME``; ``ack TOPIC PARTITION OFFSET CRC`` for each acknowledged record (offset -1: of a kind that is not told);
 ``create NAME PARTITIONS``, ``created NAME``, ``grow NAME PARTITIONS``, ``grown NAME``, ``delete NAME``, ``deleted NAME``;
+``put KEY RUN NUMBER TOMBSTONE`` before a record is sent to the compacted topic, and ``stored KEY RUN NUMBER`` when it was acknowledged;
 ``generation NUMBER`` of the group's member; ``read TOPIC PARTITION OFFSET`` of each record that the group has dealt with, and
 ``commit TOPIC PARTITION OFFSET`` after a commit that returned; ``seam CALL``, the last word of one that dies there; ``syncing`` and ``synced`` around a sync of everything.
 """
@@ -19,6 +20,7 @@ from streamlog import Broker, Consumer, Producer, RecordMetadata
 from streamlog.errors import CommitFailedError, RebalanceInProgressError
 from tests.crash.forked import Reporter
 from tests.crash.records import PLAIN, headers_for, key_for, timestamp_for, value_for
+from tests.crash.table import CONFIGS, KEYS_A_THREAD, PARTITIONS, TABLE, Put, value_of
 
 if TYPE_CHECKING:
     from streamlog.runtime import FileSystem
@@ -188,7 +190,7 @@ class Work:
     def change_topics(self, thread: int, rng: random.Random) -> None:
         """Create, grow, fill and delete topics, one name of them again and again."""
         for name in self.broker.topics():
-            if name not in TOPICS:
+            if name not in TOPICS and name != TABLE:
                 self.delete(name)
         with Producer(self.broker) as producer:
             numbers = self.numbers(thread)
@@ -216,8 +218,24 @@ class Work:
                 protocol=rng.choice(PROTOCOLS),
             )
 
+    def put(self, thread: int, rng: random.Random) -> None:
+        """Put values for a few keys of the compacted topic again and again, and remove some."""
+        with Producer(self.broker, linger_ms=1) as producer:
+            numbers = self.numbers(thread)
+            while batch := list(itertools.islice(numbers, rng.randrange(1, 10))):
+                sent = []
+                for number in batch:
+                    key = f"{thread}.{rng.randrange(KEYS_A_THREAD)}"
+                    put = Put(self.run, number, rng.random() < 0.2)
+                    self.report("put", key, *put[:2], int(put.is_tombstone))
+                    future = producer.send(TABLE, value_of(key, put), key=key.encode())
+                    sent.append((key, put, future))
+                for key, put, future in sent:
+                    future.result(timeout=30)
+                    self.report("stored", key, *put[:2])
+
     def compact(self, thread: int, rng: random.Random) -> None:
-        """Compact the topic of the groups' offsets again and again, while they commit."""
+        """Compact the compacted topics, that of the groups' offsets too, again and again, while they grow."""
         pause = threading.Event()
         while True:
             self.broker.compact(roll=True)
@@ -312,12 +330,16 @@ def open_broker(path: str, plan: Plan, report: Reporter, filesystem: FileSystem 
         log_initial_task_delay_ms=1,
         offsets_topic_num_partitions=2,
     )
-    for topic, partitions in TOPICS.items():
+    table_configs = {**configs_of(plan), **CONFIGS}
+    for topic, partitions, configs in (
+        *((topic, partitions, configs_of(plan)) for topic, partitions in TOPICS.items()),
+        (TABLE, PARTITIONS, table_configs),
+    ):
         if topic in broker.topics():
-            broker.alter_topic_configs(topic, configs_of(plan))
+            broker.alter_topic_configs(topic, configs)
         else:
             report("create", topic, partitions)
-            broker.create_topic(topic, partitions=partitions, configs=configs_of(plan))
+            broker.create_topic(topic, partitions=partitions, configs=configs)
             report("created", topic)
     return broker
 
@@ -375,10 +397,17 @@ def _jobs(work: Work) -> list[Callable[[], None]]:
     def job(does: Callable[[int, random.Random], None], thread: int) -> Callable[[], None]:
         return lambda: does(thread, plan.random(work.round_number, thread))
 
-    produce = {"linger": work.linger, "many": work.many, "writer": work.writer}
+    produce = {
+        "linger": work.linger,
+        "many": work.many,
+        "writer": work.writer,
+        "compacted": work.put,
+    }
     jobs = [job(produce.get(plan.workload, work.direct), thread) for thread in range(plan.threads)]
     if plan.workload == "topics":
         jobs[0] = job(work.change_topics, 0)
+    if plan.workload == "compacted":
+        jobs.append(job(work.compact, plan.threads))
     if plan.workload == "groups":
         members = 1 if plan.threads == 1 else 2
         jobs += [job(work.be_member, plan.threads + number) for number in range(members)]

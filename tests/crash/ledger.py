@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from streamlog import TopicPartition
+from tests.crash.table import KeyLedger, Put
 
 if TYPE_CHECKING:
     from tests.crash.reading import Contents
@@ -84,6 +85,9 @@ class Ledger:
     #: What is durable once the sync under way returns: ends and commits.
     syncing: list[tuple[PartitionLedger, int, set[int]]] = attrs.Factory(list)
     syncing_commits: list[tuple[GroupLedger, int]] = attrs.Factory(list)
+    #: The keys of the compacted topic.
+    table: dict[str, KeyLedger] = attrs.Factory(dict)
+    syncing_keys: list[tuple[KeyLedger, int]] = attrs.Factory(list)
     phase: str = ""
     died_at: str = ""
     counts: Counter[str] = attrs.Factory(Counter)
@@ -115,12 +119,15 @@ class Ledger:
             for topic in self.topics.values()
             for partition in topic.partitions.values()
         ]
+        self.syncing_keys = [(key, key.acked) for key in self.table.values()]
         self.syncing_commits = [(group, group.committed) for group in self.groups.values()]
 
     def _note_synced(self) -> None:
         for partition, end, somewhere in self.syncing:
             partition.durable_end = max(partition.durable_end, end)
             partition.durable_somewhere |= somewhere
+        for key, index in self.syncing_keys:
+            key.durable = max(key.durable, index)
         for group, offset in self.syncing_commits:
             group.durable = max(group.durable, offset)
 
@@ -142,6 +149,14 @@ class Ledger:
                 # All that comes before it in the partition is on the disk with it.
                 ledger.durable_end = max(ledger.durable_end, int(offset) + 1)
 
+    def _note_put(self, key: str, run: str, number: str, is_tombstone: str) -> None:
+        put = Put(int(run), int(number), is_tombstone == "1")
+        self.table.setdefault(key, KeyLedger()).put(put)
+
+    def _note_stored(self, key: str, run: str, number: str) -> None:
+        self.counts["acked"] += 1
+        self.table[key].stored(int(run), int(number), is_durable=self.acks_are_durable)
+
     def partition(self, topic: str, partition: int) -> PartitionLedger:
         """Return the ledger of one partition."""
         return self.topics[topic].partitions.setdefault(partition, PartitionLedger())
@@ -155,12 +170,14 @@ class Ledger:
             else:
                 del self.topics[name]
         for topic_partition, found in contents.partitions.items():
-            known = self.partition(*topic_partition)
-            taken = found.start - len(known.seen)  # retention may have been faster than we were
-            seen = known.seen[: found.start] + array("L", [0] * taken) + found.crcs
+            before = self.partition(*topic_partition)
+            taken = found.start - len(before.seen)  # retention may have been faster than we were
+            seen = before.seen[: found.start] + array("L", [0] * taken) + found.crcs
             self.topics[topic_partition.topic].partitions[topic_partition.partition] = (
                 PartitionLedger(seen, start=found.start, durable_end=found.end)
             )
+        for key, known in self.table.items():
+            known.take_over(contents.table.get(key))
         for topic_partition, offset in contents.positions.items():
             end = contents.partitions[topic_partition].end
             known_unread = self.groups[topic_partition].next_unread

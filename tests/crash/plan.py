@@ -17,6 +17,7 @@ WORKLOADS = (
     "script",
     "topics",
     "groups",
+    "compacted",
 )
 """In turn; the script, whose every call is a place to die at, more often."""
 

@@ -12,6 +12,7 @@ from streamlog import Broker, Consumer, ConsumerRecord, TopicPartition
 from tests.crash.child import RUNS_PER_KILL
 from tests.crash.ledger import Broken, Ledger, PartitionLedger
 from tests.crash.records import headers_for, is_plain, key_for, run_of, timestamp_for
+from tests.crash.table import NOTHING, PARTITIONS, TABLE, Put, put_of
 
 
 @attrs.define
@@ -34,11 +35,18 @@ class Contents:
     topics: dict[str, int]
     #: Where the group would go on.
     positions: dict[TopicPartition, int]
+    #: What each key of the compacted topic shows, and the logs of that: of which it is not known what should be in them.
+    table: dict[str, Put]
+    table_logs: dict[TopicPartition, Found]
     counts: Counter[str]
 
     def same_as(self, other: Contents) -> bool:
         """Return whether nothing changed in between."""
-        return self.partitions == other.partitions and self.topics == other.topics
+        return (
+            self.partitions == other.partitions
+            and self.topics == other.topics
+            and self.table == other.table
+        )
 
 
 class Reading:
@@ -60,6 +68,58 @@ class Reading:
             for partition in self._partitions(self._topics())
         }
 
+    def table(self) -> tuple[dict[str, Put], dict[TopicPartition, Found]]:
+        """Return what each key of the compacted topic shows to who reads it from its beginning, and the logs, compared with nothing.
+
+        A key never shows something that is older than what it showed before.
+        """
+        last: dict[str, Put] = {}
+        shown: dict[str, Put] = {}
+        logs: dict[TopicPartition, Found] = {}
+        if TABLE not in self._topics():
+            return shown, logs
+        for number in range(PARTITIONS):
+            partition = TopicPartition(TABLE, number)
+            with Consumer(self._broker, auto_offset_reset="earliest") as consumer:
+                consumer.assign([partition])
+                end = consumer.end_offsets([partition])[partition]
+                while records := consumer.poll(0, max_records=100_000):
+                    for record in records:
+                        self._see(f"{partition}, offset {record.offset}", record, last, shown)
+                if consumer.position(partition) != end:
+                    raise Broken("lost", f"{partition}: cannot be read up to {end}")
+            log = self._broker.partition(*partition).log
+            logs[partition] = Found(0, end, log.leader_epoch, array("L"), log.size_bytes)
+        return shown, logs
+
+    def _see(
+        self, where: str, record: ConsumerRecord, last: dict[str, Put], shown: dict[str, Put]
+    ) -> None:
+        key = (record.key or b"").decode()
+        try:
+            put = put_of(key, record.value)
+        except ValueError:
+            raise Broken(
+                "wrong", f"{where}: a value that nobody sent: {record.value[:80]!r}"
+            ) from None
+        if put is None:
+            shown.pop(key, None)
+            return
+        if put <= last.get(key, NOTHING):
+            raise Broken("wrong", f"{where}: key {key} shows {put} after {last[key]}")
+        last[key] = shown[key] = put
+
+    def _compared_table(self) -> tuple[dict[str, Put], dict[TopicPartition, Found]]:
+        table, logs = self.table()
+        for key in table.keys() - self._ledger.table.keys():
+            raise Broken("wrong", f"{TABLE}: key {key} was never put")
+        for key, known in self._ledger.table.items():
+            problem = known.problem(table.get(key), lost_power=self._lost_power)
+            if problem is not None:
+                raise Broken("lost", f"{TABLE}: key {key}: {problem}")
+        self._counts["keys verified"] += len(self._ledger.table)
+        return table, logs
+
     def compared(self) -> Contents:
         """Return what is there, compared with the ledger."""
         report = self._broker.recovery_report
@@ -75,14 +135,19 @@ class Reading:
             partition: self._compared_partition(partition) for partition in self._partitions(topics)
         }
         positions = self._group_after_power_loss(found) if self._lost_power else self._group(found)
-        return Contents(found, topics, positions, self._counts)
+        return Contents(found, topics, positions, *self._compared_table(), self._counts)
 
     def _topics(self) -> dict[str, int]:
         broker = self._broker
         return {name: len(broker.describe_topic(name).partitions) for name in broker.topics()}
 
     def _partitions(self, topics: dict[str, int]) -> list[TopicPartition]:
-        return [TopicPartition(name, n) for name, count in topics.items() for n in range(count)]
+        return [
+            TopicPartition(name, n)
+            for name, count in topics.items()
+            for n in range(count)
+            if name != TABLE
+        ]
 
     def _compare_topics(self, found: dict[str, int]) -> None:
         for name, topic in self._ledger.topics.items():

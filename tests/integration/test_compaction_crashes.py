@@ -13,6 +13,7 @@ import pytest
 
 from streamlog import Broker, Consumer, Producer, TableView, TopicPartition
 from streamlog.testing import CrashLab
+from tests.reliability.results import print_figures
 
 STATES = int(os.environ.get("STREAMLOG_COMPACTION_STATES", "1"))
 """So many of the disks that a power cut can leave are looked at for each step."""
@@ -83,5 +84,5 @@ def test_crash_at_every_change_of_the_disk_during_compaction_loses_no_key() -> N
             assert dict(view) == expected
 
     report = lab.explore(lambda broker: broker.compact(roll=True), check, states_per_step=STATES)
-    print(report)
+    print_figures(steps=report.steps, states=report.states, seed=str(SEED))
     assert report.steps > 60

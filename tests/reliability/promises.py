@@ -81,4 +81,10 @@ PROMISES = (
         "Not promised: safety by replicas inside one process, network file systems, use after `fork`, and an I/O error of the"
         " disk under a mapped file, which ends the process and loses nothing.",
     ),
+    Promise(
+        "P14",
+        "Of each key, compaction leaves what was acknowledged last or is newer, whatever ends the process meanwhile; what a tombstone"
+        " removed stays away.",
+        ("compaction-crashes", "kills", "crash"),
+    ),
 )

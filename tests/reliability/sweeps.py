@@ -18,7 +18,8 @@ class Sweep:
     """Also its make target."""
     title: str
     size: int
-    """What a full run is asked for: so many units, and of the fuzzer so many seconds for each target."""
+    """What a full run is asked for: so many units; of the fuzzer so many seconds for each target, and of `compaction-crashes` so many
+    disks for each step."""
     counted: str
     """The figure that says how much was done."""
     unit: str
@@ -71,6 +72,21 @@ SWEEPS: dict[str, Sweep] = {
             "kills",
             "dead processes",
             lambda size: ["tests/crash/kill_loop.py", str(size)],
+        ),
+        Sweep(
+            "compaction-crashes",
+            "build what a kill or a power loss can leave at every step of a compaction, and hold what each key shows against what was sent",
+            20,
+            "states",
+            "crash states",
+            lambda size: [
+                "-m",
+                "pytest",
+                "-q",
+                "-s",
+                "tests/integration/test_compaction_crashes.py",
+            ],
+            lambda size: {"STREAMLOG_COMPACTION_STATES": str(size)},
         ),
         Sweep(
             "exactly-once",

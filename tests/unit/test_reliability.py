@@ -27,7 +27,7 @@ def result(name: str, *, exit_status: int = 0, **figures: int | float | str) -> 
 
 
 def test_promises_are_numbered_and_shown_by_what_is_there() -> None:
-    assert [promise.id for promise in PROMISES] == [f"P{n}" for n in range(1, 14)]
+    assert [promise.id for promise in PROMISES] == [f"P{n}" for n in range(1, 15)]
     for promise in PROMISES:
         assert set(promise.sweeps) <= SWEEPS.keys()
         assert all((ROOT / path).exists() for path in promise.tests), promise
