@@ -33,6 +33,16 @@ def test_seed_scenario_prints_the_three_records_as_kafka_does(tmp_path: Path) ->
     assert len({partition for partition, *_ in found}) == 1  # null keys stay together (PAR-2)
 
 
+def test_replay_reads_again_from_a_moment_on_and_what_retention_left(tmp_path: Path) -> None:
+    """TIM-1, RET-1, RET-9."""
+    assert run_program(EXAMPLES / "03_replay.py", cwd=tmp_path).splitlines() == [
+        "the last two days, from offset 192: 96 kWh",
+        "the same again: 96 kWh",
+        "offsets start at 50: 190 of 240 records are left",
+        "after deleting what came before: 48 records",
+    ]
+
+
 def test_rebalance_hands_totals_over_with_their_partitions(tmp_path: Path) -> None:
     printed = run_program(EXAMPLES / "04_rebalance.py", cwd=tmp_path)
     assert printed.splitlines()[:3] == [
