@@ -26,11 +26,9 @@ from tests.support.transaction_writer import Writer, new_writer
 A0, A1 = TopicPartition("a", 0), TopicPartition("a", 1)
 
 
-def send(
-    writer: Writer, offset: int, place: TopicPartition = A0, *, group: str = "g", member: str = ""
-) -> None:
+def send(writer: Writer, offset: int, place: TopicPartition = A0, *, group: str = "g") -> None:
     writer.broker.group_coordinator.commit_transactional_offsets(
-        group, member, -1, None, *writer.producer, {place: OffsetAndMetadata(offset)}
+        group, "", -1, None, *writer.producer, {place: OffsetAndMetadata(offset)}
     )
 
 
@@ -128,7 +126,9 @@ def test_one_transaction_takes_offsets_of_many_groups(broker: Broker) -> None:
 def test_offsets_are_checked_as_in_a_plain_commit(broker: Broker) -> None:
     writer = new_writer(broker)
     with pytest.raises(UnknownMemberIdError):
-        send(writer, 5, member="stranger")
+        broker.group_coordinator.commit_transactional_offsets(
+            "g", "stranger", 1, None, *writer.producer, {A0: OffsetAndMetadata(5)}
+        )
     with pytest.raises(UnknownTopicOrPartitionError, match="a-7"):
         send(writer, 5, TopicPartition("a", 7))
     with pytest.raises(OffsetMetadataTooLargeError):
