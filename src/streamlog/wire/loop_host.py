@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from streamlog.runtime import Signal
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("streamlog")
 
-#: How long the broker's close waits for a loop that does not come to it, and how often it looks whether the loop still runs.
+#: How long the broker's close waits for a loop that does nothing meanwhile, and how often it looks whether that is so.
 _PATIENCE_S = 2.0
 _LOOKS = 40
 
@@ -109,12 +110,17 @@ class LoopHost:
                 continue
 
     def _wait_in_thread(self) -> None:
-        for _ in range(_LOOKS):
-            was_running = self._loop.is_running()
+        """Return when it is over, which is when the slowest request is; or when the loop does not come to it."""
+        silent = 0
+        while silent < _LOOKS:
+            was_running, answer = self._loop.is_running(), Signal()
+            with suppress(RuntimeError):  # it is closed by now
+                self._loop.call_soon_threadsafe(answer.set)
             if self._has_ended.wait(_PATIENCE_S / _LOOKS) or self._task.done():
                 return
             if not was_running:
                 return  # when it runs again, that is the first thing that it does
+            silent = 0 if answer.is_set() else silent + 1
         _log.warning(
             "%s is being closed by another thread, but its loop has done nothing for %s s: it ends when the loop goes on",
             self,

@@ -16,6 +16,7 @@ import pytest
 
 from streamlog import Broker, ClosedError, InvalidConfigurationError, Producer
 from streamlog.aio import AsyncListener, listen
+from streamlog.runtime import Signal
 from streamlog.wire import dispatch, loop_host
 from streamlog.wire.call import Call
 from tests.support.sockets import connect, is_closed, open_sockets
@@ -433,6 +434,51 @@ def test_broker_closed_by_two_threads_one_of_them_the_loops_does_not_deadlock(
     assert "its loop has done nothing for" in caplog.text
 
 
+def test_broker_closed_by_another_thread_waits_for_slow_requests(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However long they take: it is only for a loop that does nothing that it does not wait."""
+    begun, go_on = Event(), Event()
+    looks: list[Signal] = []
+
+    def look() -> Signal:
+        looks.append(Signal())
+        return looks[-1]
+
+    class Paced(Signal):
+        """Time that goes by with each answer of the loop."""
+
+        def wait(self, timeout_s: float | None = None) -> bool:
+            assert looks[-1].wait(20)
+            return self.is_set()
+
+    def wait(call: Call) -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        call.broker.check_open()  # which it still is
+        return call.response()
+
+    serve_heartbeats(monkeypatch, wait)
+    monkeypatch.setattr(loop_host, "_LOOKS", 2)
+
+    async def main() -> None:
+        listener = await listen(broker)
+        with await asyncio.to_thread(RawClient, listener.bootstrap_servers) as client:
+            client.send("Heartbeat", 4, **BEAT)
+            await until(begun.is_set)
+            monkeypatch.setattr(loop_host, "Signal", look)
+            listener._host._has_ended = Paced()
+            closing = asyncio.create_task(asyncio.to_thread(broker.close))
+            await until(lambda: len(looks) > 4)
+            assert not closing.done()
+            go_on.set()
+            await closing
+            assert hung_up_on(client)
+
+    asyncio.run(main())
+    assert caplog.text == ""
+
+
 def test_broker_closed_by_one_of_its_requests_does_not_wait_for_it(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -496,6 +542,7 @@ def test_broker_closed_while_the_loop_stands_still_does_not_hang(broker: Broker)
     loop.close()
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # whichever is collected first
 @pytest.mark.parametrize("is_broker_closed", [True, False])
 def test_loop_closed_over_it_leaves_no_socket(
     broker: Broker, is_broker_closed: bool, caplog: pytest.LogCaptureFixture
