@@ -16,6 +16,7 @@ from streamlog.storage.compaction.cleaning import Cleaning, CleaningResult
 from streamlog.storage.log_producers import ProducerLog
 from streamlog.storage.room import Room
 from streamlog.storage.segment import Segment
+from streamlog.storage.segment_release import released_on_error
 from streamlog.storage.transaction_lookup import all_aborted
 from streamlog.structs import TopicPartition
 
@@ -168,7 +169,8 @@ class CleanableLog(ProducerLog):
     def load_cleaned(self, file: CleanedFile, base_offset: int, end_offset: int) -> Segment:
         """Return the segment that *file* is to become."""
         segment = self._make_segment(base_offset)
-        segment.load_cleaned(file.path, end_offset)
+        with released_on_error([segment]):
+            segment.load_cleaned(file.path, end_offset)
         return segment
 
     def swap_segments(self, new: Segment, old: list[Segment], cuts: int) -> bool:
@@ -219,6 +221,11 @@ class CleanableLog(ProducerLog):
         self._swapping = None
         self._persist()
         self._swap = None
+
+    def _release_swap(self) -> None:
+        """Let go of a segment that was to be put in place and was not: no log closes it. Whoever opens the log finishes the swap."""
+        if self._swap is not None:
+            self._swap[0].release_files()
 
     @locked
     def _put_in_place(self, new: Segment) -> None:

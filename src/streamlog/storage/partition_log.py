@@ -426,6 +426,7 @@ class PartitionLog(CleanableLog):
         finally:
             self._flush_transactions(self._active)
             self._refuse(ClosedError(f"{self.topic_partition}: the log is closed"))
+            self._release_swap()
             self._segments.close_all()
             self.is_closed = True
 
@@ -455,6 +456,7 @@ class PartitionLog(CleanableLog):
         """Let go of the files as they are: the topic was deleted. Any use raises *reason* from now on."""
         with self._files_lock:
             self._refuse(reason)
+            self._release_swap()
             for segment in self._segments.in_order():
                 segment.release_files()
             self.is_closed = True
@@ -467,6 +469,8 @@ class PartitionLog(CleanableLog):
         self._files_lock = Lock()
         self._group_commit = GroupCommit(self._sync_segments, lambda: str(self.topic_partition))
         self._closed = reason
+        if self._swap is not None:
+            self._swap[0].abandon()
         self._segments.abandon()
 
     def _make_segment(self, base_offset: int) -> Segment:

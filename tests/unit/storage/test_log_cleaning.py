@@ -12,6 +12,7 @@ from streamlog.storage import PartitionLog
 from streamlog.storage.log_segments import LogSegments
 from streamlog.storage.open_segments import OpenSegments
 from streamlog.storage.segment import Segment
+from streamlog.storage.segment_index import IndexedSegmentFile
 from streamlog.storage.transaction_lookup import all_aborted
 from streamlog.testing import FaultPlan, FaultyFileSystem
 from tests.support.compaction import (
@@ -174,6 +175,47 @@ def test_a_swap_of_segments_that_are_not_there_any_more_is_refused(store: Store)
     store.log._segments.add(old)
     file.close(unlink=True)
     check_log(store.log)
+
+
+@pytest.mark.parametrize("end", ["close", "discard", "abandon"])
+def test_a_swap_that_could_not_be_finished_keeps_no_file_open_behind_the_end_of_its_log(
+    end: str,
+) -> None:
+    """The new segment was in no list: nobody closed it."""
+    store, plan = faulty_store()
+    fill(store)
+    plan.fail("unlink", errno.EIO, path="*.?ix")
+    with pytest.raises(OSError, match="Input/output error"):
+        clean(store)
+    assert store.log._swap is not None
+    new = store.log._swap[0]
+    assert new.mapping_for_read()
+    if end == "close":
+        store.close()
+    else:
+        getattr(store.log, end)(ClosedError("gone"))
+    assert new._file is None
+    assert new._mapping is None
+    with pytest.raises(ClosedError):
+        new.mapping_for_read()
+    if end != "close":
+        store.directory.abandon(ClosedError("gone"))
+
+
+def test_a_cleaned_file_that_cannot_be_read_back_is_not_kept_open() -> None:
+    store, _ = faulty_store()
+    fill(store)
+    made: list[Segment] = []
+
+    def fail(segment: Segment, *_: object) -> None:
+        made.append(segment)
+        raise OSError(errno.EIO, "no")
+
+    with patched(IndexedSegmentFile, "_index_tail", fail), pytest.raises(OSError, match="no"):
+        clean(store)
+    assert made[0]._file is None
+    assert id(made[0]) not in store.directory._open_segments._segments
+    store.close()
 
 
 def test_indexes_are_not_written_for_a_segment_that_went_again(store: Store) -> None:
