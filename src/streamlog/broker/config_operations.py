@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from streamlog.broker.config_entry import ConfigEntry, ConfigSource, OpType
@@ -9,10 +10,11 @@ from streamlog.config import BrokerConfig, TopicConfig
 from streamlog.errors import InvalidConfigurationError, InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from streamlog.broker.config_entry import AlterConfigOp
     from streamlog.broker.topic import Topic
+
+#: From a topic as it is to the keys to set with their values, and the keys to give back to the default.
+ConfigChange = Callable[["Topic"], tuple["Mapping[str, object] | None", "Iterable[str]"]]
 
 _LIST_KEYS = frozenset(
     description.key for description in TopicConfig.describe() if description.type.startswith("list")
@@ -48,6 +50,13 @@ def broker_entries(config: BrokerConfig) -> dict[str, ConfigEntry]:
         )
         for key, value in config.as_dict().items()
     }
+
+
+def replaced_topic_configs(
+    topic: Topic, configs: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], set[str]]:
+    """Return *configs*, and the keys of *topic* that are not among them: they go back to the default."""
+    return configs, set(topic.overrides) - {key.replace(".", "_") for key in configs}
 
 
 def altered_topic_configs(

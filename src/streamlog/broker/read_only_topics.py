@@ -21,6 +21,7 @@ from streamlog.runtime import RLock
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from streamlog.broker.config_operations import ConfigChange
     from streamlog.broker.maintenance import Maintenance
     from streamlog.broker.manifest import TopicEntry
     from streamlog.broker.topic import Topic
@@ -195,6 +196,12 @@ class ReadOnlyTopics(TopicRegistry):
         remove: Iterable[str] = (),
         *,
         validate_only: bool = False,
+    ) -> TopicConfig:
+        """Raise `ReadOnlyError`."""
+        self._refuse_to("configure topic", name)
+
+    def change_configs(
+        self, name: str, change: ConfigChange, *, validate_only: bool = False
     ) -> TopicConfig:
         """Raise `ReadOnlyError`."""
         self._refuse_to("configure topic", name)

@@ -33,6 +33,7 @@ from streamlog.structs import Durability
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from streamlog.broker.config_operations import ConfigChange
     from streamlog.broker.maintenance import Maintenance
     from streamlog.broker.partition import Partition
     from streamlog.broker.partition_files import VerifyTransaction
@@ -48,7 +49,7 @@ class TopicRegistry:
     """The topics of one broker, by name.
 
     * look up: `topic`, `find`, `partition`, `partitions`, `names`
-    * change: `create`, `create_if_absent`, `grow`, `alter_configs`, `delete`
+    * change: `create`, `create_if_absent`, `grow`, `alter_configs`, `change_configs`, `delete`
     * notice: `epoch`, `add_listener`, `remove_listener`
 
     Looking up takes no lock. Changes are made one at a time, in an order that a crash cannot spoil:
@@ -246,13 +247,26 @@ class TopicRegistry:
         `InvalidConfigurationError`, `PolicyViolationError` for what one of the broker's own topics
         cannot have; then nothing was changed.
         """
-        changes = topic_overrides(configs)
-        removed = topic_config_names(remove)
-        both = sorted(removed & changes.keys())
-        if both:
-            raise InvalidConfigurationError(f"topic {name!r}: {both[0]} is both set and removed")
+        return self.change_configs(name, lambda _: (configs, remove), validate_only=validate_only)
+
+    def change_configs(
+        self, name: str, change: ConfigChange, *, validate_only: bool = False
+    ) -> TopicConfig:
+        """Do what *change* makes of the topic: it returns what to set and remove, as for `alter_configs`.
+
+        Nobody else changes the topic between its look and what comes of it, so that of two changes at
+        once neither is lost. It must not change topics itself. Raises as `alter_configs`, and what it raises.
+        """
         with self._lock:
             topic = self.topic(name)
+            configs, remove = change(topic)
+            changes = topic_overrides(configs)
+            removed = topic_config_names(remove)
+            both = sorted(removed & changes.keys())
+            if both:
+                raise InvalidConfigurationError(
+                    f"topic {name!r}: {both[0]} is both set and removed"
+                )
             kept = {key: value for key, value in topic.overrides.items() if key not in removed}
             overrides = {**kept, **changes}
             config = topic_config(name, self._defaults, overrides)

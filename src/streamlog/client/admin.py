@@ -218,9 +218,11 @@ class Admin(TransactionAdministration):
                 raise InvalidRequestError(
                     f"{resource}: expected a topic; a broker's configuration is fixed when it opens"
                 )
-            topic = registry.topic(resource.name)
-            configs, removed = altered_topic_configs(topic, operations)
-            registry.alter_configs(topic.name, configs, removed, validate_only=validate_only)
+            registry.change_configs(
+                resource.name,
+                lambda topic: altered_topic_configs(topic, operations),
+                validate_only=validate_only,
+            )
 
         wanted = {}
         for name, operations in mapping("topic names to lists of AlterConfigOp", changes).items():

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from streamlog.broker import topic_registry
 from streamlog.broker.broker import Broker
 from streamlog.broker.config_entry import (
     AlterConfigOp,
@@ -282,6 +284,29 @@ def test_bad_change_is_refused_as_a_whole(
                 validate_only=validate_only,
             )
     assert broker.topic("orders").config == before
+
+
+def test_changes_of_one_topic_at_once_are_all_made(
+    admin: Admin, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one began with what the other one was about to change, and put that back."""
+    admin.create_topics(["orders"])
+    subtraction = {"orders": [AlterConfigOp("cleanup_policy", "delete", OpType.SUBTRACT)]}
+    other = Thread(target=admin.incremental_alter_configs, args=(subtraction,))
+    original = topic_registry.topic_overrides
+
+    def overrides(configs: Any) -> dict[str, Any]:
+        if not other.ident:
+            other.start()
+            if not broker.topic_registry._lock.locked():
+                other.join()  # nobody holds it up
+        return original(configs)
+
+    monkeypatch.setattr(topic_registry, "topic_overrides", overrides)
+    addition = AlterConfigOp("cleanup_policy", "compact", OpType.APPEND)
+    admin.incremental_alter_configs({"orders": [addition]})
+    other.join()
+    assert broker.topic("orders").config.cleanup_policy == ("compact",)
 
 
 # ---- life

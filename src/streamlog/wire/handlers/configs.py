@@ -6,7 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from streamlog.broker.config_entry import AlterConfigOp, ConfigEntry, ConfigSource, OpType
-from streamlog.broker.config_operations import altered_topic_configs, broker_entries, topic_entries
+from streamlog.broker.config_operations import (
+    altered_topic_configs,
+    broker_entries,
+    replaced_topic_configs,
+    topic_entries,
+)
 from streamlog.broker.topic_name import validate_topic_name
 from streamlog.config import BrokerConfig, TopicConfig
 from streamlog.errors import InvalidRequestError, StreamlogError
@@ -166,21 +171,15 @@ def _alter(call: Call, resource: Any, alter: Any, times: int) -> Any:
 
 
 def _replace(call: Call, resource: Any) -> None:
-    registry = call.broker.topic_registry
-    topic = registry.topic(resource.resource_name)
     configs = {config.name: _required(config) for config in resource.configs}
-    kept = {key.replace(".", "_") for key in configs}
-    registry.alter_configs(
-        topic.name,
-        configs,
-        set(topic.overrides) - kept,
+    call.broker.topic_registry.change_configs(
+        resource.resource_name,
+        lambda topic: replaced_topic_configs(topic, configs),
         validate_only=call.request.validate_only,
     )
 
 
 def _change(call: Call, resource: Any) -> None:
-    registry = call.broker.topic_registry
-    topic = registry.topic(resource.resource_name)
     operations = []
     for config in resource.configs:
         if not 0 <= config.config_operation < len(_OPERATIONS):
@@ -190,8 +189,11 @@ def _change(call: Call, resource: Any) -> None:
         op = _OPERATIONS[config.config_operation]
         value = None if op is OpType.DELETE else _required(config)
         operations.append(AlterConfigOp(config.name, value, op))
-    configs, removed = altered_topic_configs(topic, operations)
-    registry.alter_configs(topic.name, configs, removed, validate_only=call.request.validate_only)
+    call.broker.topic_registry.change_configs(
+        resource.resource_name,
+        lambda topic: altered_topic_configs(topic, operations),
+        validate_only=call.request.validate_only,
+    )
 
 
 def _required(config: Any) -> str:
