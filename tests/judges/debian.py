@@ -11,9 +11,9 @@ MIRROR = "http://deb.debian.org/debian"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
-def why_not() -> str:
-    """Return what is missing on this machine, or nothing."""
-    missing = [name for name in ("apt-get", "dpkg-deb", "gcc", "g++") if not shutil.which(name)]
+def why_not(*programs: str) -> str:
+    """Return what is missing on this machine of *programs* and of what packages are checked with, or nothing."""
+    missing = [name for name in programs if not shutil.which(name)]
     if not _KEYRING.exists():
         missing.append(str(_KEYRING))
     return f"needs {', '.join(missing)}" if missing else ""
@@ -66,6 +66,7 @@ class DebianFolder:
             "Dir::Cache::archives": self.home / "archives",
             # Who may not change to another user has no need to.
             "APT::Sandbox::User": "",
+            "Acquire::Retries": 3,
         }
         options = [part for name, value in places.items() for part in ("-o", f"{name}={value}")]
         subprocess.run(["apt-get", "--quiet=2", *options, *arguments], cwd=cwd, check=True)

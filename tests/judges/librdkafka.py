@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -24,8 +25,12 @@ CONFLUENT_KAFKA = "confluent-kafka==2.16.1"
 #: What the tests may use of a broker, one release after which nothing more is asked of us.
 KAFKA_VERSION = "2.8.0"
 TIMEOUT_S = 120
+#: One that is known to fail may wait for ever.
+KNOWN_TIMEOUT_S = 45
 #: They wait most of the time.
-AT_ONCE = 4
+AT_ONCE = 12
+#: Many count on times, which a machine that runs others beside them does not keep: what fails is run again, alone.
+TRIES = 3
 
 #: Tests that talk to a broker, in the order of their files. Left out are those that talk to none or to librdkafka's mock of one,
 #: those of TLS and SASL (0097 0115 0119 0128 0133 0135), those that break sockets on purpose and so need a hook in their build
@@ -39,11 +44,27 @@ _TESTS = """
 """
 #: Tests for a broker that creates no topics by itself.
 NO_AUTO_CREATE_TESTS = ["0045", "0107", "0111"]
+#: These take longest, in this order: whoever begins with them is done first.
+LONGEST_TESTS = [
+    "0091",
+    "0107",
+    "0033",
+    "0093",
+    "0103",
+    "0077",
+    "0114",
+    "0015",
+    "0111",
+    "0089",
+    "0084",
+    "0129",
+]
 #: Takes its time, and is left out of quick runs.
 SLOW_TESTS = {"0082"}
 #: From the next release on it wants kafka-acls.sh as well.
 BEFORE_ACLS = {"0109": "2.0.0"}
 
+_CONFIGURATION = "test.topic.random=true\ntest.timeout.multiplier=3\n"
 _SUMMARY = re.compile(r"^\|(?:\x1b\[\d+m)? (\d{4}_\w+) +\| +(PASSED|SKIPPED|FAILED)", re.MULTILINE)
 _FAILURE = re.compile(
     r"^.*(?:Test assertion failed|### Test \"\d|TEST FAILURE|Terminated).*$", re.MULTILINE
@@ -131,39 +152,82 @@ def with_newest_library(suite: Suite, cache: Path) -> Suite:
     return suite._replace(library=link.parent)
 
 
-def run(suite: Suite, name: str, known: Collection[str]) -> list[Verdict]:
-    """Return what each test said; *known* are those that fail."""
-    logs = suite.home / f"logs-{name}"
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir()
-    with (
-        BrokerProcess(logs / "broker.log") as usual,
-        BrokerProcess(logs / "strict.log", auto_create=False) as strict,
-    ):
-        tasks = [(suite, test, usual, "default", logs) for test in _TESTS.split()]
-        tasks += [(suite, test, strict, "noautocreate", logs) for test in NO_AUTO_CREATE_TESTS]
+class Run(NamedTuple):
+    """The tests on one library; *known* are those that fail."""
+
+    name: str
+    suite: Suite
+    known: Collection[str]
+
+
+class _Task(NamedTuple):
+    """One test in one run."""
+
+    run: Run
+    test: str
+    scenario: str
+    broker: BrokerProcess
+    logs: Path
+
+    @property
+    def name(self) -> str:
+        return self.test if self.scenario == "default" else f"{self.test} ({self.scenario})"
+
+
+def run(runs: Sequence[Run]) -> list[list[Verdict]]:
+    """Return what each test of each run said; all of them take place side by side."""
+    with contextlib.ExitStack() as brokers:
+        tasks: list[_Task] = []
+        for one in runs:
+            logs = one.suite.home / f"logs-{one.name}"
+            shutil.rmtree(logs, ignore_errors=True)
+            logs.mkdir()
+            usual = brokers.enter_context(BrokerProcess(logs / "broker.log"))
+            strict = brokers.enter_context(BrokerProcess(logs / "strict.log", auto_create=False))
+            # Each test reads its file whenever it makes a client, so nobody may write it meanwhile.
+            for scenario, broker in (("default", usual), ("noautocreate", strict)):
+                text = f"{_CONFIGURATION}metadata.broker.list={broker.address}\n"
+                (logs / f"{scenario}.conf").write_text(text)
+            tasks += [_Task(one, test, "default", usual, logs) for test in _TESTS.split()]
+            tasks += [
+                _Task(one, test, "noautocreate", strict, logs) for test in NO_AUTO_CREATE_TESTS
+            ]
+        places = {test: place for place, test in enumerate(LONGEST_TESTS)}
+        tasks.sort(key=lambda task: places.get(task.test, len(places)))
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            verdicts = list(pool.map(lambda task: _run_one(*task), tasks))
-        # Many of them count on times, which a machine that runs others beside them does not keep: what failed gets a second chance, alone.
-        return [
-            _run_one(*task) if verdict.outcome == FAILED and verdict.test not in known else verdict
-            for task, verdict in zip(tasks, verdicts, strict=True)
-        ]
+            verdicts = list(pool.map(_try, tasks))
+        verdicts = [_try_again(*pair) for pair in zip(tasks, verdicts, strict=True)]
+    return [
+        [verdict for task, verdict in zip(tasks, verdicts, strict=True) if task.run is one]
+        for one in runs
+    ]
 
 
-def _run_one(suite: Suite, test: str, broker: BrokerProcess, scenario: str, logs: Path) -> Verdict:
-    name = test if scenario == "default" else f"{test} ({scenario})"
-    configuration = logs / f"{scenario}.conf"
-    configuration.write_text(
-        f"metadata.broker.list={broker.address}\ntest.topic.random=true\ntest.timeout.multiplier=3\n"
-    )
+def _try_again(task: _Task, verdict: Verdict) -> Verdict:
+    """Return what a test that failed beside others says alone, and any other *verdict* as it is."""
+    if task.name in task.run.known:
+        return verdict
+    for tries in range(2, TRIES + 1):
+        if verdict.outcome != FAILED:
+            break
+        print(
+            f"  {task.run.name}: {task.name} failed and has try {tries}\n{verdict.said}", flush=True
+        )
+        verdict = _try(task, tries)
+    return verdict
+
+
+def _try(task: _Task, tries: int = 1) -> Verdict:
+    (_, suite, known), test, scenario, broker, logs = task
+    name = task.name
+    timeout_s = KNOWN_TIMEOUT_S if name in known else TIMEOUT_S
     environment = {
         **os.environ,
         "LD_LIBRARY_PATH": str(suite.library),
         "TESTS": test,
         "TEST_KAFKA_VERSION": BEFORE_ACLS.get(test, KAFKA_VERSION),
         "TEST_SCENARIO": scenario,
-        "RDKAFKA_TEST_CONF": str(configuration),
+        "RDKAFKA_TEST_CONF": str(logs / f"{scenario}.conf"),
         # Some call Kafka's script to change a topic: ours does the same.
         "KAFKA_PATH": str(ROOT / "tests" / "judges" / "kafka"),
         "ZK_ADDRESS": broker.address,
@@ -172,7 +236,7 @@ def _run_one(suite: Suite, test: str, broker: BrokerProcess, scenario: str, logs
     }
     command = [suite.runner, "-p1", "-L", "-E", *([] if test in SLOW_TESTS else ["-Q"])]
     started = time.monotonic()
-    with (logs / f"{test}-{scenario}.log").open("w+b") as log:
+    with (logs / f"{test}-{scenario}-{tries}.log").open("w+b") as log:
         try:
             code = subprocess.run(
                 command,
@@ -180,7 +244,7 @@ def _run_one(suite: Suite, test: str, broker: BrokerProcess, scenario: str, logs
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                timeout=TIMEOUT_S,
+                timeout=timeout_s,
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:
@@ -192,6 +256,6 @@ def _run_one(suite: Suite, test: str, broker: BrokerProcess, scenario: str, logs
     if code or "FAILED" in outcomes:
         reasons = _FAILURE.findall(said)[:6] or said.splitlines()[-10:]
         if code == -1:
-            reasons.append(f"did not end within {TIMEOUT_S} s")
-        return Verdict(name, FAILED, seconds, "\n".join(reasons))
-    return Verdict(name, PASSED if "PASSED" in outcomes else SKIPPED, seconds)
+            reasons.append(f"did not end within {timeout_s} s")
+        return Verdict(name, FAILED, seconds, "\n".join(reasons), tries)
+    return Verdict(name, PASSED if "PASSED" in outcomes else SKIPPED, seconds, tries=tries)

@@ -16,6 +16,7 @@ class Verdict(NamedTuple):
     seconds: float
     said: str = ""
     """The end of what it printed."""
+    tries: int = 1
 
 
 def report(suite: str, verdicts: Sequence[Verdict], known: Mapping[str, str], least: int) -> bool:
@@ -27,8 +28,9 @@ def report(suite: str, verdicts: Sequence[Verdict], known: Mapping[str, str], le
         expected = SKIPPED if one.outcome == SKIPPED else FAILED if reason else PASSED
         mark = "" if one.outcome == expected else "  UNEXPECTED"
         is_good = is_good and not mark
-        if mark or reason or one.outcome != PASSED:
-            print(f"  {one.test:60} {one.outcome:8} {one.seconds:6.1f} s{mark}")
+        again = f"  at try {one.tries}" if one.tries > 1 else ""
+        if mark or reason or again or one.outcome != PASSED:
+            print(f"  {one.test:60} {one.outcome:8} {one.seconds:6.1f} s{again}{mark}")
         if mark and one.outcome == FAILED:
             print("    | " + "\n    | ".join(one.said.splitlines()))
         elif reason:
