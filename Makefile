@@ -158,11 +158,11 @@ compaction-crashes: $(DEV_STAMP) ## crash a broker at each step of compaction, a
 	STREAMLOG_COMPACTION_STATES=$(or $(STATES),10) STREAMLOG_COMPACTION_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/integration/test_compaction_crashes.py $(PYTEST_ARGS)
 
 .PHONY: wire-judges
-wire-judges: $(DEV_STAMP) ## run the test suites of Kafka clients against the listener (JUDGES="kafka-python librdkafka"); fetched into .judges
+wire-judges: $(DEV_STAMP) ## run the test suites of Kafka clients against the listener, in 2 minutes (JUDGES="kafka-python librdkafka"); fetched into .judges
 	$(BIN)/python -m tests.judges $(JUDGES)
 
 .PHONY: wire-smoke
-wire-smoke: $(DEV_STAMP) ## let each client of Kafka that can be had write and read with each codec (CLIENTS="kcat java"); fetched into .judges
+wire-smoke: $(DEV_STAMP) ## let nine clients of Kafka do their work against the listener, in a minute (CLIENTS="kcat java"); fetched into .judges
 	$(BIN)/python -m tests.judges.smoke $(CLIENTS)
 
 .PHONY: bench
