@@ -66,6 +66,8 @@ def prepare(cache: Path) -> Path:
     folder = suite_folder(cache)
     (folder / "test" / "__init__.py").touch()
     (folder / "test" / "service.py").write_text(_SERVICE)
+    # Or pytest takes the settings of the project in whose folder it is.
+    (folder / "pytest.ini").write_text("[pytest]\n")
     (home / "ready").touch()
     return python
 
