@@ -25,7 +25,7 @@ from tests.judges.smoke.clients import CLIENTS, CODECS, Client, Command, Unavail
 
 RECORDS = 50
 PARTITIONS = 3
-TIMEOUT_S = 120
+TIMEOUT_S = 60
 #: What fails beside others is tried again: some count on times.
 TRIES = 3
 #: They wait for each other's heartbeats most of the time.
@@ -84,7 +84,7 @@ def _smoke(
         yield f"not done in {TIMEOUT_S} s: {(error.stdout or b'')[-2000:].decode()}"
         return
     if done.returncode or f"ok {client.shows}".encode() not in done.stdout.splitlines():
-        yield f"exit code {done.returncode}: {done.stdout[-1500:].decode()}"
+        yield f"exit code {done.returncode}: {done.stdout[-3000:].decode()}"
         return
     yield from _check(broker, topic)
 

@@ -82,6 +82,8 @@ def _kafkajs(folder: Path) -> Command:
         raise UnavailableError("needs npm")
     if not _fetched(folder):
         options = ["--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
+        # By default it waits for five minutes for an answer that got lost.
+        options += ["--fetch-timeout=20000", "--fetch-retries=5", "--fetch-retry-mintimeout=1000"]
         subprocess.run(["npm", "install", *options, "--prefix", folder, *KAFKAJS], check=True)
         (folder / "ready").touch()
     # Node looks for packages beside the script.

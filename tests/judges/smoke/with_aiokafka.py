@@ -1,6 +1,7 @@
 """aiokafka, any version: python with_aiokafka.py ADDRESS TOPIC CODEC [write NAME | read]."""
 
 import asyncio
+import faulthandler
 import sys
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -113,6 +114,8 @@ async def read():
 
 
 async def main():
+    if MODE != ["read"]:
+        faulthandler.dump_traceback_later(50, exit=True)
     if MODE[:1] == ["write"]:
         async with new_producer() as producer:
             await produce(producer, MODE[1])

@@ -1,5 +1,6 @@
 """confluent-kafka, any version: python with_confluent.py ADDRESS TOPIC CODEC [write NAME | read]."""
 
+import faulthandler
 import sys
 
 import confluent_kafka
@@ -146,6 +147,8 @@ def read():
 
 
 def main():
+    if MODE != ["read"]:
+        faulthandler.dump_traceback_later(50, exit=True)
     if MODE[:1] == ["write"]:
         produce(new_producer(), MODE[1])
     elif MODE == ["read"]:
