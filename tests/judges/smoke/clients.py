@@ -84,7 +84,11 @@ def _kafkajs(folder: Path) -> Command:
         options = ["--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
         # By default it waits for five minutes for an answer that got lost.
         options += ["--fetch-timeout=20000", "--fetch-retries=5", "--fetch-retry-mintimeout=1000"]
-        subprocess.run(["npm", "install", *options, "--prefix", folder, *KAFKAJS], check=True)
+        # Node knows the authorities that it came with, and not those of the machine.
+        known = "/etc/ssl/certs/ca-certificates.crt"
+        more = {"NODE_EXTRA_CA_CERTS": known} if Path(known).exists() else {}
+        command = ["npm", "install", *options, "--prefix", str(folder), *KAFKAJS]
+        subprocess.run(command, env={**more, **os.environ}, timeout=300, check=True)
         (folder / "ready").touch()
     # Node looks for packages beside the script.
     shutil.copy(HERE / "with_kafkajs.js", folder)
