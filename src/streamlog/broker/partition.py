@@ -369,6 +369,10 @@ class Partition:
         """
         return self.log.end_offset_for_epoch(leader_epoch)
 
+    def epoch_at(self, offset: int) -> int | None:
+        """Return the leader epoch of the record at *offset*, None before all that this log knows of."""
+        return self.log.epoch_at(offset)
+
     def damage_at(self, offset: int, reason: str) -> CorruptLogError:
         """Return the error to raise for the batch of *offset*, whose content its reader found to be wrong:
         with the file, the place in it, and the offset from which the log can be read again.

@@ -345,7 +345,8 @@ def _list_offset(
         end_offset = partition.end_offset(isolation)
         return ListedOffset(end_offset, leader_epoch=partition.leader_epoch)
     if spec in (OffsetSpec.EARLIEST, OffsetSpec.EARLIEST_LOCAL):
-        return ListedOffset(partition.log_start_offset, leader_epoch=partition.leader_epoch)
+        start = partition.log_start_offset
+        return ListedOffset(start, leader_epoch=partition.epoch_at(start))
     if spec == OffsetSpec.LATEST_TIERED:
         return None
     if spec == OffsetSpec.MAX_TIMESTAMP:

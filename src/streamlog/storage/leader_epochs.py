@@ -88,6 +88,12 @@ class LeaderEpochs:
         known = entries[following - 1][0] if following else epoch
         return EpochEndOffset(known, entries[following][1])
 
+    def at(self, offset: int) -> int | None:
+        """Return the epoch of the record at *offset*, or of the one that comes there next; None before all that is known."""
+        entries = self._entries
+        at = bisect_right(entries, offset, key=_start_offset) - 1
+        return entries[at][0] if at >= 0 else None
+
 
 def _epoch(entry: tuple[int, int]) -> int:
     return entry[0]

@@ -205,6 +205,14 @@ class ReadableLog:
         self._check_usable()
         return self._epochs.end_offset_for(leader_epoch, self._next_offset)
 
+    def epoch_at(self, offset: int) -> int | None:
+        """Return the leader epoch that *offset* was given out in, None before all that is known. Threads: any.
+
+        Source: Kafka ``LeaderEpochFileCache.epochForOffset``.
+        """
+        self._check_usable()
+        return self._epochs.at(offset)
+
     def _bound(self, upper_bound_offset: int | None) -> int:
         end = self._next_offset
         return end if upper_bound_offset is None else min(upper_bound_offset, end)

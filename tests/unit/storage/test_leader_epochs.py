@@ -37,6 +37,12 @@ def test_rep_4_an_epoch_after_all_known_has_no_end_here() -> None:
     assert LeaderEpochs().latest == -1
 
 
+def test_rep_4_an_offset_has_the_epoch_that_begins_there_or_before() -> None:
+    cache = epochs((2, 6), (3, 10))
+    assert [cache.at(offset) for offset in (5, 6, 9, 10, 99)] == [None, 2, 2, 3, 3]
+    assert LeaderEpochs().at(0) is None
+
+
 def test_an_epoch_without_records_gives_way_to_the_next() -> None:
     assert epochs((0, 0), (1, 5), (2, 5), (3, 5)).pack() == (0, 0, 3, 5)
 

@@ -24,6 +24,7 @@ EARLIEST = -2
 MAX_TIMESTAMP = -3
 #: The version from which that may be asked for (KIP-734). Those of tiered storage, -4 and -5, come later than what is served.
 _HAS_MAX_TIMESTAMP = 7
+_NO_EPOCH = -1
 
 
 def handle(call: Call) -> Any:
@@ -55,14 +56,17 @@ def _find_all(call: Call) -> Any:
 def _find(call: Call, topic: str, wanted: Any, isolation: Isolation) -> Any:
     make = call.response.Topics.Partitions
     index, timestamp = wanted.partition_index, wanted.timestamp
+    epoch: int | None
     try:
         partition = call.broker.partition(topic, index)
         if code := epoch_error(partition, wanted.current_leader_epoch):
             return make(partition_index=index, error_code=code)
         if timestamp == LATEST:
-            offset, found_ms = partition.end_offset(isolation), -1
+            # That of the record that comes there next, as in Kafka.
+            offset, found_ms, epoch = partition.end_offset(isolation), -1, partition.leader_epoch
         elif timestamp == EARLIEST:
             offset, found_ms = partition.log_start_offset, -1
+            epoch = partition.epoch_at(offset)
         elif timestamp >= 0 or (timestamp == MAX_TIMESTAMP and call.version >= _HAS_MAX_TIMESTAMP):
             found = (
                 partition.offset_of_max_timestamp(isolation)
@@ -71,14 +75,14 @@ def _find(call: Call, topic: str, wanted: Any, isolation: Isolation) -> Any:
             )
             if found is None:
                 return make(partition_index=index)
-            offset, found_ms = found.offset, found.timestamp_ms
+            offset, found_ms, epoch = found.offset, found.timestamp_ms, found.leader_epoch
         else:
             return make(partition_index=index, error_code=UNSUPPORTED_VERSION)
         return make(
             partition_index=index,
             offset=offset,
             timestamp=found_ms,
-            leader_epoch=partition.leader_epoch,
+            leader_epoch=_NO_EPOCH if epoch is None else epoch,
         )
     except (StreamlogError, OSError) as error:
         return make(partition_index=index, error_code=code_of(error))

@@ -160,6 +160,27 @@ def test_looking_for_a_time_keeps_nobody_else_waiting(
 # ---- epochs
 
 
+def test_rep_4_epoch_of_an_offset_is_that_of_its_record(client: RawClient, broker: Broker) -> None:
+    """It was the one that is now, whatever was found."""
+    partition = broker.partition("t", 0)
+    for time, epoch in ((1000, 0), (3000, 2), (2000, 4)):
+        partition.log.leader_epoch = epoch
+        partition.append_value(b"x", time)
+
+    def found(timestamp: int) -> tuple[int, int]:
+        wanted = [{"partition_index": 0, "timestamp": timestamp}]
+        response = client.request("ListOffsets", 7, topics=[{"name": "t", "partitions": wanted}])
+        (one,) = response.topics[0].partitions
+        return one.offset, one.leader_epoch
+
+    wanted = (EARLIEST, 1000, 2500, MAX_TIMESTAMP, LATEST, 3001)
+    assert [found(one) for one in wanted] == [(0, 0), (0, 0), (1, 2), (1, 2), (3, 4), (-1, -1)]
+    partition.delete_records(1)
+    assert found(EARLIEST) == (1, 2)
+    partition.delete_records(3)
+    assert found(EARLIEST) == (3, 4)
+
+
 def test_rep_4_end_of_an_epoch_is_told(client: RawClient, records: list[int]) -> None:
     wanted = [
         {"partition": 0, "leader_epoch": 0},
