@@ -80,6 +80,14 @@ class Group:
         here or there, never in both.
         """
         self._targets: Mapping[str, frozenset[TopicPartition]] = {}
+        self._had_members = False
+
+    @property
+    def is_consumer(self) -> bool:
+        """Whether the group is under KIP-848, as one that such members left still is. Of one without members since the
+        process began nobody knows: it is not stored.
+        """
+        return self.classic is None and self._had_members
 
     @property
     def state(self) -> GroupState:
@@ -167,6 +175,7 @@ class Group:
         if before is not None:
             self._release(before)
         self.members[member.member_id] = member
+        self._had_members = True
         for topic_partition in member.current.claimed:
             self.owners[topic_partition] = member.member_id
 

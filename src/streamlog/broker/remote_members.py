@@ -172,7 +172,7 @@ class RemoteMembers:
             for home in self._store.homes():
                 self._store.load(home)
             return [
-                GroupOverview(group_id, group.state, _protocol_type(group), not group.members)
+                GroupOverview(group_id, group.state, _protocol_type(group), not group.is_consumer)
                 for group_id, group in sorted(self._store.groups.items())
                 if group.exists
             ]

@@ -17,7 +17,7 @@ from streamlog.errors import (
     StaleMemberEpochError,
     UnknownMemberIdError,
 )
-from streamlog.runtime import VirtualClock
+from streamlog.runtime import MemoryFileSystem, VirtualClock
 
 SESSION_MS = 10_000
 
@@ -156,7 +156,23 @@ def test_groups_are_listed_with_their_kind(broker: Broker) -> None:
     heartbeat(broker, "m")
     assert coordinator.remote.list_groups() == [("g", GroupState.STABLE, "consumer", False)]
     coordinator.remote.leave("g", "m", None)
-    assert coordinator.remote.list_groups() == [("g", GroupState.EMPTY, "consumer", True)]
+    # It was a classic one as soon as it was empty.
+    assert coordinator.remote.list_groups() == [("g", GroupState.EMPTY, "consumer", False)]
+    join(broker)
+    assert [one.is_classic for one in coordinator.remote.list_groups()] == [True]
+
+
+def test_group_that_was_empty_when_the_broker_opened_is_listed_as_a_classic_one() -> None:
+    filesystem = MemoryFileSystem()
+    with Broker("/data", filesystem=filesystem, clock=VirtualClock()) as broker:
+        broker.create_topic("t")
+        heartbeat(broker, "m")
+        broker.group_coordinator.remote.leave("g", "m", None)
+    with Broker("/data", filesystem=filesystem, clock=VirtualClock()) as broker:
+        remote = broker.group_coordinator.remote
+        assert remote.list_groups() == [("g", GroupState.EMPTY, "consumer", True)]
+        heartbeat(broker, "m")
+        assert [one.is_classic for one in remote.list_groups()] == [False]
 
 
 def test_time_to_give_partitions_back_ends_when_the_group_goes_back_to_the_classic_protocol(
