@@ -285,6 +285,8 @@ class DataDirectory:
                 raise DataLossError(
                     recovery.message, topic_partition=topic_partition, first_bad_offset=0, file=path
                 )
+            # First: Ctrl-C may come out as soon as there is a log, and who creates the topic anew has to find it then.
+            self._keys_by_path[path] = key
             self._logs[key] = log = PartitionLog(
                 self._runtime,
                 path,
@@ -305,7 +307,6 @@ class DataDirectory:
         finally:
             self._finish_report(started_ms)
         self._not_opened.discard(key)
-        self._keys_by_path[log.directory] = key
         if sync_failed or (
             checkpoint is not None
             and max(checkpoint.truncating_to_offset, checkpoint.swapping_to_offset) >= 0

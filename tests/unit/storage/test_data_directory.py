@@ -808,6 +808,28 @@ def test_a_log_whose_creation_was_cut_short_gives_way_to_its_successor(store: St
     assert second.log_end_offset == 1
 
 
+def test_a_log_whose_opening_was_interrupted_at_its_end_gives_way_to_its_successor(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the first was still there at the end, and what it recorded of its file was taken for what the second had lost."""
+
+    def interrupted(directory: DataDirectory, started_ms: float) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    store.directory.create_log_directory("new", 0)
+    monkeypatch.setattr(DataDirectory, "_finish_report", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.directory.open_log("new", 0, "first id", store.config)
+    store.directory.create_log_directory("new", 0)
+    second = store.directory.open_log("new", 0, "second id", store.config)
+    second.append_value(b"kept", 0)
+    store.close()
+    store.open()
+    again = store.directory.open_log("new", 0, "second id", store.config)
+    assert read_values(again) == [(0, b"kept")]
+
+
 def test_a_close_that_is_interrupted_leaves_no_log_in_use(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
