@@ -51,6 +51,8 @@ class _Tracer:
         if not frame.f_code.co_filename.startswith(self._watched):
             return None
         frame.f_trace_lines = False
+        # First: from 3.13 on instructions are told only to a frame that has a tracer already, and so not in the first call of all.
+        frame.f_trace = self.step
         frame.f_trace_opcodes = True
         return self.step
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -14,12 +13,7 @@ from tests.support.eventually import eventually
 from tests.support.interrupts import interrupted_at, moments, no_hang
 from tests.support.sockets import connect, is_closed, open_sockets
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        sys.version_info >= (3, 12), reason="tracers are not told of every instruction any more"
-    ),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
