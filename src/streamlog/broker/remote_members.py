@@ -79,7 +79,7 @@ class ConsumerGroupView(NamedTuple):
 class RemoteMembers:
     """What the coordinator does for them besides: `GroupCoordinator` makes it and shares its lock. Threads: any.
 
-    * membership: `heard`, `leave`, `check_member`, `check_epoch`
+    * membership: `heard`, `leave`, `leave_classic`, `check_member`, `check_epoch`, `is_modern`
     * looks: `exists`, `subscription_of`, `list_groups`, `describe_classic`, `describe_consumer`
     """
 
@@ -112,13 +112,27 @@ class RemoteMembers:
     def leave(self, group_id: str, member_id: str, instance_id: str | None) -> None:
         """Remove a member for good, static or not; a static one need not name its ``member_id``.
 
-        Raises `UnknownMemberIdError`, `FencedInstanceIdError`. Source: Kafka ``GroupMetadataManager.classicGroupLeave``.
+        Raises `UnknownMemberIdError`, `FencedInstanceIdError`.
         """
+        self._leave(group_id, member_id, instance_id, by_classic_protocol=False)
+
+    def leave_classic(self, group_id: str, member_id: str, instance_id: str | None) -> None:
+        """As `leave`, but raise `UnknownMemberIdError` for who does not speak the classic protocol.
+
+        Source: Kafka ``GroupMetadataManager.classicGroupLeave``.
+        """
+        self._leave(group_id, member_id, instance_id, by_classic_protocol=True)
+
+    def _leave(
+        self, group_id: str, member_id: str, instance_id: str | None, *, by_classic_protocol: bool
+    ) -> None:
         with self._lock:
             group = self._store.find(group_id)
             classic = group.classic
             if group.members:
                 member = group.members[_known_id(group, member_id, instance_id)]
+                if by_classic_protocol and member.classic is None:
+                    raise _unknown(group_id, instance_id or member_id)
                 self._remove(group_id, member.member_id)
                 member.session.notify()  # it may live here, and learns by this alone that it is none any more
             elif classic is not None and instance_id is None and member_id in classic.pending_ids:
@@ -141,6 +155,12 @@ class RemoteMembers:
         """Raise `UnknownMemberIdError` or `FencedInstanceIdError` unless it is a member under KIP-848."""
         with self._lock:
             _known_id(self._store.find(group_id), member_id, instance_id)
+
+    def is_modern(self, group_id: str, member_id: str) -> bool:
+        """Return whether it is a member that speaks KIP-848 itself."""
+        with self._lock:
+            member = self._store.find(group_id).members.get(member_id)
+            return member is not None and member.classic is None
 
     def exists(self, group_id: str) -> bool:
         """Return whether anything is remembered of the group."""

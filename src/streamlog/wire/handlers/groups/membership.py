@@ -32,7 +32,7 @@ def handle_heartbeat(call: Call) -> Any:
 
 
 def handle_leave(call: Call) -> Any:
-    """Remove members for good, also static ones; what is wrong with one of several is told for that one."""
+    """Remove classic members for good, also static ones; what is wrong with one of several is told for that one."""
     request, make = call.request, call.response
     try:
         check_group_id(request.group_id)
@@ -54,7 +54,8 @@ def handle_leave(call: Call) -> Any:
 
 def _leave(call: Call, member_id: str, instance_id: str | None) -> int:
     try:
-        call.broker.group_coordinator.remote.leave(call.request.group_id, member_id, instance_id)
+        remote = call.broker.group_coordinator.remote
+        remote.leave_classic(call.request.group_id, member_id, instance_id)
     except (StreamlogError, OSError) as error:
         return code_of(error)
     return NONE

@@ -16,6 +16,7 @@ from streamlog.wire.error_codes import (
     NONE,
     OFFSET_METADATA_TOO_LARGE,
     OFFSET_OUT_OF_RANGE,
+    UNSUPPORTED_VERSION,
     code_of,
 )
 from streamlog.wire.handlers.groups.rebalance import check_group_id
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 #: The versions from which an answer has an error of the whole group, and one request asks for several groups.
 _GROUP_ERROR, _SEVERAL_GROUPS = 2, 8
-#: The version from which a commit for a group that does not exist is told so.
-_GROUP_NOT_FOUND = 9
+#: The version of commits from which members under KIP-848 may use it, and one for a group that does not exist is told so.
+_KIP_848 = 9
 _NO_OFFSET = -1
 _NO_EPOCH = -1
 
@@ -50,6 +51,10 @@ def _commit(call: Call, offsets: dict[TopicPartition, OffsetAndMetadata]) -> int
     request, coordinator = call.request, call.broker.group_coordinator
     try:
         check_group_id(request.group_id, may_be_empty=True)
+        if call.version < _KIP_848 and coordinator.remote.is_modern(
+            request.group_id, request.member_id
+        ):
+            return UNSUPPORTED_VERSION  # it would not understand that its epoch is over
         coordinator.commit_offsets(
             request.group_id,
             request.member_id,
@@ -60,7 +65,7 @@ def _commit(call: Call, offsets: dict[TopicPartition, OffsetAndMetadata]) -> int
     except UnknownMemberIdError as error:
         if coordinator.remote.exists(request.group_id):
             return code_of(error)
-        is_told = call.version >= _GROUP_NOT_FOUND
+        is_told = call.version >= _KIP_848
         return GroupIdNotFoundError.code if is_told else IllegalGenerationError.code
     except (StreamlogError, OSError) as error:
         return code_of(error)

@@ -198,6 +198,35 @@ def test_member_leaves_with_epoch_minus_1(new_member: Make, broker: Broker) -> N
     assert a.heartbeat(member_epoch=-1).error_code == UNKNOWN_MEMBER
 
 
+def test_member_does_not_leave_in_the_classic_way(
+    new_member: Make, client: RawClient, broker: Broker
+) -> None:
+    """It did. Kafka ``throwIfMemberDoesNotUseClassicProtocol``."""
+    new_member("a").join()
+    new_member("b", instance_id="one").join()
+    members = [
+        {"member_id": "a"},
+        {"group_instance_id": "one"},
+        {"member_id": "b", "group_instance_id": "one"},
+    ]
+    response = client.request("LeaveGroup", 5, group_id="g", members=members)
+    assert [one.error_code for one in response.members] == [UNKNOWN_MEMBER] * 3
+    assert member_count(broker) == 2
+
+
+def test_classic_member_leaves_a_group_under_kip_848(
+    new_member: Make, connect: Connect, broker: Broker
+) -> None:
+    new_member().join()
+    classic = WireMember(connect(), protocols=(("range", TOLD),))
+    classic.join()
+    assert member_count(broker) == 2
+    leave = {"group_id": "g", "members": [{"member_id": classic.id}]}
+    response = classic.client.request("LeaveGroup", 5, **leave)
+    assert [one.error_code for one in response.members] == [0]
+    assert member_count(broker) == 1
+
+
 def test_static_member_that_left_for_now_keeps_its_place(
     new_member: Make, broker: Broker, clock: VirtualClock
 ) -> None:

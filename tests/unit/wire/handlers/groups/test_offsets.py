@@ -9,6 +9,7 @@ import pytest
 from streamlog.broker.broker import Broker
 from streamlog.broker.group import Group
 from streamlog.broker.group_store import GroupStore
+from streamlog.client.consumer import Consumer
 from streamlog.errors import CorruptLogError
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 from tests.support.transaction_writer import new_writer
@@ -17,8 +18,10 @@ from tests.support.wire_group import WireMember
 
 OUT_OF_RANGE, CORRUPT_MESSAGE, UNKNOWN_PARTITION, METADATA_TOO_LARGE = 1, 2, 3, 12
 ILLEGAL_GENERATION, UNKNOWN_MEMBER, NOT_FOUND, SUBSCRIBED, UNSTABLE = 22, 25, 69, 86, 88
-NON_EMPTY, FENCED_EPOCH = 68, 113
+UNSUPPORTED_VERSION, NON_EMPTY, STALE_EPOCH = 35, 68, 113
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
+TOLD = b"\x00\x00" + b"\x00\x00\x00\x01" + b"\x00\x01t" + b"\xff\xff\xff\xff"
+"""The subscription of a classic member to t."""
 
 
 def commit(
@@ -77,6 +80,27 @@ def test_con_12_only_members_of_the_generation_commit_while_there_are_some(
     assert commit(client, {}, **{**me, "member_id": "stranger"}) == [UNKNOWN_MEMBER]
     assert committed(broker) == {}
     assert commit(client, {}, **me) == [0]
+
+
+@pytest.mark.parametrize(
+    ("version", "code"), [(2, UNSUPPORTED_VERSION), (8, UNSUPPORTED_VERSION), (9, 0)]
+)
+def test_ngp_4_member_under_kip_848_commits_from_version_9_on(
+    client: RawClient, broker: Broker, version: int, code: int
+) -> None:
+    """Before, nothing can tell it that its epoch is over. Kafka ``ConsumerGroup.validateOffsetCommit``."""
+    with Consumer(broker, group_id="g") as consumer:
+        consumer.subscribe(["t"])
+        consumer.poll(0)
+        (member,) = broker.group_coordinator.describe("g").members
+        me = {"member_id": member.member_id, "generation_id_or_member_epoch": 1}
+        assert commit(client, {}, version=version, **me) == [code]
+        over = {**me, "generation_id_or_member_epoch": 0}
+        assert commit(client, {}, version=version, **over) == [code or STALE_EPOCH]
+        classic = WireMember(client, protocols=(("range", TOLD),))
+        generation = classic.join().generation_id
+        me = {"member_id": classic.id, "generation_id_or_member_epoch": generation}
+        assert commit(client, {}, version=version, **me) == [0], "it speaks the classic protocol"
 
 
 @pytest.mark.parametrize(
@@ -202,8 +226,7 @@ def test_offsets_of_a_topic_that_a_member_reads_are_kept(client: RawClient, brok
     other = TopicPartition("other", 0)
     coordinator = broker.group_coordinator
     coordinator.commit_offsets("g", "", -1, {T0: OffsetAndMetadata(1), other: OffsetAndMetadata(2)})
-    told = b"\x00\x00" + b"\x00\x00\x00\x01" + b"\x00\x01t" + b"\xff\xff\xff\xff"
-    WireMember(client, protocols=(("range", told),)).join()
+    WireMember(client, protocols=(("range", TOLD),)).join()
     response = client.request(
         "OffsetDelete",
         0,
