@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from streamlog.errors import StreamlogError
+from streamlog.errors import InvalidRequestError, StreamlogError
 from streamlog.structs import Isolation
 from streamlog.wire.error_codes import (
     FENCED_LEADER_EPOCH,
@@ -42,11 +43,24 @@ def _find_all(call: Call) -> Any:
     make = call.response
     committed = call.request.isolation_level == 1
     isolation = Isolation.READ_COMMITTED if committed else Isolation.READ_UNCOMMITTED
+    times = Counter(
+        (topic.name, one.partition_index)
+        for topic in call.request.topics
+        for one in topic.partitions
+    )
     return make(
         topics=[
             make.Topics(
                 name=topic.name,
-                partitions=[_find(call, topic.name, one, isolation) for one in topic.partitions],
+                partitions=[
+                    # A client could not tell which answer is to which question.
+                    make.Topics.Partitions(
+                        partition_index=one.partition_index, error_code=InvalidRequestError.code
+                    )
+                    if times[topic.name, one.partition_index] > 1
+                    else _find(call, topic.name, one, isolation)
+                    for one in topic.partitions
+                ],
             )
             for topic in call.request.topics
         ]

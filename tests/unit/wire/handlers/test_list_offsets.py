@@ -16,6 +16,7 @@ from tests.support.transaction_writer import new_writer
 from tests.support.wire import RawClient
 
 OUT_OF_RANGE, UNKNOWN_PARTITION, UNSUPPORTED_VERSION, POLICY_VIOLATION = 1, 3, 35, 44
+INVALID_REQUEST = 42
 FENCED_EPOCH, UNKNOWN_EPOCH = 74, 75
 LATEST, EARLIEST, MAX_TIMESTAMP, EARLIEST_LOCAL, LATEST_TIERED = -1, -2, -3, -4, -5
 NOTHING = (0, -1, -1)
@@ -34,16 +35,16 @@ def records(broker: Broker, clock: VirtualClock) -> list[int]:
 def look_up(
     client: RawClient, *wanted: dict[str, Any], version: int = 7, **fields: Any
 ) -> list[tuple[int, int, int]]:
-    """Return error, offset and time of each partition."""
-    partitions = [{"partition_index": 0, **one} for one in wanted]
-    response = client.request(
-        "ListOffsets", version, topics=[{"name": "t", "partitions": partitions}], **fields
-    )
-    return [
-        (one.error_code, one.offset, one.timestamp)
-        for topic in response.topics
-        for one in topic.partitions
-    ]
+    """Return error, offset and time of each partition, one asked for after the other."""
+    found = []
+    for one in wanted:
+        partitions = [{"partition_index": 0, **one}]
+        response = client.request(
+            "ListOffsets", version, topics=[{"name": "t", "partitions": partitions}], **fields
+        )
+        (answer,) = response.topics[0].partitions
+        found.append((answer.error_code, answer.offset, answer.timestamp))
+    return found
 
 
 def test_tim_2_special_times_and_those_of_records(client: RawClient, records: list[int]) -> None:
@@ -93,13 +94,26 @@ def test_time_that_comes_with_a_later_version_is_unsupported(
 def test_what_is_wrong_with_one_partition_leaves_the_others(
     client: RawClient, records: list[int], version: int
 ) -> None:
-    found = look_up(
-        client,
-        {"partition_index": 9, "timestamp": LATEST},
-        {"timestamp": LATEST},
-        version=version,
-    )
-    assert found == [(UNKNOWN_PARTITION, -1, -1), (0, 3, -1)]
+    wanted = [{"partition_index": index, "timestamp": LATEST} for index in (9, 0)]
+    topics = [{"name": "t", "partitions": wanted}]
+    found = client.request("ListOffsets", version, topics=topics).topics[0].partitions
+    assert [(one.error_code, one.offset) for one in found] == [(UNKNOWN_PARTITION, -1), (0, 3)]
+
+
+@pytest.mark.parametrize("time", [LATEST, 0])
+def test_partition_that_is_named_twice_is_an_invalid_request(
+    client: RawClient, records: list[int], time: int
+) -> None:
+    """Each was answered. Kafka ``ListOffsetsRequest.duplicatePartitions``."""
+    first = [{"partition_index": index, "timestamp": EARLIEST} for index in (0, 1)]
+    again = [{"partition_index": 0, "timestamp": time}]
+    topics = [{"name": "t", "partitions": first}, {"name": "t", "partitions": again}]
+    found = client.request("ListOffsets", 7, topics=topics).topics
+    assert [
+        (one.partition_index, one.error_code, one.offset)
+        for topic in found
+        for one in topic.partitions
+    ] == [(0, INVALID_REQUEST, -1), (1, 0, 0), (0, INVALID_REQUEST, -1)]
 
 
 def test_rep_6_leader_epoch_that_is_not_the_present_one_is_refused(
