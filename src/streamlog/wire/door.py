@@ -156,7 +156,9 @@ def _bind(addresses: list[_Address], port: int) -> list[socket.socket]:
 def _bound(family: int, address: tuple[Any, ...], port: int) -> socket.socket:
     host, _, *scope = address
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        # With the protocol named: asyncio sends small answers at once (TCP_NODELAY) only where it knows that this is TCP. Else each
+        # answer waits until the client has confirmed the one before, for up to 40 ms.
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

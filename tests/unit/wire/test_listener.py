@@ -36,6 +36,18 @@ def test_port_that_is_free_is_found() -> None:
             assert client.request("ApiVersions", 3).error_code == 0
 
 
+def test_small_answers_are_sent_at_once() -> None:
+    """Else each waits for the client to confirm the one before, which takes up to 40 ms."""
+    with Broker() as broker:
+        listener = broker.listen()
+        with RawClient(listener.bootstrap_servers) as client:
+            client.request("ApiVersions", 3)
+            (connection,) = listener.endpoint._connections
+            sock = connection.socket
+            assert sock is not None
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)  # type: ignore[attr-defined]
+
+
 def test_closed_listener_leaves_its_port_and_its_clients(caplog: pytest.LogCaptureFixture) -> None:
     with Broker() as broker:
         listener = broker.listen()
