@@ -95,17 +95,23 @@ class ParkedFetch(Parked):
             return None
         self._allowance = allowance
         request, make = self._call.request, self._call.response
-        if self._min_bytes > 1:
-            self._progress = FetchProgress(self._isolation, self._call.encoded_batches)
+        # None until all partitions were looked at: a look that takes too long has begun with some of them only.
+        self._progress = None
+        progress = (
+            FetchProgress(self._isolation, self._call.encoded_batches)
+            if self._min_bytes > 1
+            else None
+        )
         # Less where many clients have not read their answers yet.
         left = min(self._max_bytes, self._call.response_memory.room_bytes)
-        enough = min(self._min_bytes, left)
+        # Never nothing, unless that is what was asked for: who gets that comes again at once.
+        enough = min(self._min_bytes, max(left, 1))
         size, is_wrong = 0, False
         topics = []
         for topic in request.topics:
             found = []
             for wanted in topic.partitions:
-                answer = self._read(topic.topic, wanted, left, is_first=not size)
+                answer = self._read(topic.topic, wanted, left, progress, is_first=not size)
                 if answer.error_code or answer.diverging_epoch is not None:
                     is_wrong = True
                 elif answer.records:
@@ -115,6 +121,7 @@ class ParkedFetch(Parked):
             topics.append(make.Responses(topic=topic.topic, partitions=found))
         if size >= enough or is_wrong or is_late or not topics:
             return make(responses=topics)
+        self._progress = progress
         return None
 
     def _find(self, topic: str, number: int) -> Partition:
@@ -125,7 +132,9 @@ class ParkedFetch(Parked):
             partition.add_waiter(self._signal)
         return partition
 
-    def _read(self, topic: str, wanted: Any, left: int, *, is_first: bool) -> Any:
+    def _read(
+        self, topic: str, wanted: Any, left: int, progress: FetchProgress | None, *, is_first: bool
+    ) -> Any:
         make = self._call.response.Responses.Partitions
         index = wanted.partition
         try:
@@ -148,8 +157,8 @@ class ParkedFetch(Parked):
             )
             if wanted.last_fetched_epoch >= 0 and self._diverges(partition, wanted, answer):
                 return answer
-            if self._progress is not None:
-                self._progress.begin(partition, wanted.fetch_offset, wanted.partition_max_bytes)
+            if progress is not None:
+                progress.begin(partition, wanted.fetch_offset, wanted.partition_max_bytes)
             if left > 0 or is_first:
                 self._add_records(partition, wanted, left, answer, is_first)
         except (StreamlogError, OSError) as error:

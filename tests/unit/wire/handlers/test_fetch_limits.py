@@ -55,6 +55,32 @@ def test_batches_of_our_own_are_encoded_outside_the_loop_when_they_are_many(
     assert threads.count(False) < 1000
 
 
+def test_look_given_up_in_the_loop_still_counts_the_partitions_it_had_not_come_to(
+    broker: Broker, client: RawClient
+) -> None:
+    """The worker went on with those that the loop had begun with, found too little there, and waited for the time-out."""
+    for _ in range(2000):  # more than the loop has time for, and not enough
+        broker.partition("t", 0).append_value(b"x" * 20, 0)
+    broker.partition("t", 1).append_value(b"x" * 400_000, 0)
+    fields = ask(A_MINUTE_MS, min_bytes=400_000)
+    first = fields["topics"][0]["partitions"][0]
+    fields["topics"][0]["partitions"].append({**first, "partition": 1})
+    small, large = client.request("Fetch", 12, **fields).responses[0].partitions
+    assert 0 < len(small.records) < 400_000 < len(large.records)
+
+
+def test_fetch_that_finds_nothing_waits_also_when_answers_take_all_memory(
+    broker: Broker, client: RawClient, listener: Listener
+) -> None:
+    """It was answered at once with nothing, and came again at once, for as long as others did not read."""
+    listener.endpoint.response_memory.used_bytes += 1 << 30
+    client.send("Fetch", 12, **ask(A_MINUTE_MS))
+    partition = broker.partition("t", 0)
+    eventually(lambda: partition._waiters)
+    partition.append_value(b"x", 0)
+    assert records_of(client.receive())
+
+
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> tuple[Event, Event]:
     """All looks are a worker's. The first one is told by an event to be over, and waits for another one."""
