@@ -316,8 +316,9 @@ class Connection(asyncio.Protocol):
 
     def _run_slowly(self, work: Callable[[], Any], executor: Executor) -> None:
         """Serve in a thread of its own what may wait for a disk or takes long: the loop is everybody's."""
-        self._is_busy = self._is_working = True
         future = self._listener.run_in_executor(executor, self._encoded, work)
+        # Only now: where the system has no thread for it, nobody would take that back.
+        self._is_busy = self._is_working = True
         future.add_done_callback(self._slow_done)
 
     def _encoded(self, work: Callable[[], Any]) -> Any:
@@ -394,10 +395,10 @@ class Connection(asyncio.Protocol):
         self._has_to_look = False
         response = parked.look(self._is_late)
         if isinstance(response, Slow):
-            self._is_working = True
             future = self._listener.run_in_executor(
                 self._listener.large_executor, self._encoded, response.work
             )
+            self._is_working = True
             future.add_done_callback(partial(self._looked, parked))
         elif response is not None:
             self._unpark(response)

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from threading import Event
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,7 +18,7 @@ from streamlog.wire import dispatch
 from streamlog.wire.call import Call
 from streamlog.wire.listener import Listener
 from streamlog.wire.messages import BY_NAME
-from streamlog.wire.parked import Parked, WakeSignal
+from streamlog.wire.parked import Parked, Slow, WakeSignal
 from tests.support.eventually import eventually
 from tests.support.kafka_batches import kafka_batch
 from tests.support.wire import RawClient, build
@@ -74,6 +75,28 @@ def test_answer_that_cannot_be_encoded_ends_the_connection(
     client.send("Heartbeat", 4, **BEAT)
     with pytest.raises(ConnectionError):
         client.receive()
+
+
+class InWorker(Unsendable):
+    def look(self, is_late: bool) -> Any:
+        return Slow(lambda: None)
+
+
+@pytest.mark.parametrize("handler", [lambda call: call.response(), lambda call: InWorker()])
+def test_request_for_which_there_is_no_thread_leaves_no_connection(
+    listener: Listener, client: RawClient, monkeypatch: pytest.MonkeyPatch, handler: Any
+) -> None:
+    """It counted as one whose worker was not done, for ever: among the connections, and with the memory of its request."""
+    serve_heartbeats(monkeypatch, handler, is_slow=isinstance(handler(Mock()), Mock))
+
+    def refused(*_: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(listener.endpoint, "run_in_executor", refused)
+    client.send("Heartbeat", 4, **BEAT)
+    with pytest.raises(ConnectionError):
+        client.receive()
+    eventually(lambda: not listener.endpoint._connections)
 
 
 def test_nothing_is_served_behind_what_closed_the_connection(
