@@ -195,7 +195,9 @@ class Connection(asyncio.Protocol):
                 if size > _READ_AHEAD_BYTES:
                     del buffer[:end]  # rather than have it twice
                     position = 0
-                self._frame_bytes = size
+                self._frame_bytes = (
+                    4 + size
+                )  # as in the buffer: what is held gets less by answers alone
                 self._guarded(self._dispatch, frame)
                 del frame
         finally:
@@ -236,7 +238,9 @@ class Connection(asyncio.Protocol):
             transport.pause_reading()
 
     def _hold(self, size: int) -> None:
-        if not self._held_bytes:
+        if (
+            not self._held_bytes or size < self._held_bytes
+        ):  # that of a request behind one that was answered
             self._held_since_s = self._loop.time()
         self._held_bytes = size
         self._listener.request_memory.hold(self, size)

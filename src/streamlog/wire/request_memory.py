@@ -39,12 +39,16 @@ class RequestMemory:
         return bool(self._waiting)
 
     def hold(self, holder: Holder, size_bytes: int) -> None:
-        """Say how much *holder* has now, instead of what it said before; with 0 it is forgotten unless it waits."""
+        """Say how much *holder* has now, instead of what it said before: less when a request was answered, whatever came behind it. With 0 it
+        is forgotten unless it waits.
+        """
         before = self._held.pop(holder, 0)
         self.used_bytes += size_bytes - before
         if size_bytes:
             self._held[holder] = size_bytes
-        if self.used_bytes < self._limit_bytes or (not size_bytes and holder is self._favoured):
+        if self.used_bytes < self._limit_bytes or (
+            size_bytes < before and holder is self._favoured
+        ):
             self._favoured = None
         if size_bytes < before:
             self._wake()

@@ -122,6 +122,33 @@ def test_half_a_request_that_others_wait_for_is_cut_off_in_the_end(
     assert other.answer
 
 
+def test_client_with_request_behind_request_does_not_keep_the_others_waiting(
+    listener: MemoryListener,
+) -> None:
+    """Who was let through was so until nothing large of it was left, which is never the case with some producers."""
+    for half in [Sender(listener, produce(FRAME_BYTES)) for _ in range(2)]:
+        while half.step(upto=1000):
+            pass
+    busy = Sender(listener, 5 * produce(FRAME_BYTES))
+    while not listener.request_memory.used_bytes > LIMIT_BYTES:
+        assert busy.step()
+    others = [Sender(listener, produce(FRAME_BYTES)) for _ in range(2)]
+    assert all(other.step() and not other.step() for other in others)
+    listener.loop.now_s = PATIENCE_S + 1
+    assert busy.client.connection.hinders_others(PATIENCE_S)
+    while busy.step():
+        pass
+    assert busy.answer
+    assert not busy.client.connection.hinders_others(PATIENCE_S), "it was answered just now"
+    first, second = others
+    assert not second.step(), "one at a time"
+    while not first.answer:
+        assert first.step()
+    while busy.step() | second.step():
+        pass
+    assert second.answer
+
+
 def test_client_that_is_gone_gives_its_memory_back(listener: MemoryListener) -> None:
     crowd = [Sender(listener, produce(FRAME_BYTES)) for _ in range(30)]
     while sum(sender.step(upto=1000) for sender in crowd):
