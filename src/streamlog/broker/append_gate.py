@@ -33,6 +33,8 @@ _UNLIMITED_MS = 2**63 - 1
 # More than a body adds around a lone value, and than the log adds to align it.
 _SINGLE_VALUE_OVERHEAD = 64
 _EVERY_BATCH = -(2**63)
+#: A batch of that size, if it is not compressed, is decoded in less than a millisecond.
+_SOON_READ_BYTES = 8 * 1024
 
 
 class AppendGate:
@@ -54,12 +56,12 @@ class AppendGate:
         "_compressor",
         "_config",
         "_looks_at_records",
+        "_opens_batches",
         "_time_ns",
         "flush_messages",
         "max_body_bytes",
         "max_value_bytes",
         "newest_ms",
-        "opens_batches",
     )
 
     def __init__(self, config: TopicConfig, time_ns: Callable[[], int]) -> None:
@@ -88,8 +90,14 @@ class AppendGate:
             or "compact" in config.cleanup_policy
         )
         """Whether a Kafka batch has to be decoded before it is stored."""
-        self.opens_batches = self._looks_at_records or self._compressor is not None
+        self._opens_batches = self._looks_at_records or self._compressor is not None
         """Whether a Kafka batch is decoded or compressed before it is stored, which takes time for each byte that is in it."""
+
+    def takes_long(self, size_bytes: int, is_compressed: bool) -> bool:
+        """Return whether a Kafka batch of so many bytes may be synced, or is looked into for longer than the loop of a listener has time."""
+        return self.flush_messages > 0 or (
+            self._opens_batches and (is_compressed or size_bytes > _SOON_READ_BYTES)
+        )
 
     def admit(self, batch: PendingBatch, target: TopicPartition) -> None:
         """Raise what is wrong with *batch*; under LogAppendTime put the broker's time on it, and

@@ -36,10 +36,6 @@ HIGH_WATERMARK = -1
 """``delete_records`` up to everything that is readable. Source: Kafka ``DeleteRecordsRequest``."""
 
 
-#: A batch of that size, if it is not compressed, is decoded in less than a millisecond.
-_SOON_READ_BYTES = 8 * 1024
-
-
 class Partition:
     """A partition as its leader sees it. Made by the topic registry; threads: any, for every method.
 
@@ -155,15 +151,15 @@ class Partition:
                 log.sync(end_offset)
         return base_offset
 
-    def append_takes_long(self, size_bytes: int, is_compressed: bool) -> bool:
+    def append_takes_long(
+        self, size_bytes: int, is_compressed: bool, max_timestamp_ms: int, producer_id: int
+    ) -> bool:
         """Return whether an append of a Kafka batch of so many bytes may take long: because it is looked into, or waits for a disk. That is for
-        a sync that the topic asks for, for a file, or for somebody else who does. Whoever has no time asks first; raises why there is no log.
+        a sync that the topic asks for, for a file, or for somebody else who does. Whoever has no time asks first, with -1 for no producer id;
+        raises why there is no log.
         """
-        gate = self._gate
-        return (
-            gate.flush_messages > 0
-            or (gate.opens_batches and (is_compressed or size_bytes > _SOON_READ_BYTES))
-            or self.log.append_may_wait(size_bytes)
+        return self._gate.takes_long(size_bytes, is_compressed) or self.log.append_may_wait(
+            size_bytes, max_timestamp_ms, producer_id
         )
 
     def append_value(

@@ -121,7 +121,9 @@ class ReadOnlyPartition(Partition):
         """Raise `ReadOnlyError`."""
         raise refusal(f"{self.topic_partition}: append", self._path)
 
-    def append_takes_long(self, size_bytes: int, is_compressed: bool) -> bool:
+    def append_takes_long(
+        self, size_bytes: int, is_compressed: bool, max_timestamp_ms: int, producer_id: int
+    ) -> bool:
         """Return False: it is refused at once."""
         return False
 

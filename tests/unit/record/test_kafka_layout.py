@@ -13,6 +13,7 @@ from streamlog.record.kafka_layout import (
     pack_kafka_batch,
     read_kafka_header,
     size_of,
+    time_and_producer_of,
     without_kafka_producer,
 )
 from tests.support.kafka_batches import FIRST_MS, GOLDEN, kafka_batch
@@ -104,3 +105,8 @@ def test_size_of_takes_the_word_of_a_batch_and_all_of_what_gives_none() -> None:
     assert size_of(batch) == size_of(batch + b"more") == len(batch)
     assert size_of(batch[:11]) == 11
     assert size_of(bytes(8) + b"\xff" * 4) == 12
+
+
+def test_time_and_producer_are_found_in_front_of_whatever_follows() -> None:
+    assert time_and_producer_of(GOLDEN[0] + b"more") == (FIRST_MS + 100, 7)
+    assert time_and_producer_of(GOLDEN[0][:60]) == (-1, -1)

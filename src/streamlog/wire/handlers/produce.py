@@ -18,6 +18,7 @@ from streamlog.record.kafka_layout import (
     attributes_of,
     magic_of,
     size_of,
+    time_and_producer_of,
 )
 from streamlog.record.layout import COMPRESSION_MASK, LOG_APPEND_TIME_BIT, TRANSACTIONAL_BIT
 from streamlog.wire.codec.errors import RefusedRequestError
@@ -72,7 +73,11 @@ def _takes_long(call: Call) -> bool:
                 return True
             try:
                 partition = call.broker.partition(topic.name, data.index)
-                if partition.append_takes_long(len(records), bool(attributes & COMPRESSION_MASK)):
+                if partition.append_takes_long(
+                    len(records),
+                    bool(attributes & COMPRESSION_MASK),
+                    *time_and_producer_of(records),
+                ):
                     return True
             except StreamlogError:
                 continue  # gets its error below

@@ -14,7 +14,7 @@ from streamlog.record.kafka_compression import compress_kafka
 from streamlog.record.kafka_layout import KAFKA_HEADER_SIZE
 from streamlog.runtime import MemoryFileSystem, VirtualClock
 from tests.support.hooked_files import HookedFileSystem
-from tests.support.kafka_batches import kafka_batch
+from tests.support.kafka_batches import FIRST_MS, kafka_batch
 from tests.support.wire import RawClient, frame
 from tests.support.wire_memory import MemoryListener
 
@@ -129,7 +129,7 @@ def test_batch_that_is_looked_into_is_not_in_the_loop(
     with Broker(clock=VirtualClock()) as broker:
         broker.create_topic("looked_into", configs=configs)
         broker.partition("looked_into", 0).append(
-            build_batch([b"x"], 0, [b"k"])
+            build_batch([b"x"], FIRST_MS, [b"k"])
         )  # its file is there
         listener = MemoryListener(broker)
         partition = {"index": 0, "records": data}
@@ -138,6 +138,41 @@ def test_batch_that_is_looked_into_is_not_in_the_loop(
         assert broker.partition("looked_into", 0).high_watermark == 2
         in_worker = bool(listener.loop.used_executors)
     assert in_worker == (is_large and (codec is Codec.ZSTD or len(values[0]) > 8192))
+
+
+def is_in_worker(broker: Broker, data: bytes) -> bool:
+    listener = MemoryListener(broker)
+    topics = [{"name": "t", "partition_data": [{"index": 0, "records": data}]}]
+    before = broker.partition("t", 0).high_watermark
+    assert listener.connect().send(frame("Produce", 9, acks=1, topic_data=topics))
+    assert broker.partition("t", 0).high_watermark == before + 1
+    return bool(listener.loop.used_executors)
+
+
+def test_batch_before_which_the_log_is_read_for_its_producers_is_not_in_the_loop() -> None:
+    """The first one with a producer id after an opening: behind gigabytes without, all of these are walked."""
+    disk = MemoryFileSystem()
+    for sequence in range(2):
+        with Broker("/data", filesystem=disk, clock=VirtualClock()) as broker:
+            if not sequence:
+                broker.create_topic("t")
+            partition = broker.partition("t", 0)
+            partition.append_value(b"x", FIRST_MS)  # its file is there
+            assert not is_in_worker(broker, kafka_batch([b"x"]))
+            batch = kafka_batch([b"x"], producer_id=7, producer_epoch=0, base_sequence=sequence)
+            assert is_in_worker(broker, batch) == (sequence == 1)
+            after = kafka_batch([b"x"], producer_id=8, producer_epoch=0, base_sequence=0)
+            assert sequence == 0 or not is_in_worker(broker, after)
+
+
+def test_batch_whose_time_ends_a_segment_is_not_in_the_loop() -> None:
+    """There was room for it in the file, and another one was made all the same."""
+    with Broker(clock=VirtualClock()) as broker:
+        broker.create_topic("t", configs={"segment_ms": 60_000})
+        broker.partition("t", 0).append_value(b"x", 1_000)
+        on_time, late = (kafka_batch([b"x"], base_timestamp_ms=one) for one in (60_000, 70_000))
+        assert not is_in_worker(broker, on_time)
+        assert is_in_worker(broker, late)
 
 
 def test_others_are_served_while_somebody_asks_the_disk_for_a_sync(
