@@ -393,9 +393,20 @@ def test_member_of_this_process_that_is_removed_from_outside_joins_again(
         consumer.subscribe(["t"])
         consumer.poll(0)
         (before,) = broker.group_coordinator.describe("g").members
-        members = [{"member_id": before.member_id, **name}]
-        response = client.request("LeaveGroup", 3, group_id="g", members=members)
-        assert [one.error_code for one in response.members] == [0]
+        if protocol == "classic":
+            members = [{"member_id": before.member_id, **name}]
+            response = client.request("LeaveGroup", 3, group_id="g", members=members)
+            assert [one.error_code for one in response.members] == [0]
+        else:  # whom LeaveGroup does not remove
+            response = client.request(
+                "ConsumerGroupHeartbeat",
+                0,
+                group_id="g",
+                member_id=before.member_id,
+                member_epoch=-1,
+                instance_id=name.get("group_instance_id"),
+            )
+            assert response.error_code == 0
         assert broker.group_coordinator.describe("g").members == ()
         for _ in range(3):
             consumer.poll(0)
