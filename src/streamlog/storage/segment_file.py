@@ -202,7 +202,8 @@ class SegmentFile:
 
     def _trim(self) -> None:
         """Give the preallocated rest back. Readers hold maps at most for bytes that were content once."""
-        if self.keeps_tail:
+        # A file that compaction made has none, and before it has its name that is another one's.
+        if self.keeps_tail or self.stored_at != self.path:
             return
         end = max(self.position, self._exposed_end)
         with self._open_lock:

@@ -202,6 +202,30 @@ def test_a_swap_that_could_not_be_finished_keeps_no_file_open_behind_the_end_of_
         store.directory.abandon(ClosedError("gone"))
 
 
+@pytest.mark.parametrize("is_idle", [False, True])
+def test_old_file_behind_a_swap_that_could_not_be_finished_stays_whole_at_the_end_of_its_log(
+    is_idle: bool,
+) -> None:
+    """It has the name that the new segment is to get, which took it for its own, and cut it off where itself ends."""
+    store, plan = faulty_store()
+    fill(store)
+    plan.fail("rename", errno.EIO, path="*/t-0/*")
+    size = store.disk.filesystem.file_size(store.segment_path(0))
+    with pytest.raises(OSError, match="Input/output error"):
+        clean(store)
+    expected = contents(store.log)
+    new = store.log.segments[0]
+    assert new.stored_at != new.path
+    assert new.position < size
+    while is_idle and new._file is not None:
+        new.try_release_files()
+    store.close()
+    assert store.disk.filesystem.file_size(store.segment_path(0)) == size
+    store.reopen()
+    assert contents(store.log) == expected
+    check_log(store.log)
+
+
 def test_a_cleaned_file_that_cannot_be_read_back_is_not_kept_open() -> None:
     store, _ = faulty_store()
     fill(store)
