@@ -22,11 +22,17 @@ FIRST_RUN = code_blocks("text")[0]
 
 @pytest.mark.parametrize("number", range(len(PROGRAMS)))
 def test_a_program_of_the_readme_runs_as_written(number: int, tmp_path: Path) -> None:
-    if "aiokafka" in PROGRAMS[number]:
-        pytest.importorskip("aiokafka")
+    for client in ("aiokafka", "confluent_kafka"):
+        if client in PROGRAMS[number]:
+            pytest.importorskip(client)
     program = tmp_path / "program.py"
     program.write_text(PROGRAMS[number])
-    run_program(program, cwd=tmp_path)
+    if "def test_" in PROGRAMS[number]:
+        pytest_itself = tmp_path / "run.py"
+        pytest_itself.write_text("import pytest\n\nraise SystemExit(pytest.main(['program.py']))\n")
+        assert "1 passed" in run_program(pytest_itself, cwd=tmp_path)
+    else:
+        run_program(program, cwd=tmp_path)
 
 
 def test_the_first_program_prints_what_the_readme_says_and_goes_on_when_run_again(
