@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from streamlog.broker.topic_name import is_internal
 from streamlog.errors import (
     IllegalGenerationError,
+    InvalidProducerIdMappingError,
     ProducerFencedError,
     StaleMemberEpochError,
     StreamlogError,
+    TransactionAbortableError,
     UnknownMemberIdError,
 )
 from streamlog.structs import ProducerIdAndEpoch, TopicPartition
@@ -37,6 +39,10 @@ _NOBODY = -1
 
 
 def _code(call: Call, error: Exception) -> int:
+    if isinstance(error, TransactionAbortableError):
+        # Its own code comes with later versions than are served (KIP-890): who does not know it takes it for fatal. This one has
+        # the transaction aborted, and then a new epoch asked for.
+        return InvalidProducerIdMappingError.code
     if isinstance(error, ProducerFencedError) and call.version < _KNOWS_FENCING[call.api.name]:
         return _INVALID_PRODUCER_EPOCH
     return code_of(error)

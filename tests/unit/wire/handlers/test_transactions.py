@@ -9,7 +9,9 @@ import attrs
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.broker.partition import Partition
 from streamlog.broker.transactions.state import TransactionState
+from streamlog.errors import DurabilityError
 from streamlog.record.layout import TRANSACTIONAL_BIT
 from streamlog.runtime import VirtualClock
 from streamlog.structs import OffsetAndMetadata, TopicPartition
@@ -340,3 +342,18 @@ def test_offsets_sent_by_a_generation_of_no_group_are_of_an_illegal_one(client: 
     producer.add_offsets()
     me = {"member_id": "x", "generation_id": 3}
     assert producer.commit_offset(5, **me) == [ILLEGAL_GENERATION]
+
+
+def test_commit_that_can_only_be_aborted_is_told_by_a_code_that_clients_of_these_versions_know(
+    producer: WireProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """120 is fatal to those that do not know it; its version of EndTxn is not served."""
+    assert producer.add(T0) == [0]
+    assert producer.produce(T0, 0) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Partition, "append_refusal", DurabilityError("t-0: a sync failed"))
+        assert producer.end(commit=True) == UNKNOWN_ID
+    assert producer.end(commit=False) == 0
+    assert (
+        producer.init(producer_id=producer.producer_id, producer_epoch=producer.producer_epoch) == 0
+    )
