@@ -99,6 +99,11 @@ class AppendGate:
             self._opens_batches and (is_compressed or size_bytes > _SOON_READ_BYTES)
         )
 
+    def stored_ms(self, max_timestamp_ms: int) -> int:
+        """Return the timestamp that a batch would be stored with now whose greatest one is *max_timestamp_ms*."""
+        is_ours = self._config.message_timestamp_type == "LogAppendTime"
+        return self._time_ns() // 1_000_000 if is_ours else max_timestamp_ms
+
     def admit(self, batch: PendingBatch, target: TopicPartition) -> None:
         """Raise what is wrong with *batch*; under LogAppendTime put the broker's time on it, and
         bring it into the topic's codec, after which its size is looked at again, as in Kafka. The records

@@ -159,7 +159,7 @@ class Partition:
         raises why there is no log.
         """
         return self._gate.takes_long(size_bytes, is_compressed) or self.log.append_may_wait(
-            size_bytes, max_timestamp_ms, producer_id
+            size_bytes, self._gate.stored_ms(max_timestamp_ms), producer_id
         )
 
     def append_value(

@@ -242,14 +242,14 @@ class PartitionLog(CleanableLog):
         return offset
 
     def append_may_wait(self, size_bytes: int, max_timestamp_ms: int, producer_id: int) -> bool:
-        """Return whether an append of so many bytes may wait for a disk now: for a file, to read what its producer sent (-1: none), or for the
-        lock, whose owner may be waiting for that. Threads: any; by the time of the append it may be otherwise.
+        """Return whether an append of so many bytes may wait for a disk now: for a file or room in it, to read what its producer sent
+        (-1: none), or for the lock, whose owner may be waiting for that. Threads: any; by the time of the append it may be otherwise.
         """
         segment = self._active
         end = segment.position + HEADER_SIZE + size_bytes + 7
         return (
             not self._tokens
-            or end > segment.allocated_bytes
+            or end > abs(segment.limit)  # below 0 as long as nobody knows that the log is dirty
             or max_timestamp_ms > self._roll_after_ms
             or (producer_id >= 0 and self._producers is None and self._has_producers)
         )

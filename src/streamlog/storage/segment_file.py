@@ -124,11 +124,6 @@ class SegmentFile:
             self._index_loaded = True
         self._open_segments.opened(self)
 
-    @property
-    def allocated_bytes(self) -> int:
-        """What the file has room for; 0 before the first `reserve`."""
-        return self._allocated
-
     def reserve(self, end: int, cap: int, room: Room | None = None) -> Mapping:
         """Make sure that a batch ending at *end* can be stored; sets ``limit`` and returns the map to store into.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamlog.broker.broker import Broker
+from streamlog import Admin, AlterConfigOp, Broker
 from streamlog.record import Codec, Compressor, build_batch
 from streamlog.record.kafka_compression import compress_kafka
 from streamlog.record.kafka_layout import KAFKA_HEADER_SIZE
@@ -173,6 +173,29 @@ def test_batch_whose_time_ends_a_segment_is_not_in_the_loop() -> None:
         on_time, late = (kafka_batch([b"x"], base_timestamp_ms=one) for one in (60_000, 70_000))
         assert not is_in_worker(broker, on_time)
         assert is_in_worker(broker, late)
+
+
+def test_batch_that_the_time_of_the_broker_puts_into_a_new_segment_is_not_in_the_loop() -> None:
+    """Under LogAppendTime it is not the time of the client that ends a segment."""
+    clock = VirtualClock()
+    config = {"segment_ms": 60_000, "message_timestamp_type": "LogAppendTime"}
+    with Broker(clock=clock) as broker:
+        broker.create_topic("t", configs=config)
+        first, late = (kafka_batch([b"x"], base_timestamp_ms=one) for one in (0, FIRST_MS))
+        is_in_worker(broker, first)  # a file is made for the first one of all
+        assert not is_in_worker(broker, late)
+        clock.advance(60_001)
+        assert is_in_worker(broker, first)
+
+
+def test_batch_that_is_too_much_for_segments_by_now_is_not_in_the_loop() -> None:
+    """The file has room for it, which is not to be used up any more."""
+    with Broker(clock=VirtualClock()) as broker:
+        broker.create_topic("t")
+        is_in_worker(broker, BATCH)
+        assert not is_in_worker(broker, BATCH)
+        Admin(broker).incremental_alter_configs({"t": [AlterConfigOp("segment_bytes", 2048)]})
+        assert is_in_worker(broker, BATCH)
 
 
 def test_others_are_served_while_somebody_asks_the_disk_for_a_sync(
