@@ -744,6 +744,25 @@ def test_an_append_waits_for_its_turn_and_hands_it_on(
     check_log(log)
 
 
+def test_who_may_not_wait_is_told_which_append_may(store: Store) -> None:
+    """A file is made for the first, room for the one that does not fit, a segment for the one that is too late, and a lock is held."""
+    log = store.log
+    now_ms = store.clock.time_ms()
+    assert log.append_may_wait(8, now_ms, -1)
+    store.append(b"12345678")
+    assert not log.append_may_wait(8, now_ms, -1)
+    assert not log.append_may_wait(8, now_ms, 7)  # there is no producer to read of
+    assert log.append_may_wait(store.config.segment_bytes, now_ms, -1)
+    assert log.append_may_wait(8, now_ms + store.config.segment_ms + 1, -1)
+    log.lock.acquire()
+    try:
+        assert log.append_may_wait(8, now_ms, -1)
+    finally:
+        log.lock.release()
+    log.sync()
+    assert not log.append_may_wait(8, now_ms, -1)
+
+
 def test_nothing_is_appended_behind_the_last_sync_of_a_log_that_closes(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -306,6 +306,15 @@ def test_rep_4_the_log_knows_where_each_epoch_began(store: Store, reboot: Reboot
     store.fill(1)
     expected = [(0, 2), (1, 5), (1, 5), (3, 11), (4, 12), None]
     assert [store.log.end_offset_for_epoch(epoch) for epoch in range(6)] == expected
+    assert [store.log.epoch_at(offset) for offset in (0, 1, 2, 4, 5, 10, 11)] == [
+        0,
+        0,
+        1,
+        1,
+        3,
+        3,
+        4,
+    ]
     store.reopen()
     assert [store.log.end_offset_for_epoch(epoch) for epoch in range(6)] == expected
     store.log.advance_log_start(7)

@@ -7,6 +7,7 @@ import pytest
 from streamlog.storage.batch_scan import headers_from
 from streamlog.storage.checkpoint_file import encode_checkpoint
 from streamlog.storage.producer_state import ProducerStates
+from streamlog.storage.verification import snapshot_check
 from streamlog.storage.verification.file_bytes import FileBytes
 from streamlog.storage.verification.snapshot_check import SnapshotCheck, read_snapshot
 from tests.unit.storage.verification.conftest import PRODUCER_ID, StoredLog
@@ -50,6 +51,17 @@ def rewrite(stored: StoredLog, states: ProducerStates, place: str | None = None)
 def test_a_snapshot_as_it_was_written_agrees(stored: StoredLog) -> None:
     assert problems(stored) == []
     assert list(read_snapshot(stored.filesystem, snapshot_of(stored)).entries) == [PRODUCER_ID]
+
+
+def test_a_snapshot_that_may_not_be_read_is_no_damage(
+    stored: StoredLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(snapshot_check, "read_snapshot", refused)
+    with pytest.raises(PermissionError):
+        problems(stored)
 
 
 @pytest.mark.parametrize("by", [(1, 1, 0), (0, 0, 1)], ids=["sequences", "timestamp"])
