@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from streamlog.broker.topics_snapshot import TopicsSnapshot
     from streamlog.wire.call import Call
+    from streamlog.wire.topic_pattern import TopicPattern
 
 _LEAVE_EPOCH = -1
 _ASSIGNORS = ("uniform", "range")
@@ -42,11 +43,18 @@ def handle_heartbeat(call: Call) -> Any:
     if found := _what_is_wrong(call):
         code, message = found
         return _refused(call, code, message)
+    regex = request.subscribed_topic_regex
+    try:
+        pattern = compile_pattern(regex) if regex else None
+    except InvalidTopicPatternError as error:
+        return _refused(
+            call, INVALID_REGULAR_EXPRESSION, f"subscribed_topic_regex {regex!r}: {error}"
+        )
     try:
         check_group_id(request.group_id)
         if request.member_epoch < JOIN_EPOCH:
             return _leave(call)
-        return _report(call)
+        return _report(call, pattern)
     except (StreamlogError, OSError) as error:
         return _refused(call, code_of(error), str(error))
 
@@ -79,13 +87,6 @@ def _what_is_wrong(call: Call) -> tuple[int, str] | None:
         return UNSUPPORTED_ASSIGNOR, (
             f"server_assignor: expected one of {', '.join(_ASSIGNORS)}, found {request.server_assignor!r}"
         )
-    if request.subscribed_topic_regex:
-        try:
-            compile_pattern(request.subscribed_topic_regex)
-        except InvalidTopicPatternError as error:
-            return INVALID_REGULAR_EXPRESSION, (
-                f"subscribed_topic_regex {request.subscribed_topic_regex!r}: {error}"
-            )
     return None
 
 
@@ -99,7 +100,7 @@ def _what_join_lacks(request: Any) -> str:
     return ""
 
 
-def _report(call: Call) -> Any:
+def _report(call: Call, pattern: TopicPattern | None) -> Any:
     request, broker = call.request, call.broker
     coordinator, config = broker.group_coordinator, broker.config
     is_join = request.member_epoch == JOIN_EPOCH
@@ -114,7 +115,7 @@ def _report(call: Call) -> Any:
             request.member_id or coordinator.new_member_id(request.group_id, call.client_id),
             request.member_epoch,
             call.client_id,
-            _subscription(call),
+            _subscription(call, pattern),
             RemoteSession(
                 config.group_consumer_session_timeout_ms, request.rebalance_timeout_ms, now_ms
             ),
@@ -163,8 +164,10 @@ def _refused(call: Call, code: int, message: str) -> Any:
     return call.response(error_code=code, error_message=message)
 
 
-def _subscription(call: Call) -> Subscription | None:
-    """Return what the member subscribes to from now on, None when it does not say; either half may be left as it was."""
+def _subscription(call: Call, pattern: TopicPattern | None) -> Subscription | None:
+    """Return what the member subscribes to from now on, None when it does not say; either half may be left as it was. *pattern* is
+    that of the request.
+    """
     request = call.request
     names, regex = request.subscribed_topic_names, request.subscribed_topic_regex
     if names is None and regex is None:
@@ -174,10 +177,10 @@ def _subscription(call: Call) -> Subscription | None:
         before = call.broker.group_coordinator.remote.subscription_of(
             request.group_id, request.member_id
         )
-    pattern = before.pattern
-    if regex is not None:
-        pattern = compile_pattern(regex) if regex else None
-    return Subscription(before.topics if names is None else frozenset(names), pattern)
+    return Subscription(
+        before.topics if names is None else frozenset(names),
+        before.pattern if regex is None else pattern,
+    )
 
 
 def _owned(request: Any, topics: TopicsSnapshot) -> frozenset[TopicPartition] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from streamlog.broker.classic.consumer_protocol import ConsumerAssignment, encod
 from streamlog.client.consumer import Consumer
 from streamlog.runtime import VirtualClock
 from streamlog.structs import OffsetAndMetadata, TopicPartition
+from streamlog.wire.handlers.groups import consumer_groups
+from streamlog.wire.topic_pattern import TopicPattern, compile_pattern
 from tests.support.wire import RawClient
 from tests.support.wire_group import WireMember
 
@@ -273,6 +276,23 @@ def test_topics_are_subscribed_to_by_name_and_by_regular_expression(
     assert a.has == {"other": [0]}
 
 
+def test_regular_expression_is_compiled_once_for_each_heartbeat_that_has_it(
+    new_member: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+
+    def compile_and_tell(text: str) -> TopicPattern:
+        compiled.append(text)
+        return compile_pattern(text)
+
+    monkeypatch.setattr(consumer_groups, "compile_pattern", compile_and_tell)
+    a = new_member()
+    a.join(subscribed_topic_regex="t.*")
+    a.heartbeat(subscribed_topic_regex="t")
+    a.heartbeat()
+    assert compiled == ["t.*", "t"]
+
+
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
@@ -303,6 +323,19 @@ def test_request_that_contradicts_itself_is_refused_with_the_reason(
     response = new_member().heartbeat(**{**told, **fields})
     assert response.error_code == code
     assert response.error_message
+
+
+def test_regular_expression_that_python_warns_of_is_refused_with_the_reason(
+    new_member: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where warnings are errors, as here, it ended the connection."""
+    monkeypatch.setitem(sys.modules, "re2", None)
+    a = new_member()
+    a.join()
+    response = a.heartbeat(subscribed_topic_regex="[[a]x")
+    assert response.error_code == INVALID_REGEX
+    assert response.error_message.startswith("subscribed_topic_regex '[[a]x': '[[' within []")
+    assert a.heartbeat().error_code == 0
 
 
 def test_assignor_is_the_one_most_members_ask_for(new_member: Make, broker: Broker) -> None:
