@@ -108,7 +108,8 @@ def _signals(*numbers: signal.Signals) -> Iterator[Callable[[], int]]:
         yield lambda: os.read(reader, 1)[0]
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None is one that was not set from Python, which cannot put it back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         signal.set_wakeup_fd(previous)
         os.close(reader)
         os.close(writer)

@@ -19,12 +19,13 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(s
 def termination_as_ctrl_c() -> Iterator[None]:
     """Raise `Terminated`, a KeyboardInterrupt, where SIGTERM or SIGHUP finds the main thread, for the length of the block.
 
-    What is ignored, as by ``nohup``, stays ignored.
+    What is ignored, as by ``nohup``, stays ignored. What is handled by other than Python, as in a program that embeds it, stays so: that
+    could not be put back.
     """
     before = {}
     try:
         for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 before[number] = signal.signal(number, _terminate)
         yield
     finally:

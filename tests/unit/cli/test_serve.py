@@ -123,6 +123,30 @@ def test_sigterm_that_another_thread_takes_ends_it(
     assert signal.set_wakeup_fd(-1) == -1
 
 
+def test_sigterm_that_python_did_not_handle_does_not_hide_the_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The handler before is None then, and cannot be put back."""
+    set_handler = signal.signal
+
+    def set_over_foreign(number: int, handler: Any) -> None:
+        set_handler(number, handler)
+
+    def fail(_text: str) -> None:
+        raise LookupError("its own")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(signal, "signal", set_over_foreign)
+    monkeypatch.setattr("streamlog.cli.serve.click.echo", fail)
+    try:
+        done = serve()
+        assert isinstance(done.exception, LookupError)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        set_handler(signal.SIGTERM, before)
+
+
 def test_who_reads_the_address_can_end_it_at_once() -> None:
     for _ in range(5):
         with start("serve", "--port", "0") as server:

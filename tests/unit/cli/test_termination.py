@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
@@ -26,3 +27,26 @@ def test_signal_that_is_ignored_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_signal_that_is_not_handled_by_python_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It cannot be put back: that it was tried hid what had ended the command."""
+    before = signal.getsignal(signal.SIGTERM)
+    set_handler = signal.signal
+    calls: list[int] = []
+
+    def set_over_foreign(number: int, handler: Any) -> None:
+        calls.append(number)
+        set_handler(number, handler)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(signal, "getsignal", lambda _number: None)
+        patched.setattr(signal, "signal", set_over_foreign)
+        try:
+            with pytest.raises(LookupError, match="its own"), termination_as_ctrl_c():
+                raise LookupError("its own")
+        finally:
+            set_handler(signal.SIGTERM, before)
+    assert calls == []
