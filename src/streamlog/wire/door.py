@@ -58,8 +58,18 @@ class Door:
                 # Free at one of the addresses is not free at the others.
                 if port or error.errno != errno.EADDRINUSE or number == _TRIES - 1:
                     raise
-        for sock in self._sockets:
-            self._loop.add_reader(sock, self._accept, sock)
+        added: list[socket.socket] = []
+        try:
+            for sock in self._sockets:
+                self._loop.add_reader(sock, self._accept, sock)
+                added.append(sock)
+        except BaseException:
+            # A Proactor loop has no readers: `shut` would fail at them, before it has closed a socket.
+            for sock in added:
+                self._loop.remove_reader(sock)
+            self.drop()
+            self._sockets = []
+            raise
         bound: int = self._sockets[0].getsockname()[1]
         return bound
 

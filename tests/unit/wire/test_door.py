@@ -90,6 +90,28 @@ def test_address_that_cannot_be_bound_is_named() -> None:
     assert open_sockets() <= before
 
 
+def test_loop_without_readers_is_left_without_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: it refused to remove the reader as well, and the socket stayed open."""
+
+    def refuse(*_: Any) -> None:
+        raise NotImplementedError
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        own = Door(loop, Greeting)
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "add_reader", refuse)
+            patch.setattr(loop, "remove_reader", refuse)
+            with pytest.raises(NotImplementedError):
+                await own.open("127.0.0.1", 0)
+            assert own._sockets == []
+            own.shut()
+
+    before = open_sockets()
+    asyncio.run(main())
+    assert open_sockets() <= before
+
+
 def test_system_that_has_no_room_is_asked_again_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
