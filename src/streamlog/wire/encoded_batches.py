@@ -53,7 +53,7 @@ class EncodedBatches:
         """Return how long `get` is, without copying what is stored; raises what it raises."""
         if view.body_encoding == KAFKA_V2_ENCODING:
             if allowance is not None:
-                allowance.spend(len(view.body) // _COPIED_PER_COST)
+                allowance.spend(min(len(view.body) // _COPIED_PER_COST, _RECORD_COST))
             return len(view.body)
         return len(self.get(topic_partition, view, allowance))
 

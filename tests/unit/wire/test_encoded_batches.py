@@ -8,8 +8,8 @@ from streamlog.errors import CorruptRecordError
 from streamlog.record import BatchView, build_batch
 from streamlog.record.kafka_batch import pending_from_kafka, to_kafka
 from streamlog.structs import TopicPartition
-from streamlog.wire.encoded_batches import EncodedBatches
-from tests.support.kafka_batches import FIRST_MS, GOLDEN
+from streamlog.wire.encoded_batches import Allowance, EncodedBatches, TakesLongError
+from tests.support.kafka_batches import FIRST_MS, GOLDEN, kafka_batch
 from tests.support.storage import Store
 from tests.unit.storage.conftest import memory_disk_of
 
@@ -57,6 +57,19 @@ def test_what_is_stored_as_it_came_is_not_remembered(views: list[BatchView]) -> 
     encoded = EncodedBatches()
     assert encoded.get(T0, views[4]) == to_kafka(views[4])
     assert encoded.size_bytes == 0
+
+
+def test_counting_what_is_stored_as_it_came_costs_the_same_whatever_its_size() -> None:
+    """More than 4 MiB of it went to one of the two large workers, though nothing is copied."""
+    store = Store(memory_disk_of(), segment_bytes=1 << 24, index_interval_bytes=0)
+    store.log.append(pending_from_kafka(kafka_batch([b"x" * 500_000])))
+    (view,) = store.log.read_batches(0, 1 << 20)
+    encoded, allowance = EncodedBatches(), Allowance(100_000)
+    for _ in range(100):
+        assert encoded.size_of(T0, view, allowance) == len(to_kafka(view))
+    with pytest.raises(TakesLongError):
+        for _ in range(100):
+            encoded.get(T0, view, allowance)
 
 
 def test_a_damaged_batch_is_an_error_each_time(views: list[BatchView]) -> None:
