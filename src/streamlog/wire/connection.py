@@ -114,7 +114,13 @@ class Connection(asyncio.Protocol):
         self._serve()
 
     def eof_received(self) -> bool:
-        """The client sends no more: close, also when an answer is parked."""
+        """The client sends no more: close, also when an answer is parked. What is behind the present request is not served: as long as
+        the client does not read there is no end of the connection that would give its memory back.
+        """
+        self._buffer.clear()
+        self._is_out_of_memory = False
+        self._balance()
+        self._listener.request_memory.forget(self)
         return False
 
     def pause_writing(self) -> None:
@@ -144,6 +150,7 @@ class Connection(asyncio.Protocol):
         if (
             listener.request_memory.is_short
             and self._held_bytes
+            and not self._is_working  # the memory is the worker's until it is done, and the client waits for us
             and not self._is_out_of_memory
             and now_s - self._held_since_s > limit_s
         ):
@@ -216,13 +223,15 @@ class Connection(asyncio.Protocol):
     def _balance(self) -> None:
         """Read on only while what was read can be served."""
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None:
             return
         size = len(self._buffer)
         held = size + self._frame_bytes if self._is_busy else size
         held = held if held > _READ_AHEAD_BYTES else 0
         if held != self._held_bytes:
             self._hold(held)
+        if transport.is_closing():
+            return
         may_read = True
         if size > _READ_AHEAD_BYTES:
             if self._is_busy or self._outbox.is_full:

@@ -9,6 +9,8 @@ import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.runtime import VirtualClock
+from streamlog.wire import dispatch
+from streamlog.wire.messages import BY_NAME
 from tests.support.kafka_batches import kafka_batch
 from tests.support.wire import frame
 from tests.support.wire_memory import MemoryClient, MemoryListener
@@ -157,6 +159,57 @@ def test_client_that_is_gone_gives_its_memory_back(listener: MemoryListener) -> 
         sender.client.close()
     assert listener.request_memory.used_bytes == 0
     assert not listener.request_memory.is_short
+
+
+def test_client_that_waits_for_our_worker_is_not_cut_off(
+    listener: MemoryListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that had stalled producers were cut off, which freed nothing: the worker had the memory."""
+    key = BY_NAME["Produce"].key
+    monkeypatch.setitem(dispatch.ROUTES, key, dispatch.ROUTES[key]._replace(is_slow=True))
+    working = listener.connect()
+    working.connection.data_received(
+        produce(LIMIT_BYTES)
+    )  # the worker's answer comes with loop.run()
+    others = [listener.connect() for _ in range(2)]
+    for other in others:
+        other.connection.data_received(produce(FRAME_BYTES)[:READ_BYTES])
+    assert listener.request_memory.is_short
+    listener.loop.now_s = PATIENCE_S + 1
+    assert not working.connection.hinders_others(PATIENCE_S)
+    listener.loop.run()
+    assert working.take()
+    assert not listener.request_memory.is_short
+
+
+def test_half_closed_client_that_does_not_read_gives_its_memory_back(
+    listener: MemoryListener,
+) -> None:
+    """It had it, and was let through before others, until the clock cut it off."""
+    silent, other = listener.connect(), listener.connect()
+    silent.connection.pause_writing()
+    silent.connection.data_received(produce(LIMIT_BYTES))
+    assert listener.request_memory.used_bytes > LIMIT_BYTES
+    for client in (listener.connect(), other):
+        client.connection.data_received(produce(FRAME_BYTES)[:READ_BYTES])
+    assert not other.transport.is_reading()
+    assert silent.connection.eof_received() is False
+    assert listener.request_memory.used_bytes == 2 * READ_BYTES
+    assert other.transport.is_reading()
+
+
+def test_half_closed_client_gives_its_memory_back_when_the_worker_is_done(
+    listener: MemoryListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = BY_NAME["Produce"].key
+    monkeypatch.setitem(dispatch.ROUTES, key, dispatch.ROUTES[key]._replace(is_slow=True))
+    client = listener.connect()
+    client.connection.data_received(produce(FRAME_BYTES))
+    client.connection.eof_received()
+    client.transport.abort()  # closing, and not over while the client does not read
+    assert listener.request_memory.used_bytes > FRAME_BYTES
+    listener.loop.run()
+    assert listener.request_memory.used_bytes == 0
 
 
 # ---- answers
