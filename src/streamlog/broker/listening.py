@@ -72,8 +72,9 @@ class ListeningBroker:
           client may do before it is cut off
         * ``queued_max_request_bytes`` (256 MiB): what requests may take together that were read and not answered; more is not read until
           there is room. Those of up to 64 KiB do not count, and one request may be larger. ``queued_max_response_bytes`` (256 MiB): what
-          answers may take together that clients have not read; a fetch gets less when there is little left. When either is short, whoever
-          has taken of it for longer than ``max_handshake_ms`` is cut off
+          answers may take together that clients have not read; a fetch gets less when there is little left. When either is short, a
+          client is cut off whose request has taken of it for longer than ``max_handshake_ms`` without a worker being at it, or that has
+          read nothing of its answer for as long
         * ``initial_rebalance_delay_ms``: how long at least an empty classic group waits for more members when one comes over the wire,
           which would learn of a second rebalance by its next heartbeat only (50). Like all time-outs of groups it goes by the broker's
           clock: whoever gives it a virtual one has to advance that, or to say 0 here

@@ -45,7 +45,12 @@ class Outbox:
         self._note_unsent(0)
 
     def is_unread_for(self, seconds: float) -> bool:
-        """Return whether there is something that the client has not read for longer than that."""
+        """Return whether there is something, of which the client has read nothing for longer than that, as far as this was asked or sent on
+        meanwhile: who reads slowly reads.
+        """
+        transport = self._transport
+        if transport is not None and self.unsent_bytes:
+            self._note_unsent(transport.get_write_buffer_size() + sum(map(len, self._unsent)))
         return self.unsent_bytes > 0 and self._loop.time() - self._unsent_since_s > seconds
 
     def pause(self) -> None:
@@ -55,6 +60,7 @@ class Outbox:
     def resume(self) -> None:
         """It does again."""
         self.is_full = False
+        self._unsent_since_s = self._loop.time()
         self.send()
 
     def hold(self) -> None:
@@ -95,7 +101,7 @@ class Outbox:
             self._note_unsent(0)
 
     def _note_unsent(self, size: int) -> None:
-        if not self.unsent_bytes:
+        if not self.unsent_bytes or size < self.unsent_bytes:
             self._unsent_since_s = self._loop.time()
         self._memory.used_bytes += size - self.unsent_bytes
         self.unsent_bytes = size

@@ -110,6 +110,26 @@ def test_client_that_does_not_read_gets_no_more_until_it_does(
     assert not outbox.is_unread_for(0)
 
 
+def test_slow_reader_of_a_large_answer_is_no_client_that_does_not_read(
+    outbox: Outbox, transport: Pieces, memory: ResponseMemory, loop: MemoryLoop
+) -> None:
+    """It was cut off when memory was short, however steadily it read."""
+    outbox.pause()
+    outbox.add([b"x" * 1000])
+    for _ in range(4):
+        loop.now_s += 20
+        outbox.resume()  # it has taken what the system has room for, and the next piece fills that again
+        outbox.pause()
+        outbox.add([b"x" * 1000])
+        assert not outbox.is_unread_for(19)
+    loop.now_s += 20
+    del transport.written[:1]
+    assert not outbox.is_unread_for(19), "some was read since the last look"
+    assert memory.used_bytes == outbox.unsent_bytes == len(transport.written) + 1000
+    loop.now_s += 20
+    assert outbox.is_unread_for(19)
+
+
 def test_closed_outbox_has_nothing_unread_and_sends_nothing(
     outbox: Outbox, transport: Pieces, memory: ResponseMemory
 ) -> None:
