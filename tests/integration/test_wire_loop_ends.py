@@ -14,7 +14,7 @@ import pytest
 from streamlog import Broker
 from streamlog.aio import AsyncListener, listen
 from tests.support.sockets import open_sockets
-from tests.support.wire import RawClient
+from tests.support.wire import RawClient, send_join
 
 ROUNDS = 8
 CLIENTS = 3
@@ -80,16 +80,7 @@ def come_and_go(address: str, rng: random.Random, is_over: threading.Event) -> N
                             topics=[{"topic": "t", "partitions": [partition]}],
                         )
                     else:
-                        client.send(
-                            "JoinGroup",
-                            3,
-                            group_id="g",
-                            session_timeout_ms=10_000,
-                            rebalance_timeout_ms=600_000,
-                            protocol_type="consumer",
-                            protocols=[{"name": "range", "metadata": b""}],
-                            member_id="",
-                        )
+                        send_join(client)
         except (OSError, AssertionError):
             continue  # hung up on, or the answer was to the request before
 

@@ -24,7 +24,7 @@ from streamlog.runtime import MemoryFileSystem, VirtualClock
 from streamlog.structs import TopicPartition
 from tests.crash.damage_data import kill, open_broker
 from tests.support.kafka_batches import kafka_batch
-from tests.support.wire import RawClient
+from tests.support.wire import RawClient, raw_clients
 from tests.support.wire_group import SESSION_MS, WireMember
 
 OUT_OF_RANGE, MESSAGE_TOO_LARGE, INVALID_CONFIG, INVALID_TIMESTAMP, CONCURRENT = 1, 10, 40, 32, 51
@@ -47,15 +47,8 @@ def broker(clock: VirtualClock) -> Iterator[Broker]:
 
 @pytest.fixture
 def connect(broker: Broker) -> Iterator[Callable[[], RawClient]]:
-    clients: list[RawClient] = []
-
-    def connect() -> RawClient:
-        clients.append(RawClient(broker.bootstrap_servers))
-        return clients[-1]
-
-    yield connect
-    for client in clients:
-        client.close()
+    with raw_clients(broker.bootstrap_servers) as connect:
+        yield connect
 
 
 @pytest.fixture

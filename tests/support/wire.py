@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from streamlog.wire.messages import BY_NAME
@@ -73,6 +75,27 @@ class RawClient:
                 raise ConnectionError("the broker closed the connection")
             data += part
         return data
+
+
+@contextmanager
+def raw_clients(bootstrap_servers: str) -> Iterator[Callable[[], RawClient]]:
+    """Give what opens a connection each time it is called; all of them are closed in the end."""
+    with ExitStack() as clients:
+        yield lambda: clients.enter_context(RawClient(bootstrap_servers))
+
+
+def send_join(client: RawClient) -> None:
+    """Join group ``g`` as whoever comes first; the answer waits for the members that it has."""
+    client.send(
+        "JoinGroup",
+        3,
+        group_id="g",
+        session_timeout_ms=10_000,
+        rebalance_timeout_ms=600_000,
+        protocol_type="consumer",
+        protocols=[{"name": "range", "metadata": b""}],
+        member_id="",
+    )
 
 
 def frame(name: str, version: int, **fields: Any) -> bytes:

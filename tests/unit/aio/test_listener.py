@@ -20,7 +20,7 @@ from streamlog.runtime import Signal
 from streamlog.wire import dispatch, loop_host
 from streamlog.wire.call import Call
 from tests.support.sockets import connect, is_closed, open_sockets
-from tests.support.wire import RawClient
+from tests.support.wire import RawClient, send_join
 
 BEAT: dict[str, Any] = {"group_id": "g", "generation_id": 1, "member_id": "m"}
 
@@ -52,20 +52,6 @@ def fetch(client: RawClient, wait_ms: int = 600_000) -> None:
     client.send("Fetch", 12, max_wait_ms=wait_ms, min_bytes=1, max_bytes=1000, topics=topics)
 
 
-def join(client: RawClient) -> None:
-    """Join as the leader of a group whose second member does not come again."""
-    client.send(
-        "JoinGroup",
-        3,
-        group_id="g",
-        session_timeout_ms=10_000,
-        rebalance_timeout_ms=600_000,
-        protocol_type="consumer",
-        protocols=[{"name": "range", "metadata": b""}],
-        member_id="",
-    )
-
-
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110 - nothing tells of it
         await asyncio.sleep(0)
@@ -85,7 +71,7 @@ async def waiting(listener: AsyncListener) -> AsyncIterator[list[RawClient]]:
     for client in clients[:2]:
         fetch(client)
     for client in clients[2:]:
-        join(client)
+        send_join(client)
     served = await connections(listener, 4)
     await until(lambda: all(one.is_known for one in served))
     try:
@@ -107,6 +93,19 @@ def hung_up_on(client: RawClient) -> bool:
 
 def serve_heartbeats(monkeypatch: pytest.MonkeyPatch, handler: Callable[[Call], Any]) -> None:
     monkeypatch.setitem(dispatch.ROUTES, 12, dispatch.ROUTES[12]._replace(handler=handler))
+
+
+def hold_heartbeats(monkeypatch: pytest.MonkeyPatch) -> tuple[Event, Event]:
+    """Return what is set when a heartbeat is served, and what it then waits for."""
+    begun, go_on = Event(), Event()
+
+    def wait(call: Call) -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        return call.response()
+
+    serve_heartbeats(monkeypatch, wait)
+    return begun, go_on
 
 
 # ---- serving
@@ -147,14 +146,7 @@ def test_append_by_another_thread_wakes_a_fetch_that_waits(broker: Broker) -> No
 def test_slow_request_keeps_neither_the_loop_nor_other_clients(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on = Event(), Event()
-
-    def wait(call: Call) -> Any:
-        begun.set()
-        assert go_on.wait(20)
-        return call.response()
-
-    serve_heartbeats(monkeypatch, wait)
+    begun, go_on = hold_heartbeats(monkeypatch)
 
     async def main() -> None:
         async with await listen(broker) as listener:
@@ -315,14 +307,7 @@ def test_close_that_is_cancelled_goes_on_without_its_task(broker: Broker) -> Non
 def test_task_that_is_cancelled_again_while_it_ends_ends_in_order(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on = Event(), Event()
-
-    def wait(call: Call) -> Any:
-        begun.set()
-        assert go_on.wait(20)
-        return call.response()
-
-    serve_heartbeats(monkeypatch, wait)
+    begun, go_on = hold_heartbeats(monkeypatch)
 
     async def main() -> None:
         listener = await listen(broker)

@@ -21,7 +21,7 @@ from streamlog.wire import door
 from streamlog.wire.messages import BY_NAME
 from tests.support.eventually import eventually
 from tests.support.sockets import connect, has_ipv6, is_closed
-from tests.support.wire import RawClient, build
+from tests.support.wire import RawClient, build, send_join
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
 
@@ -81,16 +81,7 @@ def test_broker_closes_with_requests_parked_and_slow() -> None:
                     topics=[{"topic": "t", "partitions": [partition]}],
                 )
             for client in clients[2:]:
-                client.send(
-                    "JoinGroup",
-                    3,
-                    group_id="g",
-                    session_timeout_ms=10_000,
-                    rebalance_timeout_ms=600_000,
-                    protocol_type="consumer",
-                    protocols=[{"name": "range", "metadata": b""}],
-                    member_id="",
-                )
+                send_join(client)
             broker.close()
             for client in clients:
                 with pytest.raises(ConnectionError):

@@ -9,7 +9,7 @@ import pytest
 from streamlog.broker.broker import Broker
 from streamlog.runtime import VirtualClock
 from streamlog.wire.listener import Listener
-from tests.support.wire import RawClient
+from tests.support.wire import RawClient, raw_clients
 
 
 @pytest.fixture
@@ -33,15 +33,8 @@ def listener(broker: Broker) -> Iterator[Listener]:
 @pytest.fixture
 def connect(listener: Listener) -> Iterator[Callable[[], RawClient]]:
     """Opens connections, which are closed in the end."""
-    clients: list[RawClient] = []
-
-    def connect() -> RawClient:
-        clients.append(RawClient(listener.bootstrap_servers))
-        return clients[-1]
-
-    yield connect
-    for client in clients:
-        client.close()
+    with raw_clients(listener.bootstrap_servers) as connect:
+        yield connect
 
 
 @pytest.fixture

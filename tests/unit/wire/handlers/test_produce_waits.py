@@ -15,7 +15,7 @@ from streamlog.record.kafka_layout import KAFKA_HEADER_SIZE
 from streamlog.runtime import MemoryFileSystem, VirtualClock
 from tests.support.hooked_files import HookedFileSystem
 from tests.support.kafka_batches import FIRST_MS, kafka_batch
-from tests.support.wire import RawClient, frame
+from tests.support.wire import RawClient, frame, raw_clients
 from tests.support.wire_memory import MemoryListener
 
 BATCH = kafka_batch([b"x" * 1000])
@@ -36,15 +36,8 @@ def broker(disk: HookedFileSystem) -> Iterator[Broker]:
 
 @pytest.fixture
 def connect(broker: Broker) -> Iterator[Any]:
-    clients: list[RawClient] = []
-
-    def connect() -> RawClient:
-        clients.append(RawClient(broker.bootstrap_servers))
-        return clients[-1]
-
-    yield connect
-    for client in clients:
-        client.close()
+    with raw_clients(broker.bootstrap_servers) as connect:
+        yield connect
 
 
 class SlowDisk:
