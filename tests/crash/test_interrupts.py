@@ -42,3 +42,20 @@ def test_a_lock_that_ctrl_c_can_keep_is_found() -> None:
         left_locked.append(lock.locked())
     assert any(left_locked)
     assert not all(left_locked)
+
+
+def test_interrupt_that_the_interpreter_drops_is_not_held_against_the_next_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that comes out as a generator is let go of half-way has nobody to go to."""
+
+    def work() -> None:
+        assert any(number > 0 for number in (1, 2))
+
+    dropped: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda unraisable: dropped.append(unraisable))
+    last = max(moments(work, of_each=1, watched=__file__))
+    # Each instruction, and not only those where the interpreter looks: a moment may be another one in the next run.
+    came_out = [interrupted_at(moment, work, watched=__file__) for moment in range(1, last)]
+    assert any(came_out)
+    assert not dropped

@@ -119,6 +119,8 @@ def interrupted_at(moment: int, work: Callable[[], object], *, watched: str = _L
     tracer = _Tracer(moment, watched)
     tracer_before = sys.gettrace()
     before = signal.signal(signal.SIGINT, tracer.handle)
+    hook_before = sys.unraisablehook
+    sys.unraisablehook = _let_go(hook_before)
     sys.settrace(tracer.enter)
     try:
         work()
@@ -130,8 +132,21 @@ def interrupted_at(moment: int, work: Callable[[], object], *, watched: str = _L
         for _ in range(2):  # whatever is still to be delivered goes to this handler
             signal.getsignal(signal.SIGINT)
         signal.signal(signal.SIGINT, before)
+        sys.unraisablehook = hook_before
         sys.settrace(tracer_before)
     return False
+
+
+def _let_go(hook: Callable[[sys.UnraisableHookArgs], object]) -> Callable[[Any], None]:
+    """Return *hook*, blind to the interrupt: where it comes out as an iterator is let go of, the interpreter drops it and says so,
+    as it does with a real one. The program goes on, and what pytest hears of it would be held against whatever test comes next.
+    """
+
+    def heard(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, Interrupted):
+            hook(unraisable)
+
+    return heard
 
 
 @contextmanager
