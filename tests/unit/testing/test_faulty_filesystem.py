@@ -90,7 +90,8 @@ def test_error_is_the_same_as_from_the_real_file_system(
     real_file = prepared(OsFileSystem(), root)
     system_plan = FaultPlan(calls=SYSTEM_CALLS)
     with faulty_system(system_plan):
-        system_plan.fail(case.system_call, number)
+        # Of these files only: a broker that another test has dropped may be closing its own meanwhile.
+        system_plan.fail(case.system_call, number, path=f"{root}*")
         expected = error_of(lambda: case.make(OsFileSystem(), root, real_file))
     plan = FaultPlan()
     filesystem = FaultyFileSystem(MemoryFileSystem(), plan)
