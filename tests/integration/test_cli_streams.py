@@ -207,7 +207,7 @@ def test_a_consumer_without_a_place_shows_what_is_written_from_then_on() -> None
     with Broker("d") as broker, Producer(broker) as producer:
         producer.send("t", b"before").result()
         child = on_a_terminal(
-            "consume", "--topic", "t", "--timeout-ms", "5000", "--max-messages", "1"
+            "consume", "--topic", "t", "--timeout-ms", "60000", "--max-messages", "1"
         )
         while child.isalive():  # nobody knows when it has found the end
             producer.send("t", b"now").result()

@@ -230,7 +230,7 @@ import os, socket, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads: it is what is tried here
 from streamlog import Broker
 with Broker() as broker:
-    listener = broker.listen()
+    listener = broker.listen("127.9.9.9:0")  # nobody else is given a port there meanwhile
     address = listener.bootstrap_servers
     host, _, port = address.rpartition(":")
     client = socket.create_connection((host, int(port)), timeout=20)
@@ -284,7 +284,7 @@ async def ask(reader, writer):
     size = int.from_bytes(await reader.readexactly(4), "big")
     await reader.readexactly(size)
 async def main(broker):
-    listener = await listen(broker)
+    listener = await listen(broker, "127.9.9.9:0")  # nobody else is given a port there meanwhile
     host, _, port = listener.bootstrap_servers.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     await ask(reader, writer)

@@ -14,6 +14,7 @@ from streamlog.client.consumer import Consumer
 from streamlog.client.producer import Producer
 from streamlog.errors import StreamlogError
 from streamlog.structs import TopicPartition
+from tests.support.sockets import own_address
 
 confluent = pytest.importorskip("confluent_kafka")
 kafka = pytest.importorskip("kafka")
@@ -22,7 +23,7 @@ kafka_errors = pytest.importorskip("kafka.errors")
 # kafka-python closes its clients without all of their sockets.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 FENCED = -144
 
 
@@ -240,7 +241,7 @@ class TwoLives:
         self.broker = Broker(path)
         self.broker.create_topic("t", partitions=2)
         self.broker.create_topic("in")
-        self.address = self.broker.listen().bootstrap_servers
+        self.address = self.broker.listen(own_address()).bootstrap_servers
 
     def restart(self) -> None:
         self.broker.close()

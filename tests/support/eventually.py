@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-_LIMIT_S = 20.0
+_LIMIT_S = 60.0
 
 
 def eventually(is_so: Callable[[], object]) -> None:

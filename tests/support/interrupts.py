@@ -28,7 +28,7 @@ _trip = ctypes.PyDLL(None).PyErr_SetInterrupt
 _trip.argtypes = [ctypes.py_object] * 3
 _trip.restype = None
 
-_HANG_S = 20.0
+_HANG_S = 60.0
 
 _Place = tuple[CodeType, int]
 

@@ -19,6 +19,14 @@ def open_sockets() -> set[str]:
     return found
 
 
+def own_address() -> str:
+    """Where to listen at a port that is to be free again later: no other process is given ports there, and no client's end of a
+    connection has one, so that nobody takes it meanwhile. Linux has all of 127.0.0.0/8.
+    """
+    pid = os.getpid()
+    return f"127.{1 + (pid >> 16) % 250}.{pid >> 8 & 255}.{pid & 255}:0"
+
+
 def has_ipv6() -> bool:
     """Whether this machine has ::1."""
     try:
@@ -31,7 +39,7 @@ def has_ipv6() -> bool:
 def connect(bootstrap_servers: str) -> socket.socket:
     """Return a connection to the first address of *bootstrap_servers*."""
     host, _, port = bootstrap_servers.partition(",")[0].rpartition(":")
-    return socket.create_connection((host.strip("[]"), int(port)), timeout=20)
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=60)
 
 
 def is_closed(sock: socket.socket) -> bool:

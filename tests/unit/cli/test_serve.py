@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from streamlog import Broker, Consumer, TopicPartition
 from streamlog.cli.app import app
 from tests.support.kafka_batches import kafka_batch
+from tests.support.sockets import own_address
 from tests.support.wire import RawClient
 
 
@@ -57,7 +58,8 @@ def test_address_that_others_can_reach_is_refused() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_what_is_produced_is_in_the_directory_after_the_end(data_dir: str, number: int) -> None:
-    with start("--data", data_dir, "serve", "--port", "0", "--node-id", "5") as server:
+    options = ("--host", own_address().partition(":")[0], "--port", "0", "--node-id", "5")
+    with start("--data", data_dir, "serve", *options) as server:
         try:
             assert server.stdout is not None
             address = server.stdout.readline().strip()

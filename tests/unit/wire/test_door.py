@@ -12,7 +12,7 @@ import pytest
 
 from streamlog.wire import door
 from streamlog.wire.door import Door
-from tests.support.sockets import connect, is_closed, open_sockets
+from tests.support.sockets import connect, is_closed, open_sockets, own_address
 
 
 class Greeting(asyncio.Protocol):
@@ -43,7 +43,9 @@ def stand_for(monkeypatch: pytest.MonkeyPatch, name: str, *hosts: str) -> None:
 def test_clients_are_accepted_until_it_is_shut() -> None:
     async def main() -> None:
         own = Door(asyncio.get_running_loop(), Greeting)
-        address = f"127.0.0.1:{await own.open('127.0.0.1', 0)}"
+        host = own_address().partition(":")[0]
+        port = await own.open(host, 0)
+        address = f"{host}:{port}"
         answers = await asyncio.gather(*(asyncio.to_thread(knock, address) for _ in range(20)))
         assert answers == [b"hello"] * 20
         own.shut()
@@ -52,7 +54,7 @@ def test_clients_are_accepted_until_it_is_shut() -> None:
         with pytest.raises(ConnectionError):
             await asyncio.to_thread(knock, address)
         again = Door(asyncio.get_running_loop(), Greeting)
-        await again.open(*("127.0.0.1", int(address.rpartition(":")[2])))
+        await again.open(host, port)
         again.shut()
 
     before = open_sockets()

@@ -15,7 +15,7 @@ import pytest
 from streamlog.broker.broker import Broker
 from streamlog.wire.connection import Connection
 from streamlog.wire.endpoint import Endpoint
-from tests.support.sockets import connect, is_closed, open_sockets
+from tests.support.sockets import connect, is_closed, open_sockets, own_address
 
 
 class StopError(BaseException):
@@ -26,7 +26,7 @@ class StopError(BaseException):
 def endpoint() -> Iterator[Endpoint]:
     before = open_sockets()
     with Broker() as broker:
-        yield Endpoint(broker)
+        yield Endpoint(broker, own_address())
     assert open_sockets() <= before
     assert not [one for one in threading.enumerate() if "listener" in one.name]
 

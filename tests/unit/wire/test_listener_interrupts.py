@@ -11,7 +11,7 @@ import pytest
 from streamlog.broker.broker import Broker
 from tests.support.eventually import eventually
 from tests.support.interrupts import interrupted_at, moments, no_hang
-from tests.support.sockets import connect, is_closed, open_sockets
+from tests.support.sockets import connect, is_closed, open_sockets, own_address
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def each_moment(make: Callable[[Broker], Callable[[], object]]) -> list[int]:
 
 
 def test_listener_whose_making_is_interrupted_leaves_nothing() -> None:
-    with Broker() as broker, broker.listen() as listener:
+    with Broker() as broker, broker.listen(own_address()) as listener:
         address = listener.bootstrap_servers
     chosen = each_moment(lambda broker: lambda: broker.listen(address))
     assert len(chosen) > 50
