@@ -13,14 +13,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+import attrs
 import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.errors import ClosedError, IllegalStateError, InvalidConfigurationError
-from streamlog.wire import door
+from streamlog.wire import door, endpoint
 from streamlog.wire.messages import BY_NAME
 from tests.support.eventually import eventually
-from tests.support.sockets import connect, has_ipv6, is_closed
+from tests.support.sockets import connect, has_ipv6, is_closed, own_address
 from tests.support.wire import RawClient, build, send_join
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
@@ -50,7 +51,7 @@ def test_small_answers_are_sent_at_once() -> None:
 
 def test_closed_listener_leaves_its_port_and_its_clients(caplog: pytest.LogCaptureFixture) -> None:
     with Broker() as broker:
-        listener = broker.listen()
+        listener = broker.listen(own_address())
         address = listener.bootstrap_servers
         with connect(broker.bootstrap_servers) as client:
             listener.close()
@@ -262,11 +263,13 @@ def test_connections_beyond_the_limit_are_closed() -> None:
         eventually(is_served_again)
 
 
-def test_silent_connections_are_closed() -> None:
+def test_silent_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sooner those that never said anything; one that waits for an answer is not silent."""
+    monkeypatch.setattr(endpoint, "_IDLE_CHECKS", 3000)
     with Broker() as broker, ExitStack() as stack:
         broker.create_topic("t")
-        broker.listen(max_idle_ms=60, max_handshake_ms=20)
+        own = broker.listen(max_idle_ms=600_001, max_handshake_ms=30_001).endpoint
+        assert (own.settings.max_idle_ms, own.settings.max_handshake_ms) == (600_001, 30_001)
         waiting = stack.enter_context(RawClient(broker.bootstrap_servers))
         partition = {"partition": 0, "fetch_offset": 0, "partition_max_bytes": 1000}
         waiting.send(
@@ -281,7 +284,12 @@ def test_silent_connections_are_closed() -> None:
         half.sendall(b"\0\0\0")
         known = stack.enter_context(RawClient(broker.bootstrap_servers))
         known.request("ApiVersions", 3)
+        eventually(lambda: any(one.is_waiting for one in own._connections))
+        # Only now, or whoever is kept from speaking for so long would be silent as well.
+        own.settings = attrs.evolve(own.settings, max_handshake_ms=20)
         assert is_closed(half)
+        known.request("ApiVersions", 3)
+        own.settings = attrs.evolve(own.settings, max_idle_ms=60)
         assert is_closed(known.socket)
         broker.partition("t", 0).append_value(b"x", 0)
         assert waiting.receive().responses[0].partitions[0].records
