@@ -19,7 +19,7 @@ from streamlog.aio import AsyncListener, listen
 from streamlog.runtime import Signal
 from streamlog.wire import dispatch, loop_host
 from streamlog.wire.call import Call
-from tests.support.sockets import connect, is_closed, open_sockets
+from tests.support.sockets import connect, is_closed, open_sockets, own_address
 from tests.support.wire import RawClient, send_join
 
 BEAT: dict[str, Any] = {"group_id": "g", "generation_id": 1, "member_id": "m"}
@@ -211,7 +211,7 @@ def test_broker_that_is_closed_while_it_opens_is_not_listened_for(broker: Broker
 
 def test_close_ends_requests_that_wait(broker: Broker) -> None:
     async def main() -> None:
-        listener = await listen(broker)
+        listener = await listen(broker, own_address())
         async with waiting(listener) as clients:
             await asyncio.gather(listener.close(), listener.close())
             await listener.close()
@@ -277,7 +277,7 @@ def test_listening_that_is_cancelled_leaves_nothing(broker: Broker) -> None:
 
     sockets = open_sockets()
     assert asyncio.run(main()) > 3
-    assert open_sockets() == sockets
+    assert open_sockets() <= sockets
 
 
 def test_close_that_is_cancelled_goes_on_without_its_task(broker: Broker) -> None:
@@ -376,12 +376,12 @@ def test_broker_closed_in_the_loop_ends_it(broker: Broker) -> None:
 
 def test_broker_closed_by_another_thread_ends_it_first(broker: Broker) -> None:
     async def main() -> None:
-        listener = await listen(broker)
         before = open_sockets()
+        listener = await listen(broker)
         async with waiting(listener) as clients:
             await asyncio.to_thread(broker.close)
             assert listener.closed
-            assert len(open_sockets()) == len(before) - 1 + len(clients)
+            assert len(open_sockets() - before) == len(clients)
             for client in clients:
                 assert hung_up_on(client)
 
@@ -534,7 +534,7 @@ def test_loop_closed_over_it_leaves_no_socket(
 ) -> None:
     """A program's own mistake, of which asyncio tells; the port is free all the same."""
     loop = asyncio.new_event_loop()
-    listener = loop.run_until_complete(listen(broker))
+    listener = loop.run_until_complete(listen(broker, own_address()))
     address = listener.bootstrap_servers
     loop.close()
     if is_broker_closed:

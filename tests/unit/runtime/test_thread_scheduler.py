@@ -70,12 +70,15 @@ def test_earlier_timer_wakes_a_thread_that_sleeps_for_a_later_one(
 
 def test_timers_run_in_the_order_in_which_they_are_due(scheduler: ThreadScheduler) -> None:
     ran: list[str] = []
-    done = Signal()
+    are_added, done = Signal(), Signal()
     now_ms = SystemClock().monotonic_ms()
+    # Until then nothing runs, however long this thread is kept from adding the earlier ones.
+    scheduler.call_at(now_ms, lambda: are_added.wait(10))
     scheduler.call_at(now_ms + 30, done.set)
     scheduler.call_at(now_ms + 20, lambda: ran.append("second"))
     scheduler.call_at(now_ms + 10, lambda: ran.append("first"))
     scheduler.call_at(now_ms + 20, lambda: ran.append("third"))
+    are_added.set()
     assert done.wait(10)
     assert ran == ["first", "second", "third"]
 
