@@ -14,7 +14,7 @@ from streamlog.wire.error_codes import (
     UNSUPPORTED_COMPRESSION_TYPE,
     code_of,
 )
-from streamlog.wire.handlers.fetch_progress import FetchProgress
+from streamlog.wire.handlers.fetch_progress import FetchProgress, PartitionProgress
 from streamlog.wire.handlers.list_offsets import epoch_error
 from streamlog.wire.parked import Parked, Slow
 
@@ -60,7 +60,9 @@ class ParkedFetch(Parked):
         self._progress: FetchProgress | None = None
         partitions = sum(len(topic.partitions) for topic in request.topics)
         self._takes_long = partitions > _PARTITIONS_IN_LOOP
+        #: Of the present look: what it may cost; whether no more can be read behind what it found.
         self._allowance: Allowance | None = None
+        self._meets_damage = False
         self._is_committed = request.isolation_level == 1
         self._isolation = (
             Isolation.READ_COMMITTED if self._is_committed else Isolation.READ_UNCOMMITTED
@@ -94,6 +96,7 @@ class ParkedFetch(Parked):
         ):
             return None
         self._allowance = allowance
+        self._meets_damage = False
         request, make = self._call.request, self._call.response
         # None until all partitions were looked at: a look that takes too long has begun with some of them only.
         self._progress = None
@@ -119,7 +122,9 @@ class ParkedFetch(Parked):
                     left -= len(answer.records)
                 found.append(answer)
             topics.append(make.Responses(topic=topic.topic, partitions=found))
-        if size >= enough or is_wrong or is_late or not topics:
+        # What did not fit counts as well, as it does at the next look: the two have to agree, or all is read again at each append.
+        counted = size if progress is None else progress.size_bytes
+        if counted >= enough or is_wrong or is_late or self._meets_damage or not topics:
             return make(responses=topics)
         self._progress = progress
         return None
@@ -157,10 +162,13 @@ class ParkedFetch(Parked):
             )
             if wanted.last_fetched_epoch >= 0 and self._diverges(partition, wanted, answer):
                 return answer
-            if progress is not None:
-                progress.begin(partition, wanted.fetch_offset, wanted.partition_max_bytes)
+            count = (
+                None
+                if progress is None
+                else progress.begin(partition, wanted.fetch_offset, wanted.partition_max_bytes)
+            )
             if left > 0 or is_first:
-                self._add_records(partition, wanted, left, answer, is_first)
+                self._add_records(partition, wanted, left, answer, is_first, count)
         except (StreamlogError, OSError) as error:
             return self._refused(index, code_of(error))
         return answer
@@ -188,7 +196,13 @@ class ParkedFetch(Parked):
         return True
 
     def _add_records(
-        self, partition: Partition, wanted: Any, left: int, answer: Any, is_first: bool
+        self,
+        partition: Partition,
+        wanted: Any,
+        left: int,
+        answer: Any,
+        is_first: bool,
+        count: PartitionProgress | None,
     ) -> None:
         """Put batches into *answer*: the first one of all whatever its size, the others while they fit."""
         end_offset = partition.end_offset(self._isolation)
@@ -205,15 +219,19 @@ class ParkedFetch(Parked):
                     break
                 for view in batches:
                     part = encoded.get(partition.topic_partition, view, self._allowance)
+                    if count is not None:
+                        count.add(len(part), view.next_offset)
                     if len(records) + len(part) > limit and (records or not is_first):
                         is_full = True
                         break
                     records.add(part)
                     stop = view.next_offset
             except (StreamlogError, OSError):
-                if records:
-                    break  # the client first gets what is good, and meets the error when it goes on
-                raise
+                if not records:
+                    raise
+                # The client first gets what is good, and meets the error when it goes on.
+                self._meets_damage = True
+                break
             is_full = is_full or stop >= end_offset or len(records) >= limit
         answer.records = records if records else b""
         if self._is_committed and records and partition.has_transactions:
