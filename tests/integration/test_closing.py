@@ -10,6 +10,7 @@ import pytest
 
 from streamlog import Broker, ClosedError, Consumer, DiskFullError, Producer, TopicPartition
 from streamlog.runtime import OsFileSystem
+from tests.support.eventually import eventually
 from tests.support.hooked_files import HookedFileSystem
 from tests.support.producing import failing_partitions
 
@@ -81,6 +82,7 @@ def test_con_8_a_consumer_that_waits_in_poll_commits_when_the_broker_closes(data
 
     thread = in_thread(read)
     assert polled.wait(30)
+    eventually(lambda: broker.partition("t", 0)._waiters)  # it is in the second one
     broker.close()
     thread.join(30)
     assert len(errors) == 1

@@ -78,6 +78,7 @@ def test_all_threads_see_the_same_log_and_none_of_them_an_error(tmp_path: Path) 
                     for value in dict(view).values():
                         assert value == numbered(int(value.split(b"|")[0]))
                 writer.end()
+                broker.refresh()  # it looks by itself, but nobody knows when it comes to its turn
                 stop.set()
                 read(readers[0])
                 for thread in threads:

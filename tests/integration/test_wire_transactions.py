@@ -253,6 +253,7 @@ class TwoLives:
 def lives(tmp_path: Path) -> Iterator[TwoLives]:
     lives = TwoLives(tmp_path / "data")
     yield lives
+    gc.collect()  # of clients that an error holds, or they go on looking for the broker
     lives.broker.close()
 
 
