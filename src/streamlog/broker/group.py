@@ -15,6 +15,7 @@ from streamlog.broker.group_records import (
     GroupEpoch,
     GroupRecord,
     GroupTombstone,
+    GroupType,
     MemberChanged,
     MemberLeft,
     MemberReplaced,
@@ -65,6 +66,10 @@ class Group:
         """Grows with every change of membership, subscriptions or topics (NGP-2)."""
         self.empty_since_ms: int | None = None
         """When the last member left (GRP-12); None while there are members, and where nobody knows."""
+        self.stored_type: GroupType | None = None
+        """Which protocol the epoch is of; None for a group that nobody joined, and where nobody knows."""
+        self.stored_protocol_type = ""
+        """What its members said that they are, under the classic protocol."""
         self.members: dict[str, GroupMember] = {}
         self.topology: Topology = {}
         """The topics the target was computed from."""
@@ -80,14 +85,13 @@ class Group:
         here or there, never in both.
         """
         self._targets: Mapping[str, frozenset[TopicPartition]] = {}
-        self._had_members = False
 
     @property
     def is_consumer(self) -> bool:
-        """Whether the group is under KIP-848, as one that such members left still is. Of one without members since the
-        process began nobody knows: it is not stored.
-        """
-        return self.classic is None and self._had_members
+        """Whether the group is under KIP-848, as one that such members left still is, until a classic one joins."""
+        return self.classic is None and (
+            bool(self.members) or self.stored_type is GroupType.CONSUMER
+        )
 
     @property
     def state(self) -> GroupState:
@@ -142,8 +146,11 @@ class Group:
             self._complete(record)
         elif isinstance(record, GroupEpoch):
             self.epoch, self.empty_since_ms = record.epoch, record.empty_since_ms
+            self.stored_type = record.group_type
+            self.stored_protocol_type = record.protocol_type
         elif isinstance(record, GroupTombstone):
             self.epoch, self.empty_since_ms = 0, None
+            self.stored_type, self.stored_protocol_type = None, ""
         elif isinstance(record, CurrentAssignment):
             member = self.members[record.member_id]
             self._replace(attrs.evolve(member, current=record.current))
@@ -175,7 +182,6 @@ class Group:
         if before is not None:
             self._release(before)
         self.members[member.member_id] = member
-        self._had_members = True
         for topic_partition in member.current.claimed:
             self.owners[topic_partition] = member.member_id
 

@@ -60,7 +60,7 @@ def describe_group(
         group.state,
         group.epoch,
         is_simple=group.epoch == 0,
-        protocol="consumer" if group.classic is None else "classic",
+        protocol="consumer" if group.is_consumer else "classic",
         assignor=_assignor(group),
         members=members,
         offsets=tuple(offsets),

@@ -39,7 +39,7 @@ from streamlog.broker.group_offsets import (
     handle_commit,
     look_up_offsets,
 )
-from streamlog.broker.group_records import GroupEpoch
+from streamlog.broker.group_records import GroupEpoch, GroupType
 from streamlog.broker.group_store import GroupStore
 from streamlog.broker.group_timers import GroupTimers
 from streamlog.broker.group_topics import GroupTopics
@@ -103,7 +103,7 @@ class GroupCoordinator:
             self._new_member_id,
         )
         self._bridge = ProtocolBridge(
-            self._classic, self._watch, self._heartbeat, self._new_member_id
+            self._classic, self._watch, self._heartbeat, self._new_member_id, self._store_classic
         )
         self.remote = RemoteMembers(
             self._lock, self._store, self._clock, self._classic, self._watch, self._remove
@@ -184,9 +184,16 @@ class GroupCoordinator:
             if group.members:
                 self._bridge.join(group, request, reply)
                 return
-            if group.classic is None:
-                group.classic = ClassicGroup(group.group_id, group.epoch)
-            self._classic.join(group.classic, request, reply)
+            classic = group.classic
+            if classic is None:
+                classic = ClassicGroup(group.group_id, group.epoch)
+                # Who names itself cannot be a member yet, and is told so: that changes nothing.
+                if not request.member_id:
+                    self._classic.check_session_timeout(request)
+                    if group.is_consumer:
+                        self._store_classic(group, "")
+                    group.classic = classic
+            self._classic.join(classic, request, reply)
 
     def sync(self, request: SyncRequest, reply: Reply[SyncResponse]) -> None:
         """Bring or fetch the assignment of a classic group. See `ClassicCoordinator.sync`."""
@@ -240,10 +247,22 @@ class GroupCoordinator:
     def _begin_generation(self, group_id: str) -> int:
         """Store the next generation of the group and return it."""
         group = self._store.find_or_create(group_id)
-        has_members = group.classic is not None and bool(group.classic.members)
+        classic = group.classic
+        has_members = classic is not None and bool(classic.members)
         empty_since_ms = None if has_members else self._clock.time_ms()
-        self._store.apply(group, [GroupEpoch(group_id, group.epoch + 1, empty_since_ms)])
+        protocol_type = "" if classic is None else classic.protocol_type
+        epoch = GroupEpoch(
+            group_id, group.epoch + 1, empty_since_ms, GroupType.CLASSIC, protocol_type
+        )
+        self._store.apply(group, [epoch])
         return group.epoch
+
+    def _store_classic(self, group: Group, protocol_type: str) -> None:
+        """Store that the group is a classic one from now on, in the epoch it is in."""
+        kind = GroupType.CLASSIC, protocol_type
+        self._store.apply(
+            group, [GroupEpoch(group.group_id, group.epoch, group.empty_since_ms, *kind)]
+        )
 
     # ---- offsets
 

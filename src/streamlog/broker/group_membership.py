@@ -22,6 +22,7 @@ from streamlog.broker.group_records import (
     CurrentAssignment,
     GroupEpoch,
     GroupRecord,
+    GroupType,
     MemberChanged,
     MemberLeft,
     MemberReplaced,
@@ -137,7 +138,7 @@ def handle_heartbeat(
         if changed or is_other or topology != group.topology:
             epoch += 1
             change = _new_target(group, epoch, members, topology, {member_id: target})
-            records += GroupEpoch(group_id, epoch), change
+            records += GroupEpoch(group_id, epoch, None, GroupType.CONSUMER), change
             target = change.targets[member_id]
     if request.member_epoch == JOIN_EPOCH and old_id in group.members:
         # Joining again gives up what it had; the records say so, `owners` does not yet.
@@ -163,7 +164,7 @@ def handle_leave(
     empty_since_ms = None if members else now_ms
     return [
         MemberLeft(group.group_id, member_id),
-        GroupEpoch(group.group_id, epoch, empty_since_ms),
+        GroupEpoch(group.group_id, epoch, empty_since_ms, GroupType.CONSUMER),
         change,
     ]
 

@@ -10,6 +10,7 @@ Source: Kafka ``GroupCoordinatorRecordHelpers``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import NamedTuple
 
 from streamlog.broker.group_member import GroupMember, MemberAssignment
@@ -18,6 +19,14 @@ from streamlog.structs import TopicPartition
 
 Topology = Mapping[str, tuple[str, int]]
 """Topic name to (topic id, number of partitions): what a target assignment was computed from."""
+
+
+class GroupType(Enum):
+    """Which protocol a group is under. Source: Kafka ``Group.GroupType``."""
+
+    CLASSIC = "classic"
+    CONSUMER = "consumer"
+    """KIP-848."""
 
 
 class OffsetCommit(NamedTuple):
@@ -60,12 +69,19 @@ class TransactionCompleted(NamedTuple):
 
 
 class GroupEpoch(NamedTuple):
-    """The group's epoch; written so that it keeps growing after a restart."""
+    """The group's epoch, written so that it keeps growing after a restart, and what kind of group it is.
+
+    Source: Kafka ``ConsumerGroupMetadataValue``, and ``GroupMetadataValue`` for a classic group.
+    """
 
     group_id: str
     epoch: int
     empty_since_ms: int | None = None
     """When the last member left (wall clock); None while there are members, and where nobody knows."""
+    group_type: GroupType | None = None
+    """None where nobody knows: the directory is from before it was stored, and nobody has joined since."""
+    protocol_type: str = ""
+    """What the members of a classic group say that they are; see `JoinRequest`. Empty where nobody has come yet."""
 
 
 class GroupTombstone(NamedTuple):

@@ -101,7 +101,8 @@ def handle_expiry(group: Group, now_ms: int, retention_ms: int) -> list[GroupRec
         ]
     is_used = group.epoch > 0
     if is_used and group.offsets and group.empty_since_ms is None:
-        return [GroupEpoch(group_id, group.epoch, now_ms)]
+        kind = group.stored_type, group.stored_protocol_type
+        return [GroupEpoch(group_id, group.epoch, now_ms, *kind)]
     empty_since_ms = group.empty_since_ms or 0
     records: list[GroupRecord] = [
         OffsetTombstone(group_id, topic_partition)

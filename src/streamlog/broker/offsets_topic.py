@@ -11,12 +11,14 @@ key is laid out, with Kafka's numbers; the first element of a value is the versi
 record               key                             value
 ===================  ==============================  ==============================================================
 committed offset     ``[1, group, topic, partition]``  ``[1, offset, leader_epoch, metadata, commit_timestamp_ms, topic_id]``
-group epoch          ``[3, group]``                  ``[2, epoch, empty_since_ms]``
+group epoch          ``[3, group]``                  ``[3, epoch, empty_since_ms, type, protocol_type]``
 ===================  ==============================  ==============================================================
 
 ``offset`` is the next one to read; ``leader_epoch`` is nil when unknown; ``topic_id`` tells a topic
 from one deleted before under the same name; ``empty_since_ms`` is when the last member left, nil while
-there are members (version 1 of that value ended before it). A null value forgets the key. One commit
+there are members; ``type`` is ``"classic"`` or ``"consumer"`` and ``protocol_type`` what the members of a classic group
+say that they are (version 1 of that value ended after ``epoch``, version 2 before ``type``, and is written still where the type
+is not known). Both are in one record, so that they change together, whichever protocol follows the other. A null value forgets the key. One commit
 is one batch, hence atomic (REC-8). Offsets that were sent to a transaction are in a batch of that
 transaction, and count once its COMMIT marker follows (TXN-7). Record timestamps are the broker's wall clock.
 
@@ -37,6 +39,7 @@ import msgpack
 from streamlog.broker.group_records import (
     GroupEpoch,
     GroupTombstone,
+    GroupType,
     OffsetCommit,
     OffsetTombstone,
     PendingCommit,
@@ -62,11 +65,16 @@ OFFSETS_TOPIC = "__consumer_offsets"
 OFFSET_COMMIT_KEY = 1
 GROUP_EPOCH_KEY = 3
 OFFSET_COMMIT_VERSION = 1
-GROUP_EPOCH_VERSION = 2
+GROUP_EPOCH_VERSION = 3
+UNTYPED_EPOCH_VERSION = 2
 
 _OPTIONAL_INT = int, type(None)
 _OFFSET_COMMIT_LAYOUTS: Layouts = ((int, int, _OPTIONAL_INT, str, int, str),)
-_GROUP_EPOCH_LAYOUTS: Layouts = ((int, int), (int, int, _OPTIONAL_INT))
+_GROUP_EPOCH_LAYOUTS: Layouts = (
+    (int, int),
+    (int, int, _OPTIONAL_INT),
+    (int, int, _OPTIONAL_INT, str, str),
+)
 """The types of the fields, from version 1 on."""
 
 _pack = msgpack.Packer(autoreset=True).pack
@@ -98,7 +106,17 @@ def encode_record(record: StoredRecord) -> tuple[bytes, bytes | None]:
     key = _pack((GROUP_EPOCH_KEY, record.group_id))
     if isinstance(record, GroupTombstone):
         return key, None
-    return key, _pack((GROUP_EPOCH_VERSION, record.epoch, record.empty_since_ms))
+    if record.group_type is None:
+        return key, _pack((UNTYPED_EPOCH_VERSION, record.epoch, record.empty_since_ms))
+    return key, _pack(
+        (
+            GROUP_EPOCH_VERSION,
+            record.epoch,
+            record.empty_since_ms,
+            record.group_type.value,
+            record.protocol_type,
+        )
+    )
 
 
 def decode_record(key: bytes | None, value: bytes | None) -> StoredRecord | None:
@@ -124,7 +142,10 @@ def decode_record(key: bytes | None, value: bytes | None) -> StoredRecord | None
         _, group_id = check_types(fields, (int, str))
         if value is None:
             return GroupTombstone(group_id)
-        return GroupEpoch(group_id, *_versioned(unpack_fields(value), _GROUP_EPOCH_LAYOUTS)[1:])
+        epoch, *more = _versioned(unpack_fields(value), _GROUP_EPOCH_LAYOUTS)[1:]
+        if len(more) > 1:
+            more[1] = GroupType(more[1])
+        return GroupEpoch(group_id, epoch, *more)
     if fields and type(fields[0]) is int:
         return None
     raise ValueError(f"expected a key that starts with its kind, found {fields!r:.100}")

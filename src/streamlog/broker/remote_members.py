@@ -14,6 +14,7 @@ from streamlog.broker.group import Group, GroupState
 from streamlog.broker.group_administration import check_exists
 from streamlog.broker.group_member import GroupMember, Subscription
 from streamlog.broker.group_membership import preferred_assignor
+from streamlog.broker.group_records import GroupType
 from streamlog.broker.member_session import RemoteSession
 from streamlog.broker.static_membership import find_static_member, stale_epoch
 from streamlog.errors import (
@@ -167,19 +168,21 @@ class RemoteMembers:
         with self._lock:
             return self._store.find(group_id).exists
 
-    def check_epoch(self, group_id: str, member_id: str, epoch: int) -> None:
-        """Raise `UnknownMemberIdError` or `StaleMemberEpochError` for a member under KIP-848 that is not in *epoch* (NGP-4),
-        `IllegalGenerationError` for a classic one among such members.
+    def check_epoch(self, group_id: str, member_id: str | None, epoch: int) -> None:
+        """Raise `UnknownMemberIdError` for who says that it is a member of a group under KIP-848 and is not, also of one without members,
+        `StaleMemberEpochError` for a member that is not in *epoch* (NGP-4), `IllegalGenerationError` for such a classic one.
+
+        Source: Kafka ``ConsumerGroup.validateOffsetFetch``.
         """
-        if not member_id and epoch < 0:
+        if member_id is None and epoch < 0:
             return
         with self._lock:
             group = self._store.find(group_id)
-            if not group.members:
+            if not group.is_consumer:
                 return
-            member = group.members.get(member_id)
+            member = group.members.get(member_id or "")
             if member is None:
-                raise _unknown(group_id, member_id)
+                raise _unknown(group_id, member_id or "")
             if member.current.epoch != epoch:
                 stale = StaleMemberEpochError if member.classic is None else IllegalGenerationError
                 raise stale(stale_epoch(group, member, epoch))
@@ -230,7 +233,7 @@ class RemoteMembers:
         with self._lock:
             group = self._store.find(group_id)
             check_exists(group)
-            if group.classic is not None:
+            if not group.is_consumer:
                 raise GroupIdNotFoundError(f"group {group_id!r} is not a consumer group")
             members = tuple(one for _, one in sorted(group.members.items()))
             return ConsumerGroupView(
@@ -280,7 +283,9 @@ def _unknown(group_id: str, name: str) -> UnknownMemberIdError:
 
 
 def _protocol_type(group: Group) -> str:
-    """Return it; of a group whose members were there before the process, consumers are the likely ones."""
+    """Return it; where it was not stored, consumers are the likely ones."""
     if group.classic is not None and group.classic.protocol_type:
         return group.classic.protocol_type
+    if group.stored_type is GroupType.CLASSIC:
+        return group.stored_protocol_type
     return CONSUMER_PROTOCOL if group.members or group.epoch else ""

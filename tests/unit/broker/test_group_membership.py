@@ -17,7 +17,7 @@ from streamlog.broker.group_membership import (
     handle_heartbeat,
     handle_leave,
 )
-from streamlog.broker.group_records import GroupEpoch, TopicsSeen
+from streamlog.broker.group_records import GroupEpoch, GroupType, TopicsSeen
 from streamlog.broker.member_session import MemberSession
 from streamlog.broker.static_membership import handle_leave_for_now
 from streamlog.broker.topics_snapshot import TopicFacts, TopicsSnapshot
@@ -221,7 +221,8 @@ def test_deleted_and_recreated_topic_raises_the_epoch() -> None:
     lab = Lab(t=1)
     lab.poll("a")
     lab.topics = TopicsSnapshot({"t": TopicFacts("another id", 1, False)})
-    assert GroupEpoch("g", 2) in records_of(lab, lab.request("a"))
+    bumped = GroupEpoch("g", 2, None, GroupType.CONSUMER)
+    assert bumped in records_of(lab, lab.request("a"))
 
 
 def test_heartbeat_of_an_unknown_member_is_refused() -> None:

@@ -12,6 +12,7 @@ from streamlog.broker.broker import Broker
 from streamlog.broker.group_records import (
     GroupEpoch,
     GroupTombstone,
+    GroupType,
     OffsetCommit,
     OffsetTombstone,
     StoredRecord,
@@ -44,7 +45,22 @@ stored_records = (
         texts,
     )
     | st.builds(OffsetTombstone, texts, partitions)
-    | st.builds(GroupEpoch, texts, st.integers(0, 2**31 - 1), st.none() | numbers)
+    | st.builds(
+        GroupEpoch,
+        texts,
+        st.integers(0, 2**31 - 1),
+        st.none() | numbers,
+        st.sampled_from(GroupType),
+        texts,
+    )
+    | st.builds(
+        GroupEpoch,
+        texts,
+        st.integers(0, 2**31 - 1),
+        st.none() | numbers,
+        st.none(),
+        st.just(""),
+    )
     | st.builds(GroupTombstone, texts)
 )
 
@@ -59,19 +75,31 @@ def test_layout_is_the_documented_one() -> None:
     assert msgpack.unpackb(key) == [1, "g", "orders", 3]
     assert value is not None
     assert msgpack.unpackb(value) == [1, 42, 7, "note", 1_700_000_000_000, "ab12"]
-    key, value = encode_record(GroupEpoch("g", 9, 1_700_000_000_000))
+    key, value = encode_record(GroupEpoch("g", 9, 1_700_000_000_000, GroupType.CLASSIC, "connect"))
     assert msgpack.unpackb(key) == [3, "g"]
     assert value is not None
-    assert msgpack.unpackb(value) == [2, 9, 1_700_000_000_000]
+    assert msgpack.unpackb(value) == [3, 9, 1_700_000_000_000, "classic", "connect"]
+    _, value = encode_record(GroupEpoch("g", 9, None, GroupType.CONSUMER))
+    assert value is not None
+    assert msgpack.unpackb(value) == [3, 9, None, "consumer", ""]
     assert encode_record(OffsetTombstone("g", ORDERS))[1] is None
     assert encode_record(GroupTombstone("g")) == (key, None)
 
 
-def test_group_epoch_of_the_first_version_does_not_say_since_when_it_is_empty() -> None:
+def test_group_epochs_of_older_versions_do_not_say_since_when_it_is_empty_and_what_it_is() -> None:
+    key, value = encode_record(GroupEpoch("g", 9, 7))
+    assert value is not None
+    assert msgpack.unpackb(value) == [2, 9, 7], "what is not known is not made up"
+    assert decode_record(key, value) == GroupEpoch("g", 9, 7, None, "")
+    assert decode_record(key, msgpack.packb([1, 9])) == GroupEpoch("g", 9, None, None, "")
+    with pytest.raises(UnsupportedFormatError, match="expected value version 3, found 4"):
+        decode_record(key, msgpack.packb([4, 9, None, "something else"]))
+
+
+def test_group_of_a_type_that_there_is_none_of_is_damage() -> None:
     key, _ = encode_record(GroupEpoch("g", 9))
-    assert decode_record(key, msgpack.packb([1, 9])) == GroupEpoch("g", 9, None)
-    with pytest.raises(UnsupportedFormatError, match="expected value version 2, found 3"):
-        decode_record(key, msgpack.packb([3, 9, None, "something else"]))
+    with pytest.raises(ValueError, match="'share' is not a valid GroupType"):
+        decode_record(key, msgpack.packb([3, 9, None, "share", ""]))
 
 
 def test_key_of_a_kind_from_a_newer_version_is_not_known() -> None:

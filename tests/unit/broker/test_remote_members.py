@@ -10,6 +10,7 @@ from streamlog.broker.classic.requests import JoinRequest, JoinResponse, Reply, 
 from streamlog.broker.group import GroupState
 from streamlog.broker.group_member import Subscription
 from streamlog.broker.group_membership import Heartbeat
+from streamlog.broker.group_records import GroupEpoch
 from streamlog.broker.member_session import RemoteSession
 from streamlog.errors import (
     FencedInstanceIdError,
@@ -17,7 +18,7 @@ from streamlog.errors import (
     StaleMemberEpochError,
     UnknownMemberIdError,
 )
-from streamlog.runtime import MemoryFileSystem, VirtualClock
+from streamlog.runtime import VirtualClock
 
 SESSION_MS = 10_000
 
@@ -100,6 +101,7 @@ def test_signs_of_life_of_no_member_change_nothing(broker: Broker) -> None:
 
 def test_epoch_is_that_of_a_member_under_kip_848(broker: Broker) -> None:
     remote = broker.group_coordinator.remote
+    remote.check_epoch("g", None, -1)
     remote.check_epoch("g", "", -1)
     remote.check_epoch("no-such", "m", 1)
     epoch = heartbeat(broker, "m")
@@ -108,6 +110,9 @@ def test_epoch_is_that_of_a_member_under_kip_848(broker: Broker) -> None:
         remote.check_epoch("g", "m", 0)
     with pytest.raises(UnknownMemberIdError):
         remote.check_epoch("g", "stranger", epoch)
+    with pytest.raises(UnknownMemberIdError):
+        remote.check_epoch("g", "", -1)
+    remote.check_epoch("g", None, -1)
 
 
 def test_classic_group_shows_the_bytes_once_it_is_stable(broker: Broker) -> None:
@@ -162,17 +167,19 @@ def test_groups_are_listed_with_their_kind(broker: Broker) -> None:
     assert [one.is_classic for one in coordinator.remote.list_groups()] == [True]
 
 
-def test_group_that_was_empty_when_the_broker_opened_is_listed_as_a_classic_one() -> None:
-    filesystem = MemoryFileSystem()
-    with Broker("/data", filesystem=filesystem, clock=VirtualClock()) as broker:
-        broker.create_topic("t")
-        heartbeat(broker, "m")
-        broker.group_coordinator.remote.leave("g", "m", None)
-    with Broker("/data", filesystem=filesystem, clock=VirtualClock()) as broker:
-        remote = broker.group_coordinator.remote
-        assert remote.list_groups() == [("g", GroupState.EMPTY, "consumer", True)]
-        heartbeat(broker, "m")
-        assert [one.is_classic for one in remote.list_groups()] == [False]
+def test_group_of_an_older_directory_is_listed_as_a_classic_one_until_somebody_joins(
+    broker: Broker,
+) -> None:
+    coordinator = broker.group_coordinator
+    heartbeat(broker, "m")
+    coordinator.remote.leave("g", "m", None)
+    group = coordinator._store.groups["g"]
+    coordinator._store.apply(group, [GroupEpoch("g", group.epoch, None)])
+    assert coordinator.remote.list_groups() == [("g", GroupState.EMPTY, "consumer", True)]
+    with pytest.raises(GroupIdNotFoundError, match="not a consumer group"):
+        coordinator.remote.describe_consumer("g")
+    heartbeat(broker, "m")
+    assert [one.is_classic for one in coordinator.remote.list_groups()] == [False]
 
 
 def test_time_to_give_partitions_back_ends_when_the_group_goes_back_to_the_classic_protocol(

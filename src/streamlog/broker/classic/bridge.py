@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from streamlog.broker.classic.mixed_group import (
     join_response,
     sync_response,
 )
+from streamlog.broker.classic.requests import CONSUMER_PROTOCOL
+from streamlog.broker.group_records import GroupType
 from streamlog.broker.static_membership import check_instance
-from streamlog.errors import MemberIdRequiredError, RebalanceInProgressError
+from streamlog.errors import MemberIdRequiredError, RebalanceInProgressError, StreamlogError
 
 if TYPE_CHECKING:
     from streamlog.broker.classic.coordinator import ClassicCoordinator
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from streamlog.broker.group_membership import Heartbeat, HeartbeatResponse
     from streamlog.broker.member_watch import MemberWatch
 
+_log = logging.getLogger("streamlog")
+
 
 class ProtocolBridge:
     """The verbs of mixed groups. Threads: whoever holds the coordinator's lock.
@@ -36,7 +41,7 @@ class ProtocolBridge:
     * classic members of a KIP-848 group: `join`, `sync`, `heartbeat`
     * the whole group: `to_consumer`, `to_classic_if_alone`
 
-    *send* carries out a heartbeat and stores what it changes.
+    *send* carries out a heartbeat and stores what it changes, *store_classic* stores that a group is classic.
     """
 
     def __init__(
@@ -45,11 +50,13 @@ class ProtocolBridge:
         watch: MemberWatch,
         send: Callable[[Group, Heartbeat], HeartbeatResponse],
         new_member_id: Callable[[str, str], str],
+        store_classic: Callable[[Group, str], None],
     ) -> None:
         self._classic = classic
         self._watch = watch
         self._send = send
         self._new_member_id = new_member_id
+        self._store_classic = store_classic
 
     def join(self, group: Group, request: JoinRequest, reply: Reply[JoinResponse]) -> None:
         """Join, or take the next step; *reply* is given at once.
@@ -118,6 +125,14 @@ class ProtocolBridge:
         """
         if not would_be_classic(group, without):
             return False
+        if group.stored_type is not GroupType.CLASSIC:
+            try:
+                self._store_classic(group, CONSUMER_PROTOCOL)
+            except (StreamlogError, OSError) as error:
+                # The next generation says it as well, which is tried until it is stored.
+                _log.warning(
+                    "group %r: not stored yet that it is classic: %s", group.group_id, error
+                )
         member_ids = list(group.members)
         group.classic, records = to_classic(group, without)
         group.replay_all(records)

@@ -145,7 +145,7 @@ def _fetch_group(call: Call, wanted: Any, make: Any) -> tuple[list[Any], int]:
     coordinator, group_id = call.broker.group_coordinator, wanted.group_id
     try:
         if call.version > _SEVERAL_GROUPS:
-            coordinator.remote.check_epoch(group_id, wanted.member_id or "", wanted.member_epoch)
+            coordinator.remote.check_epoch(group_id, wanted.member_id, wanted.member_epoch)
         if wanted.topics is None:
             partitions = list(coordinator.fetch_all_offsets(group_id))
         else:

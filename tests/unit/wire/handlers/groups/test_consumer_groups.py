@@ -489,8 +489,13 @@ def test_classic_and_unknown_groups_are_not_found(
     assert found[0].error_message == "group 'classic' is not a consumer group"
 
 
-def test_group_with_offsets_alone_is_described_as_empty(client: RawClient, broker: Broker) -> None:
+def test_group_with_offsets_alone_is_a_classic_one(client: RawClient, broker: Broker) -> None:
     offset = {TopicPartition("t", 0): OffsetAndMetadata(1)}
     broker.group_coordinator.commit_offsets("simple", "", -1, offset)
     (group,) = client.request("ConsumerGroupDescribe", 0, group_ids=["simple"]).groups
-    assert (group.error_code, group.group_state, group.members) == (0, "Empty", [])
+    assert (group.error_code, group.error_message) == (
+        NOT_FOUND,
+        "group 'simple' is not a consumer group",
+    )
+    (group,) = client.request("DescribeGroups", 5, groups=["simple"]).groups
+    assert (group.error_code, group.group_state) == (0, "Empty")
