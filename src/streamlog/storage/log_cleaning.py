@@ -242,7 +242,7 @@ class CleanableLog(ProducerLog):
             except OSError as error:  # derived data
                 _logger.warning("%s: index not written: %s", new.path, error)
             if self.has_transactions:
-                new.transactions.rewrite(found)
+                new.transactions.rewrite(found, new.next_offset)
 
     @locked
     def end_pass(self, end_offset: int, cuts: int) -> bool:

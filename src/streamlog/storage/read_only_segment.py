@@ -21,7 +21,7 @@ class ReadOnlyTransactionIndex(TransactionIndex):
 
     __slots__ = ()
 
-    def _try_to_replace(self, known: KnownTransactions) -> None:
+    def _try_to_replace(self, known: KnownTransactions, next_offset: int) -> None:
         """Leave the file as it is."""
 
 

@@ -142,6 +142,8 @@ class LogRecovery:
             if self._power_failed:
                 self._forget_transactions(remaining)
                 self._settle(remaining[-1])
+            else:
+                remaining[-1].forget_transactions_ahead()
             return self._result(remaining, log_start_offset)
         self._check_sealed(checkpoint, base_offsets)
         for segment, following in pairwise(segments[: first + 1]):
@@ -162,6 +164,8 @@ class LogRecovery:
                 segment.load_indexes()
             self._forget_transactions(remaining[first:])
             self._settle(remaining[-1])
+        else:
+            remaining[-1].forget_transactions_ahead()
         return self._result(remaining, log_start_offset)
 
     @property

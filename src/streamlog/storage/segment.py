@@ -252,6 +252,10 @@ class Segment(IndexedSegmentFile):
         """Return what the file of aborted transactions tells of this segment as it was opened."""
         return self.transactions.read_file(self.base_offset, self.next_offset, self.position)
 
+    def forget_transactions_ahead(self) -> None:
+        """Delete the file of aborted transactions if it is ahead of this segment, the last one. Raises OSError."""
+        self.transactions.forget_if_ahead(self.position)
+
     def flush_transactions(self, open_transactions: dict[int, tuple[int, int]]) -> None:
         """Write to their file the aborted transactions that are not in it, and those that are open now. Raises OSError.
 
@@ -260,7 +264,7 @@ class Segment(IndexedSegmentFile):
         transactions = self.transactions
         if not transactions.is_known:
             transactions.take(self.read_transactions())
-        transactions.flush(self.position, open_transactions)
+        transactions.flush(self.position, self.next_offset, open_transactions)
 
     def read(self, offset: int, max_bytes: int, upper_bound_offset: int | None) -> bytes | None:
         """Return whole batches from the one that holds *offset* on; None when there are none.

@@ -24,6 +24,11 @@ _ENTRY = struct.Struct("<qqqq")
 _STILL_OPEN = -1
 _MAX_EPOCH = 2**15 - 1
 
+#: In place of a last offset, behind those: the first offset is the next one of the segment where the block ends, at the byte named
+#: in place of the last stable offset.
+_END = _STILL_OPEN - _MAX_EPOCH - 1
+_NOBODY = -1
+
 _last_offset = attrgetter("last_offset")
 
 
@@ -49,7 +54,8 @@ class TransactionIndex:
     What was in the segment when it was opened is found when somebody asks; what is aborted since then comes from whoever appends
     the marker. So the two never meet, and no reader keeps an append waiting. The file is derived data and never synced: one that
     is missing, short, torn or ahead of the log is made again from the log, all of it. Besides entries each block holds the
-    transactions that were open where it ends, so that whoever has to go on in the next segment needs nothing else.
+    transactions that were open where it ends, so that whoever has to go on in the next segment needs nothing else, and the offset
+    that followed there: a log that lost batches before it, just as many bytes as came since, ends with another one.
 
     Threads: `begin`, `add`, `end`, `flush` and `forget` by the holder of the log's lock; the others by any. Source: Kafka
     ``TransactionIndex``.
@@ -120,8 +126,22 @@ class TransactionIndex:
         if self._filesystem.exists(self.path) and not self._filesystem.is_dir(self.path):
             self._filesystem.unlink(self.path)
 
-    def flush(self, position: int, open_transactions: dict[int, tuple[int, int]]) -> None:
-        """Write what is not in the file yet, which then tells everything up to *position*, the end of the segment.
+    def forget_if_ahead(self, size: int) -> None:
+        """Delete the file if it may tell of more than the *size* bytes of the segment. Raises OSError.
+
+        It would be believed once the log has come as far again.
+        """
+        try:
+            content = index_file.read_entries(self._filesystem, self.path, size)
+        except OSError:
+            return  # nobody believes what cannot be read
+        if content.covers > size or not content.is_whole:
+            self.forget()
+
+    def flush(
+        self, position: int, next_offset: int, open_transactions: dict[int, tuple[int, int]]
+    ) -> None:
+        """Write what is not in the file yet, which then tells everything up to *position*, the end, where *next_offset* goes to.
 
         Nothing is written while what was found in the segment is not known: that may take a walk, for which readers may wait and
         appends may not. Raises OSError; a later flush catches up.
@@ -134,12 +154,12 @@ class TransactionIndex:
         if self._flushed_position == position:
             return
         entries = [*found.aborted, *self._added]
-        block = _pack(entries[self._flushed_count :], open_transactions, position)
+        block = _pack(entries[self._flushed_count :], open_transactions, position, next_offset)
         size = self._filesystem.file_size(self.path) if self._filesystem.exists(self.path) else 0
         largest = position + index_file.SLACK_BYTES - index_file.BLOCK_HEADER_BYTES
         if self._flushed_position < 0 or size + len(block) > largest:
             # It holds something else, or too many of those that were open at earlier flushes.
-            block = _pack(entries, open_transactions, position)
+            block = _pack(entries, open_transactions, position, next_offset)
             if len(block) > largest:
                 return  # more are open than this segment has batches for: the one before it tells of them
             index_file.replace_entries(self._filesystem, self.path, block, position)
@@ -168,7 +188,9 @@ class TransactionIndex:
         cannot be this segment's. Nobody goes on where a short one ends: a log that lost or got whole batches since has those behind
         them in other places. Never raises for what is in the file.
         """
-        end = size if self._end_position is None else self._end_position
+        end, end_offset = size, next_offset
+        if self._end_position is not None:
+            end, end_offset = self._end_position, self._end_offset
         try:
             content = index_file.read_entries(self._filesystem, self.path, size)
         except OSError as error:
@@ -178,20 +200,24 @@ class TransactionIndex:
             return _UNKNOWN
         aborted: list[AbortedTransaction] = []
         open_transactions: dict[int, tuple[int, int]] = {}
-        behind = base_offset
+        behind, offset_behind = base_offset, -1
         for entry in map(AbortedTransaction._make, _ENTRY.iter_unpack(content.entries)):
             if _STILL_OPEN - _MAX_EPOCH <= entry.last_offset <= _STILL_OPEN:
                 if entry.last_stable_offset == content.covers:
                     epoch = _STILL_OPEN - entry.last_offset
                     open_transactions[entry.producer_id] = epoch, entry.first_offset
+            elif entry.last_offset == _END:
+                if entry.last_stable_offset == content.covers:
+                    offset_behind = entry.first_offset
             elif (
-                entry.first_offset <= entry.last_offset
-                and behind <= entry.last_offset < next_offset
+                entry.first_offset <= entry.last_offset and behind <= entry.last_offset < end_offset
             ):
                 aborted.append(entry)
                 behind = entry.last_offset + 1
             else:
                 return _UNKNOWN  # good checksums and impossible entries: believe nothing
+        if offset_behind != end_offset:
+            return _UNKNOWN  # or written before there were such entries
         return KnownTransactions(aborted, open_transactions, content.covers, content.is_whole)
 
     def take(self, in_file: KnownTransactions) -> None:
@@ -224,7 +250,7 @@ class TransactionIndex:
         if is_sealed and not known.is_in_file:
             known = known._replace(is_in_file=True)
             if end:
-                self._try_to_replace(known)
+                self._try_to_replace(known, next_offset)
         self._found = known
 
     def let_go(self) -> None:
@@ -246,13 +272,13 @@ class TransactionIndex:
         """
         self._found = KnownTransactions(aborted, open_transactions, position, True)
 
-    def rewrite(self, found: list[AbortedTransaction]) -> None:
-        """Write the file of such a segment, with what is *found* in it and nothing else.
+    def rewrite(self, found: list[AbortedTransaction], next_offset: int) -> None:
+        """Write the file of such a segment, which ends with *next_offset*, with what is *found* in it and nothing else.
 
         Nothing is written where the first transaction of the log began while the segment was made: whoever asks finds it then.
         """
         if self._found is not None:
-            self._try_to_replace(self._found._replace(aborted=found))
+            self._try_to_replace(self._found._replace(aborted=found), next_offset)
 
     def ended_from(self, offset: int) -> Iterator[AbortedTransaction]:
         """Yield those whose marker is at *offset* or behind, in that order. Cost: O(log entries) to find the first."""
@@ -261,8 +287,8 @@ class TransactionIndex:
             for number in range(bisect_left(entries, offset, key=_last_offset), len(entries)):
                 yield entries[number]
 
-    def _try_to_replace(self, known: KnownTransactions) -> None:
-        block = _pack(known.aborted, known.open_transactions, known.position)
+    def _try_to_replace(self, known: KnownTransactions, next_offset: int) -> None:
+        block = _pack(known.aborted, known.open_transactions, known.position, next_offset)
         with self._file_lock:
             if self._is_replaced:
                 return
@@ -272,14 +298,25 @@ class TransactionIndex:
                 _logger.warning("%s: not written, it stays in memory: %s", self.path, error)
 
 
+def is_of_before(entries: bytes) -> bool:
+    """Whether *entries*, those of a whole file, were written before blocks told which offset follows them. Nobody uses such a file."""
+    start = len(entries) - _ENTRY.size
+    return (
+        start < 0
+        or AbortedTransaction._make(_ENTRY.unpack_from(entries, start)).last_offset != _END
+    )
+
+
 def _pack(
     aborted: Iterable[AbortedTransaction],
     open_transactions: dict[int, tuple[int, int]],
     position: int,
+    next_offset: int,
 ) -> bytes:
     packed = [_ENTRY.pack(*entry) for entry in aborted]
     packed += [
         _ENTRY.pack(producer_id, first_offset, _STILL_OPEN - epoch, position)
         for producer_id, (epoch, first_offset) in open_transactions.items()
     ]
+    packed.append(_ENTRY.pack(_NOBODY, next_offset, _END, position))
     return b"".join(packed)

@@ -68,6 +68,17 @@ def find(segment: Segment, open_before: dict[int, tuple[int, int]] | None = None
     )
 
 
+def packed(*entries: tuple[int, ...]) -> bytes:
+    return b"".join(
+        number.to_bytes(8, "little", signed=True) for entry in entries for number in entry
+    )
+
+
+def end_entry(segment: Segment) -> tuple[int, int, int, int]:
+    """Return what closes a block that tells everything of *segment*."""
+    return (-1, segment.next_offset, -(2**15) - 1, segment.position)
+
+
 def covers(disk: Disk, segment: Segment) -> int:
     content = index_file.read_entries(disk.filesystem, segment.transactions.path, segment.position)
     assert content.is_whole
@@ -117,11 +128,11 @@ def test_each_flush_appends_what_is_new(disk: Disk) -> None:
     segment.flush_transactions({})
     size = disk.filesystem.file_size(segment.transactions.path)
     segment.flush_transactions({})  # nothing is new
-    assert disk.filesystem.file_size(segment.transactions.path) == size == 48
+    assert disk.filesystem.file_size(segment.transactions.path) == size == 80
     abort(segment)
     append(segment, b"plain")
     segment.flush_transactions({})
-    assert disk.filesystem.file_size(segment.transactions.path) == 96
+    assert disk.filesystem.file_size(segment.transactions.path) == 160
     assert covers(disk, segment) == segment.position
 
 
@@ -207,7 +218,7 @@ def test_junk_behind_the_last_block_is_replaced(disk: Disk) -> None:
     disk.write(path, disk.read(path) + b"torn")
     other = opened(segment, disk)
     other.flush_transactions({})
-    assert disk.filesystem.file_size(path) == 48
+    assert disk.filesystem.file_size(path) == 80
     assert entries(other) == [aborted]
 
 
@@ -292,7 +303,7 @@ def test_a_file_ahead_of_the_log_is_not_believed(disk: Disk) -> None:
         AbortedTransaction(7, 12, 11, 13),
         AbortedTransaction(7, 3, 9, 10),
         AbortedTransaction(7, 10, 99, 100),
-        AbortedTransaction(7, 10, -40_000, 100),
+        AbortedTransaction(7, 10, -(2**15) - 2, 100),
     ],
 )
 def test_impossible_entries_with_good_checksums_are_not_believed(
@@ -300,7 +311,7 @@ def test_impossible_entries_with_good_checksums_are_not_believed(
 ) -> None:
     segment = segment_of(memory_disk)
     aborted = abort(segment)
-    raw = b"".join(number.to_bytes(8, "little", signed=True) for number in payload)
+    raw = packed(payload, end_entry(segment))
     path = segment.transactions.path
     index_file.replace_entries(memory_disk.filesystem, path, raw, segment.position)
     other = sealed(segment, memory_disk)
@@ -313,8 +324,9 @@ def test_entries_that_come_again_are_not_believed(memory_disk: Disk) -> None:
     aborted = abort(segment)
     segment.flush_transactions({})
     raw = memory_disk.read(segment.transactions.path)[16:]
+    assert raw == packed(aborted, end_entry(segment))
     path = segment.transactions.path
-    index_file.replace_entries(memory_disk.filesystem, path, raw * 2, segment.position)
+    index_file.replace_entries(memory_disk.filesystem, path, raw[:32] + raw, segment.position)
     other = sealed(segment, memory_disk)
     assert other.read_transactions().position == 0
     index_file.replace_entries(memory_disk.filesystem, path, raw[:-1], segment.position)
@@ -350,6 +362,40 @@ def test_an_empty_segment_has_nothing_to_find(memory_disk: Disk) -> None:
     assert other.transactions.open_at_end == {7: (0, 3)}
 
 
+@pytest.mark.parametrize("is_sealed", [True, False])
+@pytest.mark.parametrize("end_offset", [None, 11, 13])
+def test_a_file_for_which_another_offset_follows_is_made_again_from_the_log(
+    memory_disk: Disk, end_offset: int | None, is_sealed: bool
+) -> None:
+    """The log lost as many bytes before as came since; or the file is of before its blocks told where they end."""
+    segment = segment_of(memory_disk)
+    aborted = abort(segment)
+    end = () if end_offset is None else ((-1, end_offset, -(2**15) - 1, segment.position),)
+    path = segment.transactions.path
+    index_file.replace_entries(memory_disk.filesystem, path, packed(*end), segment.position)
+    other = sealed(segment, memory_disk) if is_sealed else opened(segment, memory_disk)
+    assert other.read_transactions() == KnownTransactions([], {}, 0, False)
+    find(other)
+    assert entries(other) == [aborted]
+    other.flush_transactions({})
+    third = sealed(segment, memory_disk)
+    assert third.read_transactions() == KnownTransactions([aborted], {}, segment.position, True)
+
+
+def test_where_an_earlier_block_ends_does_not_count(memory_disk: Disk) -> None:
+    segment = segment_of(memory_disk)
+    expected = [abort(segment)]
+    segment.flush_transactions({})
+    expected.append(abort(segment))
+    segment.flush_transactions({})
+    other = sealed(segment, memory_disk)
+    assert other.read_transactions() == KnownTransactions(expected, {}, segment.position, True)
+    path = segment.transactions.path
+    raw = packed(expected[0], end_entry(segment), (-1, 1, -(2**15) - 1, segment.position - 8))
+    index_file.replace_entries(memory_disk.filesystem, path, raw, segment.position)
+    assert sealed(segment, memory_disk).read_transactions().aborted == expected[:1]
+
+
 @given(st.binary(max_size=300), st.booleans())
 def test_whatever_is_in_the_file_it_is_read(content: bytes, is_block: bool) -> None:
     disk = memory_disk_of()
@@ -357,6 +403,7 @@ def test_whatever_is_in_the_file_it_is_read(content: bytes, is_block: bool) -> N
     aborted = abort(segment)
     path = segment.transactions.path
     if is_block:
+        content += packed(end_entry(segment))
         index_file.replace_entries(disk.filesystem, path, content, segment.position)
     else:
         disk.write(path, content)
@@ -390,6 +437,32 @@ def test_nobody_walks_what_was_there_before_the_first_transaction(disk: Disk) ->
 
 
 # ---- cutting
+
+
+@pytest.mark.parametrize("junk", [b"", b"torn"])
+def test_a_file_ahead_of_the_log_is_deleted_and_another_one_is_not(disk: Disk, junk: bytes) -> None:
+    segment = segment_of(disk)
+    segment.forget_transactions_ahead()  # there is none
+    abort(segment)
+    position = segment.position
+    abort(segment)
+    segment.flush_transactions({})
+    path = segment.transactions.path
+    segment.forget_transactions_ahead()
+    assert disk.filesystem.exists(path)
+    disk.patch(path, disk.filesystem.file_size(path), junk)
+    if not junk:
+        segment.position = position  # cut off
+    segment.forget_transactions_ahead()
+    assert not disk.filesystem.exists(path)
+
+
+def test_a_file_that_cannot_be_read_is_not_ahead_of_the_log(disk: Disk) -> None:
+    segment = segment_of(disk)
+    abort(segment)
+    disk.filesystem.make_dir(segment.transactions.path)
+    segment.forget_transactions_ahead()
+    assert disk.filesystem.is_dir(segment.transactions.path)
 
 
 def test_a_truncation_forgets_what_was_cut_off(disk: Disk) -> None:

@@ -294,6 +294,51 @@ def test_what_was_aborted_is_found_where_a_batch_before_it_is_gone_or_comes_twic
     assert everything(store.open()) == expected
 
 
+def test_an_index_that_fits_by_its_bytes_alone_is_not_believed(store: Store) -> None:
+    """Nobody closed the log, and it lost just as many bytes before the place where the index ends as came since."""
+    store.log.append(build_batch([b"x"], T0))
+    store.log.sync()
+    store.directory.checkpoint()
+    begins = store.log.segments[0].position
+    abort_one(store.log, 1)
+    ends = store.log.segments[0].position
+    abort_one(store.log, 2)
+    store.log.checkpoint()  # flushes the index, and no STATE is written
+    place = store.log.segments[0].position
+    expected = abort_one(store.log, 3)
+    assert store.log.segments[0].position - place == ends - begins
+    store.kill()
+    content = store.disk.read(store.segment_path(0))
+    store.disk.write(store.segment_path(0), content[:begins] + content[ends:])
+    log = store.open()
+    assert log.segments[0].position == place
+    assert log.log_end_offset == expected.last_offset + 1
+    assert expected in everything(log)
+
+
+def test_an_index_of_what_was_cut_off_is_not_believed_once_the_log_has_come_as_far_again(
+    store: Store,
+) -> None:
+    """The marker at the end was lost as if it had never been written, and another one is in its place now."""
+    batch = build_batch([b"x"], T0)
+    batch.stamp = ProducerStamp(1, 0, is_transactional=True)
+    store.log.append(batch)
+    store.log.sync()
+    store.directory.checkpoint()
+    place = store.log.segments[0].position
+    store.log.append(build_marker(ABORT, 1, 1, 0, T0))
+    end = store.log.segments[0].position
+    store.log.checkpoint()
+    store.kill()
+    store.disk.patch(store.segment_path(0), place, bytes(4))
+    log = store.open()
+    assert log.segments[0].position == place
+    log.append(build_marker(COMMIT, 1, 1, 0, T0))
+    log = store.kill_and_open()
+    assert log.segments[0].position == end
+    assert everything(log) == []
+
+
 @pytest.mark.parametrize("is_closed", [True, False])
 def test_what_was_aborted_stays_so_where_its_marker_at_the_end_is_gone(
     store: Store, is_closed: bool

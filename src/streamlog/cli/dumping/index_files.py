@@ -16,6 +16,7 @@ _OFFSET = struct.Struct("<II")
 _TIME = struct.Struct("<qq")
 _TRANSACTION = struct.Struct("<qqqq")
 _OPEN_FROM, _OPEN_TO = -(2**15), -1
+_END = _OPEN_FROM - 1
 
 
 def offset_index_lines(data: bytes, path: str, base_offset: int) -> Iterator[Line]:
@@ -35,7 +36,7 @@ def time_index_lines(data: bytes, path: str, base_offset: int) -> Iterator[Line]
 
 
 def transaction_index_lines(data: bytes, path: str) -> Iterator[Line]:
-    """Yield the entries of a `.txn` file: the aborted transactions, and those that were open where a block ends."""
+    """Yield the entries of a `.txn` file: the aborted transactions, and those that were open where a block ends, with that place."""
     content = parse_entries(data, path)
     for entry in map(AbortedTransaction._make, _entries(_TRANSACTION, content)):
         if _OPEN_FROM <= entry.last_offset <= _OPEN_TO:
@@ -46,6 +47,8 @@ def transaction_index_lines(data: bytes, path: str) -> Iterator[Line]:
                 "openAtPosition": entry.last_stable_offset,
             }
             yield Line("open", fields)
+        elif entry.last_offset == _END:
+            yield Line("end", {"offset": entry.first_offset, "position": entry.last_stable_offset})
         else:
             fields = {
                 "producerId": entry.producer_id,

@@ -9,7 +9,7 @@ from streamlog.runtime import FileSystem
 from streamlog.storage import index_file
 from streamlog.storage.aborted_transaction import AbortedTransaction
 from streamlog.storage.file_names import TRANSACTION_INDEX_SUFFIX
-from streamlog.storage.transaction_index import TransactionIndex
+from streamlog.storage.transaction_index import TransactionIndex, is_of_before
 from streamlog.storage.transaction_walk import walk_transactions
 from streamlog.storage.verification.file_bytes import FileBytes
 
@@ -34,8 +34,10 @@ class TransactionCheck:
         if not self._filesystem.exists(path) or not self._filesystem.file_size(path):
             return None
         content_of_file = index_file.read_entries(self._filesystem, path, end)
-        if content_of_file.is_whole and content_of_file.covers < end:
-            return None  # it does not tell everything yet, and is not used
+        if content_of_file.is_whole and (
+            content_of_file.covers < end or is_of_before(content_of_file.entries)
+        ):
+            return None  # it does not tell everything yet, or not where it ends, and is not used
         in_file = TransactionIndex(self._filesystem, path).read_file(base_offset, next_offset, end)
         if not in_file.position or not in_file.is_in_file:
             return (

@@ -43,7 +43,8 @@ class Transactional:
     def tell(self, segment: Segment, told: Told, covers: int | None = None) -> None:
         """Write *told* into the file of *segment*."""
         index = segment.transactions
-        index._try_to_replace(KnownTransactions(*told, covers or segment.position, True))
+        known = KnownTransactions(*told, covers or segment.position, True)
+        index._try_to_replace(known, segment.next_offset)
 
     def problems(self, log_start: int = 10, *, may_have_gaps: bool = False) -> list[str | None]:
         filesystem = self.disk.filesystem
@@ -170,5 +171,22 @@ def test_the_file_of_another_segment_is_not_believed(log: Transactional) -> None
 def test_impossible_entries_with_the_right_checksum_are_named(log: Transactional) -> None:
     second = log.segments[1]
     path = second.transactions.path
-    index_file.replace_entries(log.disk.filesystem, path, b"\1" * 32, second.position)
+    raw = b"\1" * 32 + log.disk.read(path)[-32:]
+    index_file.replace_entries(log.disk.filesystem, path, raw, second.position)
+    assert "found other bytes" in str(log.problems()[1])
+
+
+def test_a_file_of_before_blocks_told_where_they_end_is_not_used(log: Transactional) -> None:
+    second = log.segments[1]
+    path = second.transactions.path
+    for raw in (log.disk.read(path)[16:-32], b""):
+        index_file.replace_entries(log.disk.filesystem, path, raw, second.position)
+        assert log.problems() == [None, None]
+
+
+def test_a_file_for_which_the_log_ends_with_another_offset_is_named(log: Transactional) -> None:
+    second = log.segments[1]
+    second.next_offset -= 1
+    log.tell(second, SECOND)
+    second.next_offset += 1
     assert "found other bytes" in str(log.problems()[1])
