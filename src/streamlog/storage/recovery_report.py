@@ -21,7 +21,8 @@ class RecoveryOutcome(Enum):
     #: A power loss, or a sync that failed, kept some pages and lost earlier ones, behind the last sync: cut to the prefix, the rest
     #: is in quarantine.
     LOST_PAGES = "lost_pages"
-    #: Bytes that were safe are damaged. Nothing was cut: reading the range raises CorruptLogError, the rest is readable.
+    #: Bytes that were safe are damaged. Nothing was cut: reading the range raises CorruptLogError, the rest is readable. Or the log
+    #: ends within a transaction that was committed, says the message: what is left of that counts for nothing.
     DAMAGED = "damaged"
     #: Records that were durable are gone with their file, whichever of the log's. The partition cannot be used: DataLossError.
     DATA_LOSS = "data_loss"

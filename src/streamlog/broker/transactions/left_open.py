@@ -13,6 +13,7 @@ from streamlog.errors import (
     UnknownTopicOrPartitionError,
 )
 from streamlog.record.control import ControlType
+from streamlog.storage.recovery_report import RecoveryOutcome
 from streamlog.structs import ProducerIdAndEpoch
 
 if TYPE_CHECKING:
@@ -205,15 +206,14 @@ class LeftOpen:
         found_end = partition.log_end_offset
         if found_end < end.offset:
             # All of it was on disk when it was decided: this is damage, whatever made it.
-            _log.error(
-                "%s: expected the log to end at offset %d or behind it, where a transaction of %r was committed,"
-                " found its end at %d: what is left of the transaction from offset %d on is not shown to readers"
-                " of committed records",
-                partition.topic_partition,
-                end.offset,
-                transaction.transactional_id,
-                found_end,
-                first_offset,
+            message = (
+                f"{partition.topic_partition}: expected the log to end at offset {end.offset} or behind it, where a"
+                f" transaction of {transaction.transactional_id!r} was committed, found its end at {found_end}: what"
+                f" is left of the transaction from offset {first_offset} on is not shown to readers of committed"
+                f" records, and offsets {found_end} to {end.offset - 1} are given again"
             )
+            _log.error("%s", message)
+            recovery = partition.log.recovery
+            recovery.outcome, recovery.message = RecoveryOutcome.DAMAGED, message
             return False
         return True

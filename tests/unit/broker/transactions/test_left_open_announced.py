@@ -23,6 +23,7 @@ from streamlog.errors import (
 )
 from streamlog.record import ControlType, build_batch, split_batches
 from streamlog.runtime import VirtualClock
+from streamlog.storage import RecoveryOutcome
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 from tests.support.announcing_writer import AnnouncingWriter, new_announcer
 from tests.support.transaction_writer import Writer, markers, new_writer, state
@@ -149,6 +150,10 @@ def test_half_of_a_committed_transaction_is_damage_and_not_shown(
     (tmp_path / "data/STATE").unlink()
     with Broker(tmp_path / "data", clock=clock) as broker:
         assert "a-0: expected the log to end at offset 3 or behind it" in caplog.text
+        [damaged] = broker.recovery_report.damaged_partitions
+        assert damaged.topic_partition == A0
+        assert damaged.outcome is RecoveryOutcome.DAMAGED
+        assert damaged.message.endswith("and offsets 2 to 2 are given again")
         assert [kind for kind, _, _ in markers(broker, "a", 0)] == [ABORT]
         assert [kind for kind, _, _ in markers(broker, "a", 1)] == [COMMIT]
 
