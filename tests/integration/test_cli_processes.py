@@ -139,7 +139,7 @@ def test_what_the_other_process_alone_knows_of_groups_is_not_made_up(
         "groups list --state empty",
     )
     unknown = "members and states are known to that process alone"
-    assert listed[1].splitlines()[1:] == ["busy\t-\t-\t-", "idle\tsimple\t-\t-"]
+    assert listed[1].splitlines()[1:] == ["busy\t-\t-\t-", "idle\tsimple\tempty\t0"]
     assert described[1].splitlines()[1] == "busy\t1\t-\t-\t-"
     assert unknown in listed[2]
     assert unknown in described[2]

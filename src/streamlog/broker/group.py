@@ -49,6 +49,8 @@ class GroupState(Enum):
     """Classic groups: waiting for the leader's assignment."""
     DEAD = "dead"
     """Deleted."""
+    UNKNOWN = "unknown"
+    """It has members, or had when their process was killed: what they do, another process knows that has the directory open."""
 
 
 class Group:

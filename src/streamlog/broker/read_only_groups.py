@@ -12,7 +12,7 @@ from streamlog.broker.classic.requests import (
     SyncRequest,
     SyncResponse,
 )
-from streamlog.broker.group import Group
+from streamlog.broker.group import Group, GroupState
 from streamlog.broker.group_coordinator import GroupCoordinator
 from streamlog.broker.group_membership import Heartbeat, HeartbeatResponse
 from streamlog.broker.group_records import TransactionCompleted
@@ -25,6 +25,24 @@ if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
     from streamlog.broker.partition import Partition
     from streamlog.record import PendingBatch
+    from streamlog.storage.recovery_report import RecoveryReport
+
+
+class StoredGroup(Group):
+    """A group as it is stored. That it has members is, who they are is not."""
+
+    def __init__(self, group_id: str, report: RecoveryReport) -> None:
+        super().__init__(group_id)
+        self._report = report
+
+    @property
+    def state(self) -> GroupState:
+        """Empty, or unknown: once the first member has joined, and before the last one has left.
+
+        A process that closed the directory has taken its members along.
+        """
+        has_members = self.epoch and self.empty_since_ms is None
+        return GroupState.UNKNOWN if has_members and not self._report.clean else GroupState.EMPTY
 
 
 class ReadOnlyGroupStore(GroupStore):
@@ -35,6 +53,7 @@ class ReadOnlyGroupStore(GroupStore):
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(broker)
+        self._report = broker.recovery_report
         # By number: the partition that was replayed, up to which offset, and its groups.
         self._replayed: dict[int, tuple[Partition, int, dict[str, Group]]] = {}
 
@@ -58,7 +77,7 @@ class ReadOnlyGroupStore(GroupStore):
                 continue
             group = groups.get(record.group_id)
             if group is None:
-                group = groups[record.group_id] = Group(record.group_id)
+                group = groups[record.group_id] = StoredGroup(record.group_id, self._report)
             group.replay(record)
         self.groups.update(groups)
         self._replayed[home.number] = home, end_offset, groups
@@ -67,7 +86,8 @@ class ReadOnlyGroupStore(GroupStore):
 class ReadOnlyGroupCoordinator(GroupCoordinator):
     """A `GroupCoordinator` that shows groups and refuses to change them.
 
-    Members are not stored, so that none is shown, also of a group that has some in the process that writes. Threads: any.
+    Members are not stored, so that none is shown, also of a group that has some in the process that writes: its state is unknown.
+    Threads: any.
     """
 
     def __init__(self, broker: Broker) -> None:

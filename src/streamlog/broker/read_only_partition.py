@@ -103,6 +103,11 @@ class ReadOnlyPartition(Partition):
         self.refresh()
         return self.log.last_stable_offset
 
+    def open_transactions(self) -> dict[int, tuple[int, int]]:
+        """Return epoch and first offset of each transaction that is open here, by producer id. Raises as reading does."""
+        self.refresh()
+        return cast("ReadOnlyLog", self.log).open_transactions()
+
     def may_lack_tombstones(self, offset: int, idle_ms: int) -> bool:
         """As `Partition.may_lack_tombstones`. Up to where compaction has been is not known here, so any may be gone in time."""
         config = self.log.config

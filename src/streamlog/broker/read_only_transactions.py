@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import attrs
 
 from streamlog.broker.read_only import refusal
 from streamlog.broker.transactions.coordinator import TransactionCoordinator
+from streamlog.broker.transactions.description import (
+    TransactionDescription,
+    TransactionListing,
+    describe_transaction,
+)
 from streamlog.broker.transactions.records import TransactionTombstone, read_transactions
+from streamlog.broker.transactions.state import PREPARED, TransactionState
 from streamlog.broker.transactions.store import TransactionStore
 from streamlog.broker.transactions.transaction import Transaction
+from streamlog.errors import StreamlogError, UnknownTopicOrPartitionError
 from streamlog.structs import ProducerIdAndEpoch, TopicPartition
 
 if TYPE_CHECKING:
     from streamlog.broker.broker import Broker
     from streamlog.broker.partition import Partition
+    from streamlog.broker.read_only_partition import ReadOnlyPartition
 
 
 class ReadOnlyTransactionStore(TransactionStore):
@@ -50,6 +60,7 @@ class ReadOnlyTransactionStore(TransactionStore):
             if transaction is None:
                 transaction = loaded[record.transactional_id] = Transaction(record.transactional_id)
             transaction.replay(record)
+            transaction.was_lost = record.has_begun  # or will be, if its process dies
         self.transactions.update(loaded)
         self._replayed[home.number] = home, end_offset, loaded
 
@@ -57,12 +68,71 @@ class ReadOnlyTransactionStore(TransactionStore):
 class ReadOnlyTransactions(TransactionCoordinator):
     """A `TransactionCoordinator` that shows transactions and refuses to change them.
 
-    That one has begun is not stored before it ends; where one is open, the partitions tell (`Admin.describe_producers`). Threads: any.
+    That one has begun is not stored before it ends, but for producers that announce it. Where one is open, the partitions tell: it is
+    ongoing, from its first record there to its marker. Of a partition that cannot be read nobody knows. Threads: any.
     """
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(broker)
         self._store = ReadOnlyTransactionStore(broker)
+
+    def describe(self, transactional_id: str) -> TransactionDescription:
+        """As `TransactionCoordinator.describe`; when a transaction began is not known here."""
+        with self._lock:
+            transaction = self._require(transactional_id)
+            found, has_begun = describe_transaction(transaction), transaction.was_lost
+        return self._as_it_is(found, has_begun, self._open_transactions())
+
+    def list_transactions(self) -> list[TransactionListing]:
+        """As `TransactionCoordinator.list_transactions`."""
+        with self._lock:
+            self._store.load_all()
+            known = [
+                (describe_transaction(transaction), transaction.was_lost)
+                for _, transaction in sorted(self._store.transactions.items())
+            ]
+        opened = self._open_transactions()
+        described = [self._as_it_is(one, has_begun, opened) for one, has_begun in known]
+        return [
+            TransactionListing(one.transactional_id, one.producer_id, one.state)
+            for one in described
+        ]
+
+    def _as_it_is(
+        self,
+        stored: TransactionDescription,
+        has_begun: bool,
+        opened: dict[ProducerIdAndEpoch, list[TopicPartition]],
+    ) -> TransactionDescription:
+        """Return what is *stored* of an id, or its transaction that is not over."""
+        # Whoever closes the directory ends what has begun.
+        is_announced = has_begun and not self._broker.recovery_report.clean
+        producer = ProducerIdAndEpoch(stored.producer_id, stored.producer_epoch)
+        if stored.state in PREPARED or not (is_announced or producer in opened):
+            return stored
+        return attrs.evolve(
+            stored,
+            state=TransactionState.ONGOING,
+            topic_partitions=tuple(sorted(opened.get(producer, ()))),
+        )
+
+    def _open_transactions(self) -> dict[ProducerIdAndEpoch, list[TopicPartition]]:
+        """Return where each producer has a transaction open: asked for after what is stored, or one that ended in between would be."""
+        found: dict[ProducerIdAndEpoch, list[TopicPartition]] = {}
+        for name in self._broker.topics(include_internal=True):
+            try:
+                partitions = self._broker.topic(name).partitions
+            except UnknownTopicOrPartitionError:
+                continue  # deleted meanwhile
+            for partition in partitions:
+                try:
+                    opened = cast("ReadOnlyPartition", partition).open_transactions()
+                except (StreamlogError, OSError):
+                    continue  # who reads there is told
+                for producer_id, (epoch, _) in opened.items():
+                    producer = ProducerIdAndEpoch(producer_id, epoch)
+                    found.setdefault(producer, []).append(partition.topic_partition)
+        return found
 
     def init_producer_id(
         self,

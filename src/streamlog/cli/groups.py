@@ -19,13 +19,13 @@ from streamlog.client.admin import Admin
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamlog.broker.group_description import ConsumerGroupDescription
+    from streamlog.broker.group_description import ConsumerGroupDescription, ConsumerGroupListing
     from streamlog.structs import TopicPartition
 
 _TYPES = ("consumer", "classic", "simple")
 _LIVE = (
     "the directory is open in another process, or was not closed; members and states are known to that "
-    "process alone"
+    "process alone, but for groups that it stored as empty"
 )
 _ALL_GROUPS = click.option("--all-groups", is_flag=True, help="Every group there is.")
 
@@ -57,6 +57,10 @@ def _types(text: str) -> list[str]:
     return found
 
 
+def _is_unknown(group: ConsumerGroupDescription | ConsumerGroupListing) -> bool:
+    return group.state is GroupState.UNKNOWN
+
+
 def type_of(group: ConsumerGroupDescription) -> str:
     """Return ``consumer`` or ``classic``, the protocol of its members; ``simple`` when nobody ever joined."""
     return "simple" if group.is_simple else group.protocol
@@ -81,23 +85,25 @@ def list_(session: Session, state: list[GroupState] | None, types: list[str] | N
     """
     with session.open_broker(read_only=True) as broker, Admin(broker) as admin:
         is_live = has_unseen_members(broker)
-        if is_live and (state is not None or types not in (None, ["simple"])):
+        listed = admin.list_consumer_groups()
+        has_unknown = any(_is_unknown(group) for group in listed)
+        if (has_unknown and state is not None) or (is_live and types not in (None, ["simple"])):
             raise Failure(f"--state, --type: {_LIVE}", exit_code=IN_USE)
         found = admin.describe_consumer_groups(
-            [group.group_id for group in admin.list_consumer_groups(states=state)]
+            [group.group_id for group in listed if state is None or group.state in state]
         )
     rows = [
         {
             "group": group.group_id,
             "type": None if is_live and not group.is_simple else type_of(group),
-            "state": None if is_live else group.state,
-            "members": None if is_live else len(group.members),
+            "state": None if _is_unknown(group) else group.state,
+            "members": None if _is_unknown(group) else len(group.members),
         }
         for group in found.values()
         if types is None or type_of(group) in types
     ]
     emit(session, rows)
-    if is_live:
+    if has_unknown:
         note(f"Note: {_LIVE}.")
 
 
@@ -121,17 +127,17 @@ def describe(
       streamlog groups describe --all-groups --state
       streamlog groups describe --group billing --members --verbose --json
     """
-    with session.open_broker(read_only=True) as broker, Admin(broker) as admin:
-        is_live = has_unseen_members(broker)
-        if view == "members" and is_live:
-            raise Failure(f"--members: {_LIVE}", exit_code=IN_USE)
+    with session.open_admin(read_only=True) as admin:
         found = admin.describe_consumer_groups(chosen_groups(admin, group, all_groups))
+    has_unknown = any(_is_unknown(one) for one in found.values())
+    if view == "members" and has_unknown:
+        raise Failure(f"--members: {_LIVE}", exit_code=IN_USE)
     if view == "members":
         rows = [row for one in found.values() for row in _member_rows(one)]
         columns = ["group", "consumer_id", "instance_id", "host", "client_id", "partitions"]
         columns += ["assignment"] if verbose else []
     elif view == "state":
-        rows = [_state_row(one, is_live) for one in found.values()]
+        rows = [_state_row(one) for one in found.values()]
         columns = ["group", "coordinator", "assignment_strategy", "state", "members"]
     else:
         rows = [row for one in found.values() for row in _offset_rows(one)]
@@ -140,7 +146,7 @@ def describe(
     for one in found.values():
         if not one.members and view == "members":
             note(f"Group {one.group_id} has no members.")
-    if is_live:
+    if has_unknown:
         note(f"Note: {_LIVE}.")
 
 
@@ -252,14 +258,15 @@ def _member_rows(group: ConsumerGroupDescription) -> list[Mapping[str, object]]:
     ]
 
 
-def _state_row(group: ConsumerGroupDescription, is_live: bool) -> Mapping[str, object]:
+def _state_row(group: ConsumerGroupDescription) -> Mapping[str, object]:
+    is_unknown = _is_unknown(group)
     return {
         "group": group.group_id,
         "coordinator": 1,
         "assignment_strategy": group.assignor,
-        "state": None if is_live else group.state,
+        "state": None if is_unknown else group.state,
         "type": type_of(group),
         "epoch": group.epoch,
-        "members": None if is_live else len(group.members),
+        "members": None if is_unknown else len(group.members),
         "lag": group.lag,
     }

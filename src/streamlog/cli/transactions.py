@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamlog.broker.transactions.state import PREPARED, TransactionState
+from streamlog.broker.transactions.state import TransactionState
 from streamlog.cli.arguments import names, topic_option
 from streamlog.cli.command import Group
 from streamlog.cli.failures import NOT_FOUND, Failure
@@ -67,17 +67,16 @@ def list_(
       streamlog transactions list --state ongoing
     """
     with session.open_admin(read_only=True) as admin:
-        is_open = _open_transactions(admin)
-        listed = admin.list_transactions(producer_ids=producer_id or None)
+        listed = admin.list_transactions(states=state, producer_ids=producer_id or None)
     rows = [
         {
             "transactional_id": one.transactional_id,
             "producer_id": one.producer_id,
-            "transaction_state": _state(one.state, one.producer_id in is_open),
+            "transaction_state": one.state,
         }
         for one in listed
     ]
-    emit(session, [row for row in rows if state is None or row["transaction_state"] in state])
+    emit(session, rows)
 
 
 @transactions.command("describe")
@@ -91,16 +90,15 @@ def describe(session: Session, transactional_id: str) -> None:
     """
     with session.open_admin(read_only=True) as admin:
         found = admin.describe_transactions([transactional_id])[transactional_id]
-        written = _open_transactions(admin).get(found.producer_id, [])
     emit_object(
         session,
         {
             "transactional_id": found.transactional_id,
             "producer_id": found.producer_id,
             "producer_epoch": found.producer_epoch,
-            "transaction_state": _state(found.state, bool(written)),
+            "transaction_state": found.state,
             "transaction_timeout_ms": found.transaction_timeout_ms,
-            "topic_partitions": [str(tp) for tp in sorted({*found.topic_partitions, *written})],
+            "topic_partitions": [str(tp) for tp in found.topic_partitions],
         },
     )
 
@@ -228,22 +226,3 @@ def _producer_at(admin: Admin, topic: str, partition: int, start_offset: int) ->
         hint="`streamlog transactions describe-producers` shows where open ones begin",
         exit_code=NOT_FOUND,
     )
-
-
-def _open_transactions(admin: Admin) -> dict[int, list[TopicPartition]]:
-    """Return the partitions where each producer has a transaction open.
-
-    The partitions know, and not the coordinator's log: that one has begun is not stored before it ends.
-    """
-    found: dict[int, list[TopicPartition]] = {}
-    partitions = partitions_of(admin, list(admin.list_topics(include_internal=True)))
-    for tp, states in admin.describe_producers(partitions).items():
-        for state in states:
-            if state.current_transaction_start_offset is not None:
-                found.setdefault(state.producer_id, []).append(tp)
-    return found
-
-
-def _state(stored: TransactionState, is_open: bool) -> TransactionState:
-    """Return the state of an id: what is decided is stored, that something is open shows in partitions."""
-    return TransactionState.ONGOING if is_open and stored not in PREPARED else stored

@@ -44,7 +44,7 @@ class TransactionAdministration:
     ) -> list[TransactionListing]:
         """Return every transactional id, sorted; only those in one of *states*, which may be their values
         such as ``"ongoing"``, those with one of *producer_ids*, those with a transaction that has been open
-        for longer than *longer_than_ms*, when given. Reads all of ``__transaction_state`` at the first
+        in this process for longer than *longer_than_ms*, when given. Reads all of ``__transaction_state`` at the first
         call. Raises ValueError for what is no state and a negative time, TypeError. Source: KIP-664.
         """
         broker = self._use()

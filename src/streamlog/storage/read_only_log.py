@@ -146,6 +146,12 @@ class ReadOnlyLog(FollowedLog):
             and producers.is_open(producer_id, producer_epoch)
         )
 
+    def open_transactions(self) -> dict[int, tuple[int, int]]:
+        """Return epoch and first offset of each transaction that is open here, by producer id, the oldest first."""
+        with self._refresh_lock:
+            producers = self._producers
+            return {} if producers is None else producers.open_transactions()
+
     def describe_producers(self) -> list[ProducerStateInfo]:
         """Return what the log tells of each producer, by producer id."""
         with self._refresh_lock:

@@ -10,6 +10,7 @@ from streamlog import (
     Admin,
     Consumer,
     CorruptLogError,
+    GroupState,
     OffsetAndMetadata,
     ReadOnlyError,
     UnstableOffsetCommitError,
@@ -72,8 +73,41 @@ def test_members_of_another_process_are_not_shown(world: World) -> None:
         consumer.poll(1000)
         consumer.commit()
         found = Admin(world.reader()).describe_consumer_groups(["g"])["g"]
-        assert found.members == ()
+        assert (found.state, found.members) == (GroupState.UNKNOWN, ())
         assert [(one.committed_offset, one.lag) for one in found.offsets] == [(3, 0)]
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_a_group_is_unknown_from_its_first_member_to_its_last(world: World, protocol: str) -> None:
+    commit(world, 1)
+    admin = Admin(world.reader())
+
+    def state() -> GroupState:
+        (listed,) = admin.list_consumer_groups()
+        assert admin.describe_consumer_groups(["g"])["g"].state is listed.state
+        return listed.state
+
+    assert state() is GroupState.EMPTY, "only its offsets were set"
+    consumers = [
+        Consumer(world.writer, "orders", group_id="g", config={"group_protocol": protocol})
+        for _ in range(2)
+    ]
+    for consumer in consumers:
+        consumer.poll(0)
+    assert state() is GroupState.UNKNOWN
+    consumers[0].close()
+    assert state() is GroupState.UNKNOWN
+    consumers[1].close()
+    assert state() is GroupState.EMPTY
+
+
+def test_members_end_with_the_process_that_closes_the_directory(world: World) -> None:
+    with Consumer(world.writer, "orders", group_id="g", auto_offset_reset="earliest") as consumer:
+        consumer.poll(1000)
+        reader = world.reader()
+        assert Admin(reader).list_consumer_groups()[0].state is GroupState.UNKNOWN
+        world.writer.close()
+        assert Admin(world.reader()).list_consumer_groups()[0].state is GroupState.EMPTY
 
 
 def test_a_topic_of_offsets_that_was_cut_is_read_again(world: World) -> None:

@@ -75,13 +75,17 @@ def test_the_state_of_a_group_is_not_made_up_while_another_process_may_have_memb
         assert top(data).stdout.splitlines()[-1].split("\t")[:2] == ["g", "-"]
 
 
-def test_a_state_is_unknown_from_the_moment_that_another_process_opens_the_directory(
+def test_a_state_is_unknown_while_another_process_has_members_of_the_group(
     data: Path,
 ) -> None:
     with Broker(data, read_only=True) as watching:
         assert take_sample(watching).groups["g"].state == "empty"
-        with Broker(data):
+        with Broker(data) as owner:
+            assert take_sample(watching).groups["g"].state == "empty"
+            consumer = Consumer(owner, "orders", group_id="g")
+            consumer.poll(0)
             assert take_sample(watching).groups["g"].state is None
+        consumer.close()
         assert take_sample(watching).groups["g"].state == "empty"
 
 

@@ -67,6 +67,7 @@ def check(store: Store, *followers: Follower) -> None:
             expected = store.log.aborted_transactions(start, end)
             assert one.log.aborted_transactions(start, end) == expected
         assert one.log.has_open_transaction(PID, 0) == store.log.has_open_transaction(PID, 0)
+        assert one.log.open_transactions() == store.log.open_transactions()
 
 
 def test_a_log_without_transactions_has_none(store: Store, follower: Follower) -> None:
@@ -74,6 +75,7 @@ def test_a_log_without_transactions_has_none(store: Store, follower: Follower) -
     follower.refresh()
     assert not follower.log.has_transactions
     assert aborted(follower.log) == []
+    assert follower.log.open_transactions() == {}
     assert follower.log.describe_producers() == []
     assert not follower.log.has_open_transaction(PID, 0)
 

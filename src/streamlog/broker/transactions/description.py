@@ -31,7 +31,7 @@ class TransactionDescription:
     producer_epoch: int
     transaction_timeout_ms: int
     transaction_start_time_ms: int | None
-    """When the first partition was added (wall clock); None unless a transaction is open."""
+    """When the first partition was added (wall clock); None unless a transaction is open, in this process."""
     topic_partitions: tuple[TopicPartition, ...]
     """Where it wrote, sorted; none unless a transaction is open or being completed. Partitions of
     ``__consumer_offsets`` stand for the offsets that were sent to it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from streamlog.broker.broker import Broker
-from streamlog.cli.session import has_unseen_members
+from streamlog.broker.group import GroupState
 from streamlog.errors import StreamlogError
 from streamlog.structs import TopicPartition
 
@@ -30,7 +30,7 @@ class GroupSample:
     """One group with its offsets."""
 
     group_id: str
-    #: None where another process may have members of it.
+    #: None where another process has members of it.
     state: str | None
     epoch: int
     committed: dict[TopicPartition, int]
@@ -64,7 +64,6 @@ def take_sample(broker: Broker, *, include_internal: bool = False) -> Sample:
         if found is not None:
             topics[name] = found
     groups = {}
-    is_unknown = has_unseen_members(broker)
     for listing in broker.group_coordinator.list_groups():
         try:
             group = broker.group_coordinator.describe(listing.group_id)
@@ -79,7 +78,7 @@ def take_sample(broker: Broker, *, include_internal: bool = False) -> Sample:
             for offset in group.offsets
             if offset.committed_offset is not None
         }
-        state = None if is_unknown else str(group.state.value)
+        state = None if group.state is GroupState.UNKNOWN else str(group.state.value)
         groups[group.group_id] = GroupSample(group.group_id, state, group.epoch, committed, lags)
     return Sample(clock.time_ms(), clock.monotonic_ms(), topics, groups)
 
