@@ -131,15 +131,17 @@ def test_commands_that_read_work_beside_the_process_that_writes_and_others_are_r
 def test_what_the_other_process_alone_knows_of_groups_is_not_made_up(
     broker: Broker, tmp_path: Path
 ) -> None:
-    listed, described, members, narrowed = run_all(
+    listed, described, members, narrowed, simple = run_all(
         tmp_path,
         "groups list",
         "groups describe --group busy --state",
         "groups describe --group busy --members",
         "groups list --state empty",
+        "groups list --type simple",
     )
     unknown = "members and states are known to that process alone"
-    assert listed[1].splitlines()[1:] == ["busy\t-\t-\t-", "idle\tsimple\tempty\t0"]
+    assert listed[1].splitlines()[1:] == ["busy\tconsumer\t-\t-", "idle\tsimple\tempty\t0"]
+    assert simple[1].splitlines()[1:] == ["idle\tsimple\tempty\t0"]
     assert described[1].splitlines()[1] == "busy\t1\t-\t-\t-"
     assert unknown in listed[2]
     assert unknown in described[2]

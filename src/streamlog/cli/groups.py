@@ -13,13 +13,13 @@ from streamlog.cli.failures import IN_USE, Failure
 from streamlog.cli.output import emit, note
 from streamlog.cli.records import partitions_of
 from streamlog.cli.reset_offsets import reset_offsets
-from streamlog.cli.session import Session, has_unseen_members, pass_session
-from streamlog.client.admin import Admin
+from streamlog.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streamlog.broker.group_description import ConsumerGroupDescription, ConsumerGroupListing
+    from streamlog.client.admin import Admin
     from streamlog.structs import TopicPartition
 
 _TYPES = ("consumer", "classic", "simple")
@@ -83,19 +83,18 @@ def list_(session: Session, state: list[GroupState] | None, types: list[str] | N
       streamlog groups list
       streamlog groups list --state stable,empty --type consumer
     """
-    with session.open_broker(read_only=True) as broker, Admin(broker) as admin:
-        is_live = has_unseen_members(broker)
+    with session.open_admin(read_only=True) as admin:
         listed = admin.list_consumer_groups()
         has_unknown = any(_is_unknown(group) for group in listed)
-        if (has_unknown and state is not None) or (is_live and types not in (None, ["simple"])):
-            raise Failure(f"--state, --type: {_LIVE}", exit_code=IN_USE)
+        if has_unknown and state is not None:
+            raise Failure(f"--state: {_LIVE}", exit_code=IN_USE)
         found = admin.describe_consumer_groups(
             [group.group_id for group in listed if state is None or group.state in state]
         )
     rows = [
         {
             "group": group.group_id,
-            "type": None if is_live and not group.is_simple else type_of(group),
+            "type": type_of(group),
             "state": None if _is_unknown(group) else group.state,
             "members": None if _is_unknown(group) else len(group.members),
         }

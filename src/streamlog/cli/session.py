@@ -76,10 +76,5 @@ class Session:
             yield admin
 
 
-def has_unseen_members(broker: Broker) -> bool:
-    """Return whether groups may have members that only another process knows, and so a state that cannot be told from here."""
-    return broker.read_only and not broker.recovery_report.clean
-
-
 pass_session = click.make_pass_decorator(Session, ensure=True)
 """Decorator: the command's first argument is the `Session`."""
