@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from importlib.abc import MetaPathFinder
@@ -15,6 +16,12 @@ class Interrupted(MetaPathFinder):
     def find_spec(self, name: str, *_: object) -> None:
         if name == "streamlog.cli.app":
             raise KeyboardInterrupt
+
+
+@pytest.fixture(autouse=True)
+def _log_goes_nowhere_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's own handler writes to what was its stderr, into that of whatever test comes later."""
+    monkeypatch.setattr(logging.getLogger("streamlog"), "handlers", [])
 
 
 def test_ctrl_c_while_the_program_is_being_loaded_ends_it_without_a_traceback(
