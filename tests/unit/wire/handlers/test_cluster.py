@@ -39,6 +39,10 @@ def test_controllers_are_not_told_here(client: RawClient, asked: int, code: int)
 def test_everybody_may_do_everything_and_who_asks_is_told(client: RawClient, asks: bool) -> None:
     """The numbers of Kafka without an authorizer; whoever asked got none."""
     WireMember(client).join()
+    client.request(
+        "ConsumerGroupHeartbeat", 1, group_id="new", member_id="m", rebalance_timeout_ms=1,
+        subscribed_topic_names=["t"], topic_partitions=[],
+    )  # fmt: skip
     cluster = client.request("DescribeCluster", 1, include_cluster_authorized_operations=asks)
     metadata = client.request(
         "Metadata", 10, topics=[{"name": "t"}],
@@ -47,12 +51,16 @@ def test_everybody_may_do_everything_and_who_asks_is_told(client: RawClient, ask
     (group,) = client.request(
         "DescribeGroups", 5, groups=["g"], include_authorized_operations=asks
     ).groups
+    (new,) = client.request(
+        "ConsumerGroupDescribe", 0, group_ids=["new"], include_authorized_operations=asks
+    ).groups
     assert [
         cluster.cluster_authorized_operations,
         metadata.cluster_authorized_operations,
         metadata.topics[0].topic_authorized_operations,
         group.authorized_operations,
-    ] == ([8096, 8096, 3576, 328] if asks else [NOT_ASKED] * 4)
+        new.authorized_operations,
+    ] == ([8096, 8096, 3576, 328, 328] if asks else [NOT_ASKED] * 5)
 
 
 def test_partitions_are_in_the_one_directory_there_is(client: RawClient, broker: Broker) -> None:

@@ -18,11 +18,11 @@ from streamlog.structs import OffsetAndMetadata, TopicPartition
 from tests.support.kafka_batches import kafka_batch
 from tests.support.transaction_writer import markers, new_writer, state
 from tests.support.wire import RawClient
-from tests.support.wire_group import WireMember
+from tests.support.wire_group import SESSION_MS, WireMember
 
 UNKNOWN_PARTITION, INVALID_TOPIC, NOT_ENOUGH_REPLICAS, ILLEGAL_GENERATION = 3, 17, 19, 22
 UNKNOWN_MEMBER, INVALID_REQUEST, OLD_EPOCH, INVALID_TXN_STATE, UNKNOWN_ID = 25, 42, 47, 48, 49
-INVALID_TIMEOUT, CONCURRENT, NOT_ATTEMPTED, FENCED = 50, 51, 55, 90
+INVALID_TIMEOUT, CONCURRENT, NOT_ATTEMPTED, FENCED, INVALID_GROUP = 50, 51, 55, 90, 24
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
@@ -62,11 +62,12 @@ class WireProducer:
         response = self.client.request(
             "AddPartitionsToTxn", self.version, **self.who, topics=topics
         )
-        return [
-            one.partition_error_code
+        codes = {
+            (topic.name, one.partition_index): one.partition_error_code
             for topic in response.results_by_topic
             for one in topic.results_by_partition
-        ]
+        }
+        return [codes[one] for one in partitions]
 
     def produce(self, place: TopicPartition, sequence: int, value: bytes = b"v") -> int:
         records = kafka_batch(
@@ -107,11 +108,12 @@ class WireProducer:
             "TxnOffsetCommit",
             self.version,
             **self.who,
-            group_id="g",
             topics=[{"name": "t", "partitions": [partition]}],
-            **fields,
+            **{"group_id": "g", **fields},
         )
-        return [one.error_code for topic in response.topics for one in topic.partitions]
+        (topic,) = response.topics
+        assert [topic.name, *(one.partition_index for one in topic.partitions)] == ["t", 0]
+        return [one.error_code for one in topic.partitions]
 
     def end(self, *, commit: bool) -> int:
         response = self.client.request("EndTxn", self.version, **self.who, committed=commit)
@@ -167,6 +169,7 @@ def test_transaction_in_each_version(
     [
         (INVALID_REQUEST, {"transactional_id": ""}),
         (INVALID_REQUEST, {"producer_id": 4}),
+        (INVALID_REQUEST, {"producer_id": 0}),
         (INVALID_REQUEST, {"transactional_id": None, "producer_epoch": 4}),
         (INVALID_TIMEOUT, {"transaction_timeout_ms": 0}),
         (INVALID_TIMEOUT, {"transaction_timeout_ms": 900_001}),
@@ -191,6 +194,28 @@ def test_fenced_producer_is_told_so_in_words_that_its_version_knows(
     assert producer.end(commit=True) == code
     other.add(T0)
     assert producer.produce(T0, 0) == OLD_EPOCH
+
+
+@pytest.mark.parametrize(("version", "code"), [(1, OLD_EPOCH), (2, OLD_EPOCH), (3, FENCED)])
+def test_fenced_producer_commits_offsets_in_vain(
+    connect: Callable[[], RawClient], producer: WireProducer, version: int, code: int
+) -> None:
+    """TXN-16"""
+    assert producer.add_offsets() == 0
+    other = WireProducer(connect())
+    assert other.init() == CONCURRENT
+    assert other.init() == 0
+    producer.version = version
+    assert producer.commit_offset(5) == [code]
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 3])
+def test_other_errors_are_the_same_in_each_version(producer: WireProducer, version: int) -> None:
+    producer.version = version
+    assert producer.commit_offset(5) == [INVALID_TXN_STATE]
+    assert producer.end(commit=True) == INVALID_TXN_STATE
+    producer.producer_id += 1
+    assert producer.add(T0) == [UNKNOWN_ID]
 
 
 def test_fenced_producer_asks_for_another_epoch_in_vain(
@@ -274,6 +299,38 @@ def test_offsets_are_held_against_the_member_that_read_them(
     found = committed(broker)
     assert found is not None
     assert found.offset == 5
+
+
+def test_offsets_of_a_member_under_kip_848_are_held_against_its_epoch(
+    producer: WireProducer, connect: Callable[[], RawClient]
+) -> None:
+    """NGP-4. STALE_MEMBER_EPOCH is no answer that producers know."""
+    joined = connect().request(
+        "ConsumerGroupHeartbeat", 1, group_id="g", member_id="m", rebalance_timeout_ms=1,
+        subscribed_topic_names=["t"], topic_partitions=[],
+    )  # fmt: skip
+    assert (joined.error_code, joined.member_epoch) == (0, 1)
+    producer.add_offsets()
+    assert producer.commit_offset(5, member_id="m", generation_id=7) == [ILLEGAL_GENERATION]
+    assert producer.commit_offset(5, member_id="m", generation_id=1) == [0]
+
+
+def test_offsets_in_a_transaction_are_a_sign_of_life(
+    producer: WireProducer, connect: Callable[[], RawClient], clock: VirtualClock
+) -> None:
+    member = WireMember(connect())
+    member.join()
+    member.sync()
+    producer.add_offsets()
+    me = {"member_id": member.id, "generation_id": member.generation}
+    for _ in range(2):
+        clock.advance(SESSION_MS - 1)
+        assert producer.commit_offset(5, **me) == [0]
+    assert member.heartbeat() == 0
+
+
+def test_offsets_of_a_group_without_a_name_are_refused(producer: WireProducer) -> None:
+    assert producer.commit_offset(5, group_id="") == [INVALID_GROUP]
 
 
 def test_id_that_nobody_took_is_not_known(producer: WireProducer) -> None:

@@ -51,7 +51,6 @@ def handle_heartbeat(call: Call) -> Any:
             call, INVALID_REGULAR_EXPRESSION, f"subscribed_topic_regex {regex!r}: {error}"
         )
     try:
-        check_group_id(request.group_id)
         if request.member_epoch < JOIN_EPOCH:
             return _leave(call)
         return _report(call, pattern)
@@ -96,7 +95,7 @@ def _what_join_lacks(request: Any) -> str:
     if request.topic_partitions is None or request.topic_partitions:
         return "a join needs topic_partitions that are empty"
     if request.subscribed_topic_names is None and request.subscribed_topic_regex is None:
-        return "a join needs subscribed topics"
+        return "a join needs subscribed_topic_names or subscribed_topic_regex"
     return ""
 
 
@@ -173,7 +172,7 @@ def _subscription(call: Call, pattern: TopicPattern | None) -> Subscription | No
     if names is None and regex is None:
         return None
     before = Subscription()
-    if request.member_epoch != JOIN_EPOCH and (names is None or regex is None):
+    if names is None or regex is None:
         before = call.broker.group_coordinator.remote.subscription_of(
             request.group_id, request.member_id
         )

@@ -22,12 +22,10 @@ if TYPE_CHECKING:
     from streamlog.wire.call import Call
     from streamlog.wire.parked import WakeSignal
 
-#: The version from which a first join is only given an id (KIP-394), and those from which names may be null and a leader may be told
-#: to leave the assignment as it is.
-_MEMBER_ID_REQUIRED, _NULLABLE_NAMES, _SKIP_ASSIGNMENT = 4, 7, 9
+#: The version from which a first join is only given an id (KIP-394), and the one from which names may be null.
+_MEMBER_ID_REQUIRED, _NULLABLE_NAMES = 4, 7
 #: The version from which a sync has to say which protocol its member believes in (KIP-559).
 _NAMES_PROTOCOL = 5
-_NO_GENERATION = -1
 
 
 class ParkedReply(Parked):
@@ -105,8 +103,8 @@ def _joined(call: Call, reply: Reply[JoinResponse]) -> Any:
         return _join_refused(call, error)
     make = call.response
     leader_id, members = joined.leader_id, joined.members
-    if joined.skip_assignment and call.version < _SKIP_ASSIGNMENT:
-        # A leader that came back, whose assignment is not wanted: it is told that it follows (KIP-814).
+    if joined.skip_assignment:
+        # A leader that came back, whose assignment is not wanted: before version 9 it is told that it follows (KIP-814).
         leader_id, members = "", {}
     return make(
         generation_id=joined.generation,
@@ -127,7 +125,6 @@ def _join_refused(call: Call, error: Exception) -> Any:
         member_id = error.member_id
     return call.response(
         error_code=code_of(error),
-        generation_id=_NO_GENERATION,
         protocol_name=None if call.version >= _NULLABLE_NAMES else "",
         member_id=member_id,
     )

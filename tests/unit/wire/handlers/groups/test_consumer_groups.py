@@ -20,7 +20,7 @@ from tests.support.wire_group import WireMember
 
 Connect = Callable[[], RawClient]
 
-UNKNOWN_MEMBER, INVALID_REQUEST, NOT_FOUND = 25, 42, 69
+UNKNOWN_MEMBER, INVALID_REQUEST, NOT_FOUND, FENCED_INSTANCE = 25, 42, 69, 82
 FENCED_EPOCH, UNRELEASED, UNSUPPORTED_ASSIGNOR, STALE_EPOCH, INVALID_REGEX = 110, 111, 112, 113, 128
 SESSION_MS = 45_000
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -94,12 +94,18 @@ def test_ngp_1_assignment_is_told_when_it_changed_and_to_who_tells_everything(
     assert a.has == {"t": [0, 1]}
     assert a.heartbeat().assignment is None
     assert a.confirm().assignment is None
-    everything = a.heartbeat(
-        rebalance_timeout_ms=REBALANCE_MS,
-        subscribed_topic_names=["t"],
-        topic_partitions=[{"topic_id": a.ids["t"], "partitions": [0, 1]}],
-    )
-    assert everything.assignment is not None
+    everything: dict[str, Any] = {
+        "rebalance_timeout_ms": REBALANCE_MS,
+        "subscribed_topic_names": ["t"],
+        "topic_partitions": [{"topic_id": a.ids["t"], "partitions": [0, 1]}],
+    }
+    assert a.heartbeat(**everything).assignment is not None
+    for left_out in everything:
+        told = {name: value for name, value in everything.items() if name != left_out}
+        assert a.heartbeat(**told).assignment is None
+    # Of names and regular expression one is enough.
+    everything["subscribed_topic_regex"] = everything.pop("subscribed_topic_names")[0]
+    assert a.heartbeat(**everything).assignment is not None
 
 
 def test_version_0_is_given_a_name(client: RawClient) -> None:
@@ -109,6 +115,11 @@ def test_version_0_is_given_a_name(client: RawClient) -> None:
     )  # fmt: skip
     assert response.error_code == 0
     assert response.member_id.startswith("raw-")
+
+
+def test_version_0_gives_a_name_to_who_joins_only(client: RawClient) -> None:
+    response = client.request("ConsumerGroupHeartbeat", 0, group_id="g", member_epoch=1)
+    assert (response.error_code, response.error_message) == (INVALID_REQUEST, "member_id is empty")
 
 
 def test_ngp_3_partitions_move_once_they_were_given_back(new_member: Make) -> None:
@@ -127,6 +138,47 @@ def test_ngp_3_partitions_move_once_they_were_given_back(new_member: Make) -> No
     b.heartbeat()
     assert b.has == {"t": [1 - kept]}
     assert b.epoch == 2
+
+
+def test_ngp_3_partition_does_not_move_while_a_member_says_that_it_reads_it(
+    new_member: Make,
+) -> None:
+    a, b = new_member("a"), new_member("b")
+    a.join()
+    b.join()
+    a.heartbeat()
+    both = [{"topic_id": a.ids["t"], "partitions": [0, 1]}]
+    assert a.heartbeat(topic_partitions=both).member_epoch == 1
+    b.heartbeat()
+    assert b.has == {}
+    assert a.confirm().member_epoch == 2
+    b.heartbeat()
+    assert len((b.has or {})["t"]) == 1
+
+
+def test_member_may_say_that_it_reads_a_topic_that_is_gone(
+    new_member: Make, broker: Broker, client: RawClient
+) -> None:
+    broker.create_topic("gone")
+    a = new_member()
+    a.join(subscribed_topic_names=["t", "gone"])
+    broker.delete_topic("gone")
+    (group,) = client.request("ConsumerGroupDescribe", 0, group_ids=["g"]).groups
+    assert [one.topic_name for one in group.members[0].assignment.topic_partitions] == ["t"]
+    assert a.confirm().error_code == 0
+    assert a.has == {"t": [0, 1]}
+
+
+def test_assignment_is_told_in_the_order_of_topics_and_partitions(
+    new_member: Make, broker: Broker
+) -> None:
+    names = [f"logs-{number}" for number in range(8)]
+    for name in names:
+        broker.create_topic(name, partitions=3)
+    a = new_member()
+    a.join(subscribed_topic_names=names)
+    assert a.has is not None
+    assert list(a.has.items()) == [(name, [0, 1, 2]) for name in names]
 
 
 def test_ngp_3_member_that_does_not_give_back_in_time_is_removed(
@@ -199,6 +251,25 @@ def test_member_leaves_with_epoch_minus_1(new_member: Make, broker: Broker) -> N
     assert (response.error_code, response.member_id, response.member_epoch) == (0, "a", -1)
     assert member_count(broker) == 0
     assert a.heartbeat(member_epoch=-1).error_code == UNKNOWN_MEMBER
+
+
+def test_static_member_that_leaves_with_epoch_minus_1_leaves_for_good(
+    new_member: Make, broker: Broker
+) -> None:
+    a = new_member(instance_id="one")
+    a.join()
+    assert a.heartbeat(member_epoch=-1, member_id="b").error_code == FENCED_INSTANCE
+    assert member_count(broker) == 1
+    assert a.heartbeat(member_epoch=-1).member_epoch == -1
+    assert member_count(broker) == 0
+
+
+def test_only_who_has_the_place_can_leave_it_for_now(new_member: Make) -> None:
+    a = new_member(instance_id="one")
+    a.join()
+    assert a.heartbeat(member_epoch=-2, member_id="b").error_code == FENCED_INSTANCE
+    assert a.heartbeat(member_epoch=-2, instance_id="two").error_code == UNKNOWN_MEMBER
+    assert a.heartbeat().error_code == 0
 
 
 def test_member_does_not_leave_in_the_classic_way(
@@ -276,6 +347,23 @@ def test_topics_are_subscribed_to_by_name_and_by_regular_expression(
     assert a.has == {"other": [0]}
 
 
+def test_regular_expression_alone_is_a_subscription(new_member: Make) -> None:
+    a = new_member()
+    a.join(subscribed_topic_names=None, subscribed_topic_regex="t")
+    assert a.has == {"t": [0, 1]}
+
+
+def test_member_that_joins_again_keeps_what_it_does_not_name(
+    new_member: Make, broker: Broker
+) -> None:
+    """Kafka ``ConsumerGroupMember.Builder.maybeUpdateSubscribedTopicNames``."""
+    broker.create_topic("logs")
+    a = new_member()
+    a.join()
+    a.join(subscribed_topic_names=None, subscribed_topic_regex="logs")
+    assert a.has == {"t": [0, 1], "logs": [0]}
+
+
 def test_regular_expression_is_compiled_once_for_each_heartbeat_that_has_it(
     new_member: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +410,7 @@ def test_request_that_contradicts_itself_is_refused_with_the_reason(
     }
     response = new_member().heartbeat(**{**told, **fields})
     assert response.error_code == code
-    assert response.error_message
+    assert next(iter(fields)) in response.error_message
 
 
 def test_regular_expression_that_python_warns_of_is_refused_with_the_reason(
@@ -343,6 +431,13 @@ def test_assignor_is_the_one_most_members_ask_for(new_member: Make, broker: Brok
     a.join()
     assert broker.group_coordinator.describe("g").assignor == "uniform"
     a.heartbeat(server_assignor="range")
+    assert broker.group_coordinator.describe("g").assignor == "range"
+    a.heartbeat()
+    assert broker.group_coordinator.describe("g").assignor == "range"
+
+
+def test_assignor_may_be_asked_for_when_joining(new_member: Make, broker: Broker) -> None:
+    new_member().join(server_assignor="range")
     assert broker.group_coordinator.describe("g").assignor == "range"
 
 
@@ -463,16 +558,17 @@ def test_classic_member_that_is_not_understood_cannot_join_the_others(
 def test_group_is_described(new_member: Make, broker: Broker, client: RawClient) -> None:
     a, b = new_member("a", instance_id="one"), new_member("b")
     a.join(subscribed_topic_regex="x.*")
-    b.join()
+    b.join(subscribed_topic_names=["v", "u", "t", "s"])
     a.heartbeat()
     (group,) = client.request("ConsumerGroupDescribe", 0, group_ids=["g"]).groups
-    assert (group.error_code, group.group_state) == (0, "Reconciling")
+    assert (group.group_id, group.error_code, group.group_state) == ("g", 0, "Reconciling")
     assert (group.group_epoch, group.assignment_epoch, group.assignor_name) == (2, 2, "uniform")
     one, two = group.members
     assert (one.member_id, one.instance_id, one.member_epoch) == ("a", "one", 1)
     assert (two.member_id, two.instance_id, two.member_epoch) == ("b", None, 2)
     assert (one.client_id, one.client_host) == ("raw", "/127.0.0.1")
     assert (one.subscribed_topic_names, one.subscribed_topic_regex) == (["t"], "x.*")
+    assert (two.subscribed_topic_names, two.subscribed_topic_regex) == (["s", "t", "u", "v"], "")
     (topic,) = one.assignment.topic_partitions
     assert (topic.topic_name, topic.topic_id.hex()) == ("t", broker.topic("t").topic_id)
     assert two.assignment.topic_partitions == []
@@ -485,6 +581,7 @@ def test_classic_and_unknown_groups_are_not_found(
 ) -> None:
     WireMember(connect(), "classic").join()
     found = client.request("ConsumerGroupDescribe", 0, group_ids=["classic", "no-such"]).groups
+    assert [one.group_id for one in found] == ["classic", "no-such"]
     assert [one.error_code for one in found] == [NOT_FOUND, NOT_FOUND]
     assert found[0].error_message == "group 'classic' is not a consumer group"
 

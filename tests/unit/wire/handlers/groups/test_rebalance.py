@@ -270,6 +270,21 @@ def test_sync_that_believes_in_another_protocol_is_refused(client: RawClient) ->
     assert member.sync().error_code == 0
 
 
+@pytest.mark.parametrize("version", [0, 1, 2, 3, 4])
+def test_sync_before_version_5_has_no_protocol_to_name(client: RawClient, version: int) -> None:
+    member = WireMember(client)
+    member.join()
+    synced = client.request(
+        "SyncGroup",
+        version,
+        group_id="g",
+        generation_id=1,
+        member_id=member.id,
+        assignments=[{"member_id": member.id, "assignment": b"all"}],
+    )
+    assert (synced.error_code, synced.assignment) == (0, b"all")
+
+
 def test_errors_of_a_sync_are_those_of_the_rebalance(client: RawClient) -> None:
     member = WireMember(client)
     member.join()
@@ -345,6 +360,22 @@ def test_member_that_waits_for_the_others_needs_no_heartbeat(
     # Its session begins with the answer.
     clock.advance(SESSION_MS - 1)
     assert c.heartbeat() == 0
+
+
+@pytest.mark.parametrize(("version", "is_waited_for"), [(0, False), (1, True)])
+def test_rebalance_timeout_is_the_session_timeout_in_version_0(
+    connect: Connect, clock: VirtualClock, version: int, is_waited_for: bool
+) -> None:
+    """Later versions say both; here that of the rebalance is a minute."""
+    a, b = WireMember(connect(), version=version), WireMember(connect(), version=version)
+    a.join()
+    a.sync()
+    b.send_join()
+    eventually(lambda: a.heartbeat() == REBALANCING)
+    clock.advance(SESSION_MS - 1)
+    assert a.heartbeat() == REBALANCING
+    clock.advance(1)
+    assert a.heartbeat() == (REBALANCING if is_waited_for else UNKNOWN_MEMBER)
 
 
 def test_member_whose_connection_breaks_while_it_joins_stays_until_its_session_ends(
@@ -427,6 +458,21 @@ def test_grp_11_static_member_that_comes_back_takes_its_place(
     assert new.heartbeat() == 0
     old.client = connect()
     assert old.heartbeat() == FENCED
+
+
+def test_grp_11_join_that_waits_is_told_that_its_place_was_taken(connect: Connect) -> None:
+    a = WireMember(connect())
+    a.join()
+    a.sync()
+    old, new = (WireMember(connect(), instance_id="one") for _ in range(2))
+    old.send_join()
+    eventually(lambda: a.heartbeat() == REBALANCING)
+    new.send_join()
+    fenced = old.receive_join()
+    assert (fenced.error_code, fenced.generation_id, fenced.protocol_name) == (FENCED, -1, None)
+    assert fenced.members == []
+    a.send_join()
+    assert a.receive_join().generation_id == new.receive_join().generation_id == 2
 
 
 def test_grp_11_static_member_that_stays_away_is_removed_when_its_session_ends(
