@@ -39,10 +39,11 @@ from streamlog.broker.group_offsets import (
     handle_commit,
     look_up_offsets,
 )
-from streamlog.broker.group_records import GroupEpoch, GroupType
+from streamlog.broker.group_records import GroupEpoch, GroupTombstone, GroupType
 from streamlog.broker.group_store import GroupStore
 from streamlog.broker.group_timers import GroupTimers
 from streamlog.broker.group_topics import GroupTopics
+from streamlog.broker.member_memory import MemberMemory
 from streamlog.broker.member_watch import MemberWatch
 from streamlog.broker.offset_expiry import OffsetExpiry
 from streamlog.broker.remote_members import RemoteMembers, resume_session
@@ -109,6 +110,7 @@ class GroupCoordinator:
             self._lock, self._store, self._clock, self._classic, self._watch, self._remove
         )
         """What members elsewhere need besides, which are known by their requests alone."""
+        self._memory = MemberMemory(self._store, self._clock, broker.config, self._forget_idle)
         retention_ms = broker.config.offsets_retention_minutes * 60_000
         self._expiry = OffsetExpiry(self._lock, self._store, self._clock, retention_ms, self._drop)
 
@@ -132,7 +134,7 @@ class GroupCoordinator:
         with self._lock:
             group = self._store.find_or_create(request.group_id)
             if group.classic is not None and request.member_epoch == JOIN_EPOCH:
-                self._bridge.to_consumer(group)
+                self._bridge.to_consumer(group, self._memory.admit_member)
             try:
                 return self._heartbeat(group, request)
             except BaseException:
@@ -141,6 +143,7 @@ class GroupCoordinator:
                 raise
 
     def _heartbeat(self, group: Group, request: Heartbeat) -> HeartbeatResponse:
+        self._memory.admit_heartbeat(group, request)
         old = group.members.get(request.member_id)
         if request.member_epoch == JOIN_EPOCH:
             old = find_static_member(group, request.instance_id) or old
@@ -181,6 +184,7 @@ class GroupCoordinator:
         """
         with self._lock, self._store.change(request.group_id) as group:
             request = resume_session(group, request)
+            self._memory.admit_join(group, request)
             if group.members:
                 self._bridge.join(group, request, reply)
                 return
@@ -199,6 +203,7 @@ class GroupCoordinator:
         """Bring or fetch the assignment of a classic group. See `ClassicCoordinator.sync`."""
         with self._lock:
             group = self._store.find(request.group_id)
+            self._memory.admit_sync(group, request)
             if group.members:
                 self._bridge.sync(group, request, reply)
             else:
@@ -431,6 +436,12 @@ class GroupCoordinator:
         if group.classic is not None:
             self._classic.give_up(group.classic)
         self._store.forget(group)
+
+    def _forget_idle(self, group: Group) -> None:
+        """Forget a group that has nothing but a past."""
+        if group.epoch:
+            self._store.apply(group, [GroupTombstone(group.group_id)])
+        self._drop(group)
 
     # ---- the end
 

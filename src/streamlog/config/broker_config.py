@@ -196,6 +196,17 @@ class BrokerConfig(Config):
     group_max_size: int = option(
         integer(1, INT_MAX), INT_MAX, "Members that a classic group may have."
     )
+    group_consumer_max_size: int = option(
+        integer(1, INT_MAX),
+        INT_MAX,
+        "Members that a group with `group.protocol=consumer` may have.",
+    )
+    group_metadata_max_bytes: int = option(
+        integer(1),
+        67_108_864,
+        "What all groups together may keep of what members in other processes say (names,"
+        " subscriptions, assignments, 2 KiB for each besides); who would need more is refused.",
+    )
     group_min_session_timeout_ms: int = option(
         integer(1, INT_MAX),
         6_000,

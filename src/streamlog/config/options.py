@@ -113,6 +113,8 @@ class BrokerOptions(TypedDict, total=False):
     group_consumer_session_timeout_ms: int
     group_consumer_heartbeat_interval_ms: int
     group_max_size: int
+    group_consumer_max_size: int
+    group_metadata_max_bytes: int
     group_min_session_timeout_ms: int
     group_max_session_timeout_ms: int
     max_open_segments: int | None

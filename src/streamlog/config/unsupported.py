@@ -174,7 +174,8 @@ UNSUPPORTED_BROKER_KEYS = unsupported_keys(
         _GROUP_PROTOCOL: (
             "group_coordinator_*",
             "group_consumer_assignors",
-            "group_consumer_max_*",
+            "group_consumer_max_heartbeat_interval_ms",
+            "group_consumer_max_session_timeout_ms",
             "group_consumer_min_*",
             "group_consumer_regex_*",
         ),

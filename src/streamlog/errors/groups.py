@@ -115,7 +115,9 @@ class InvalidSessionTimeoutError(StreamlogError, ValueError):
 
 
 class GroupMaxSizeReachedError(StreamlogError):
-    """The group has ``group_max_size`` members already (GRP-6). Not retriable: close one of them."""
+    """The group has ``group_max_size`` or ``group_consumer_max_size`` members already (GRP-6), or all groups together keep
+    ``group_metadata_max_bytes`` of what members in other processes said. Not retriable: close one of them.
+    """
 
     code = 81
 

@@ -79,6 +79,8 @@ CASES = {
     "group_consumer_session_timeout_ms": integer(45_000, 1, INT_MAX),
     "group_consumer_heartbeat_interval_ms": integer(500, 1, INT_MAX),
     "group_max_size": integer(INT_MAX, 1, INT_MAX),
+    "group_consumer_max_size": integer(INT_MAX, 1, INT_MAX),
+    "group_metadata_max_bytes": integer(67_108_864, 1),
     "group_min_session_timeout_ms": integer(6_000, 1, INT_MAX),
     "group_max_session_timeout_ms": integer(1_800_000, 1, INT_MAX),
     "max_open_segments": nullable_integer(None, 1)._replace(

@@ -15,7 +15,7 @@ from streamlog.broker.classic.mixed_group import (
     sync_response,
 )
 from streamlog.broker.classic.requests import CONSUMER_PROTOCOL
-from streamlog.broker.group_records import GroupType
+from streamlog.broker.group_records import GroupRecord, GroupType, MemberChanged
 from streamlog.broker.static_membership import check_instance
 from streamlog.errors import MemberIdRequiredError, RebalanceInProgressError, StreamlogError
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SyncResponse,
     )
     from streamlog.broker.group import Group
+    from streamlog.broker.group_member import GroupMember
     from streamlog.broker.group_membership import Heartbeat, HeartbeatResponse
     from streamlog.broker.member_watch import MemberWatch
 
@@ -105,11 +106,16 @@ class ProtocolBridge:
             raise
         self._watch.heard(group, member_id)
 
-    def to_consumer(self, group: Group) -> None:
-        """Turn a classic group into a KIP-848 one, with the members it has. Raises `GroupIdNotFoundError`; see `consumer_of`."""
+    def to_consumer(self, group: Group, admit: Callable[[Group, GroupMember], None]) -> None:
+        """Turn a classic group into a KIP-848 one, with the members it has. Raises `GroupIdNotFoundError`; see `consumer_of`. What *admit*
+        raises for one of them leaves all as it is.
+        """
         classic = group.classic
         assert classic is not None
-        members = members_of_classic(classic)
+        members: list[GroupRecord] = []
+        for one in members_of_classic(classic):
+            admit(group, one)
+            members.append(MemberChanged(group.group_id, one))
         self._classic.give_up(classic)
         group.classic = None
         group.replay_all(members)

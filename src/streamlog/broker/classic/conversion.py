@@ -8,6 +8,7 @@ left, it turns back. Source: Kafka ``ConsumerGroup.fromClassicGroup``, ``Classic
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from streamlog.broker.classic.consumer_members import consumer_of
 from streamlog.broker.classic.consumer_protocol import (
@@ -18,7 +19,7 @@ from streamlog.broker.classic.group import ClassicGroup
 from streamlog.broker.classic.requests import CONSUMER_PROTOCOL
 from streamlog.broker.group import Group
 from streamlog.broker.group_member import GroupMember, MemberAssignment, Subscription
-from streamlog.broker.group_records import GroupRecord, MemberChanged, MemberLeft
+from streamlog.broker.group_records import GroupRecord, MemberLeft
 from streamlog.broker.member_session import RemoteSession
 from streamlog.broker.static_membership import LEAVE_FOR_NOW_EPOCH
 from streamlog.structs import TopicPartition
@@ -27,11 +28,10 @@ NO_VOTE = ""
 """A classic member has no say in which of the coordinator's assignors is used."""
 
 
-def members_of_classic(classic: ClassicGroup) -> list[GroupRecord]:
-    """Return what makes the members of *classic* members of a KIP-848 group, in the epoch that is their
+def members_of_classic(classic: ClassicGroup) -> Iterator[GroupMember]:
+    """Yield the members of *classic* as those of a KIP-848 group, in the epoch that is their
     generation, with what the last assignment gave them. Raises `GroupIdNotFoundError`; see `consumer_of`.
     """
-    records: list[GroupRecord] = []
     taken: set[TopicPartition] = set()
     for member in classic.members.values():
         # An assignor of the user's may have given a partition twice; here nobody may.
@@ -41,7 +41,7 @@ def members_of_classic(classic: ClassicGroup) -> list[GroupRecord]:
         topics = subscription.topics
         epoch = LEAVE_FOR_NOW_EPOCH if member.is_away else classic.generation_of(member)
         current = MemberAssignment(epoch, epoch, assigned=assigned)
-        converted = GroupMember(
+        yield GroupMember(
             member.member_id,
             member.client_id,
             Subscription(topics),
@@ -53,8 +53,6 @@ def members_of_classic(classic: ClassicGroup) -> list[GroupRecord]:
             member,
             member.client_host,
         )
-        records.append(MemberChanged(classic.group_id, converted))
-    return records
 
 
 def would_be_classic(group: Group, without: str = "") -> bool:

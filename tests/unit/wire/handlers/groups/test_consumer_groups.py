@@ -242,6 +242,9 @@ def test_ngp_4_epochs_that_are_over_are_refused(new_member: Make) -> None:
     assert fetch("stranger", 1) == UNKNOWN_MEMBER
     assert a.heartbeat(member_epoch=7).error_code == FENCED_EPOCH
     assert a.heartbeat(member_id="stranger", member_epoch=1).error_code == UNKNOWN_MEMBER
+    a.heartbeat(member_epoch=-1)
+    assert fetch("a", 1) == fetch("", -1) == UNKNOWN_MEMBER, "also when nobody is left"
+    assert fetch(None, -1) == 0
 
 
 def test_member_leaves_with_epoch_minus_1(new_member: Make, broker: Broker) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.broker.member_memory import kept_bytes
+from streamlog.runtime import VirtualClock
 from tests.support.eventually import eventually
-from tests.support.wire import RawClient
+from tests.support.wire import RawClient, raw_clients
 from tests.support.wire_group import WireMember
 
-INVALID_GROUP = 24
+INVALID_GROUP, UNKNOWN_MEMBER, GROUP_MAX_SIZE_REACHED = 24, 25, 81
 
 
 def test_groups_that_strangers_name_are_not_remembered(client: RawClient, broker: Broker) -> None:
@@ -96,3 +98,36 @@ def test_offsets_of_a_group_without_a_name_are_neither_sent_to_a_transaction_nor
     assert response.error_code == INVALID_GROUP
     (group,) = client.request("ConsumerGroupDescribe", 0, group_ids=[""]).groups
     assert group.error_code == INVALID_GROUP
+
+
+def test_flood_of_members_of_many_groups_is_refused_when_they_take_too_much_room() -> None:
+    """Each kept what its JoinGroup said until its session ended."""
+    with (
+        Broker(clock=VirtualClock(), seed=1, group_metadata_max_bytes=1_000_000) as broker,
+        broker.listen(initial_rebalance_delay_ms=0) as listener,
+        raw_clients(listener.bootstrap_servers) as connect,
+    ):
+        client = connect()
+        codes = []
+        for number in range(40):
+            member = WireMember(
+                client, f"g{number}", version=3, protocols=(("range", bytes(60_000)),)
+            )
+            codes.append(member.try_join().error_code)
+        assert codes == [0] * 15 + [GROUP_MAX_SIZE_REACHED] * 25
+        groups = broker.group_coordinator._store.groups
+        assert len(groups) == 15
+        assert sum(map(kept_bytes, groups.values())) <= 1_000_000
+        response = client.request(
+            "ConsumerGroupHeartbeat",
+            1,
+            group_id="new",
+            member_id="m",
+            member_epoch=0,
+            rebalance_timeout_ms=10_000,
+            topic_partitions=[],
+            subscribed_topic_names=["x" * 30_000, "y" * 30_000, "z" * 30_000],
+        )
+        assert response.error_code == GROUP_MAX_SIZE_REACHED
+        assert "group_metadata_max_bytes=1000000" in response.error_message
+        assert WireMember(client, "g0").heartbeat() == UNKNOWN_MEMBER, "others are served"
