@@ -29,7 +29,7 @@ def run_child(path: str, way: str) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=150,
         check=False,
     )
     if done.returncode < 0:

@@ -22,7 +22,7 @@ def test_real_flights_agree_with_the_data(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -33,7 +33,7 @@ def test_real_flights_agree_with_the_data(tmp_path: Path) -> None:
 
 def test_a_terminal_shows_bars_and_a_table(tmp_path: Path) -> None:
     child = pexpect.spawn(
-        sys.executable, [*DEMO, "--made-up"], cwd=str(tmp_path), timeout=50, dimensions=(40, 120)
+        sys.executable, [*DEMO, "--made-up"], cwd=str(tmp_path), timeout=150, dimensions=(40, 120)
     )
     child.expect_exact("producer")
     child.expect_exact("2 consumers")

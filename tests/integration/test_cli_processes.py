@@ -52,7 +52,7 @@ def run(tmp_path: Path, script: str) -> list[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -155,7 +155,7 @@ def test_a_reader_that_leaves_early_ends_a_command_quietly(tmp_path: Path) -> No
     os.close(read_end)
     with os.fdopen(write_end, "wb") as closed:
         done = subprocess.run(
-            [*STREAMLOG, "--help"], stdout=closed, stderr=subprocess.PIPE, timeout=50, check=False
+            [*STREAMLOG, "--help"], stdout=closed, stderr=subprocess.PIPE, timeout=150, check=False
         )
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -164,7 +164,7 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None
     (tmp_path / "click.py").write_text("raise ModuleNotFoundError(name='click')\n")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run(
-        STREAMLOG, env=environment, capture_output=True, text=True, timeout=50, check=False
+        STREAMLOG, env=environment, capture_output=True, text=True, timeout=150, check=False
     )
     assert done.returncode == 1
     assert done.stderr == (
@@ -198,7 +198,7 @@ def test_bash_completes_a_topic_of_the_directory(tmp_path: Path) -> None:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=150,
             check=False,
         )
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "orders\n")
@@ -210,7 +210,7 @@ def test_rows_on_a_terminal_are_a_table(tmp_path: Path) -> None:
     command = [*STREAMLOG, "offsets", "--data", str(tmp_path / "data")]
     environment = {**os.environ, "NO_COLOR": "1", "TERM": "dumb"}
     screen, _ = pexpect.run(
-        shlex.join(command), env=environment, timeout=50, withexitstatus=True, encoding="utf-8"
+        shlex.join(command), env=environment, timeout=150, withexitstatus=True, encoding="utf-8"
     )
     rows = [line.split() for line in screen.splitlines()]
     assert rows == [["TOPIC", "PARTITION", "OFFSET"], ["orders", "0", "0"], ["orders", "1", "0"]]

@@ -25,7 +25,7 @@ def _in_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def on_a_terminal(*arguments: str) -> pexpect.spawn:
     return pexpect.spawn(
-        STREAMLOG[0], [*STREAMLOG[1:], *arguments], timeout=30, dimensions=(24, 100)
+        STREAMLOG[0], [*STREAMLOG[1:], *arguments], timeout=100, dimensions=(24, 100)
     )
 
 
@@ -38,7 +38,7 @@ def exit_code(child: pexpect.spawn) -> int | None:
 
 def run(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [*STREAMLOG, *arguments], input=given, capture_output=True, timeout=30, check=False
+        [*STREAMLOG, *arguments], input=given, capture_output=True, timeout=100, check=False
     )
 
 
@@ -104,7 +104,7 @@ def test_a_hangup_that_is_ignored_ends_nothing() -> None:
     child.stdin.flush()
     eventually(lambda: any(Path("d").glob("topics/t-0")))
     child.send_signal(signal.SIGHUP)
-    child.communicate(b"test\n", timeout=30)
+    child.communicate(b"test\n", timeout=100)
     assert child.returncode == 0
     assert values() == [b"hello", b"test"]
 
@@ -160,7 +160,7 @@ def test_a_reader_that_has_read_enough_ends_it_quietly() -> None:
     done = subprocess.run(
         ["bash", "-c", f"{consume} | head -1; echo ${{PIPESTATUS[0]}}"],
         capture_output=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
     assert (done.stdout, done.stderr) == (b"some text\n0\n", b"")
@@ -179,7 +179,7 @@ def test_a_line_of_a_slow_pipe_is_stored_before_the_next_one_comes() -> None:
     with process:
         process.stdin.write(b'{"value": "a"}\nwrong\n')
         process.stdin.flush()  # the pipe stays open: nothing waits for more
-        assert process.wait(30) == 1
+        assert process.wait(100) == 1
         process.stdin.close()
     assert values() == [b"a"]
 

@@ -11,8 +11,6 @@ from streamlog.record import build_batch
 from streamlog.testing import MemoryFileSystem, VirtualClock
 from tests.support.interrupts import interrupted_at, moments
 
-pytestmark = pytest.mark.timeout(120)
-
 NOW_MS = 1_700_000_000_000
 
 

@@ -25,7 +25,7 @@ from streamlog import (
     UnknownTopicOrPartitionError,
 )
 
-pytestmark = [pytest.mark.stress, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.stress
 
 ROUNDS = 1_200
 WRITERS = 2

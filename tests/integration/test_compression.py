@@ -267,7 +267,7 @@ def test_a_log_with_compressed_batches_opens_again(codec: str, ending: str, data
         os._exit(0)
     broker.close()
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=50)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=150)
     with Broker(data_dir) as broker:
         assert values(broker) == [TEXT + b"%d" % n for n in range(1000)]
         assert codecs(broker) == {codec}
@@ -428,4 +428,4 @@ def test_the_library_is_loaded_when_it_is_needed_and_not_before() -> None:
         "Producer(b, compression_type='lz4').send('t', b'v').result()\n"
         "assert 'cramjam' in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=50)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=150)

@@ -631,7 +631,6 @@ def frequent_switches() -> Iterator[None]:
 
 
 @pytest.mark.stress
-@pytest.mark.timeout(120)
 def test_a_reader_in_another_thread_sees_whole_committed_transactions_only(
     data_dir: str, frequent_switches: None
 ) -> None:

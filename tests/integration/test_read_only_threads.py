@@ -15,7 +15,7 @@ from streamlog.errors import UnknownTopicOrPartitionError
 from tests.integration.test_read_only_process import Reader, Writer
 from tests.support.read_only_writer import KEYS, TXN, numbered
 
-pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.stress, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.stress]
 
 LOOKS = 12
 

@@ -48,7 +48,7 @@ def run(step: Step) -> None:
         return
     if words[0] == "streamlog":
         words[:1] = [sys.executable, "-W", "error", "-m", "streamlog.cli"]
-    child = pexpect.spawn(words[0], words[1:], timeout=30, encoding="utf-8", dimensions=(40, 500))
+    child = pexpect.spawn(words[0], words[1:], timeout=100, encoding="utf-8", dimensions=(40, 500))
     expected, exit_code = "", 0
     for line in step.lines:
         typed = PROMPT.fullmatch(line)

@@ -12,7 +12,7 @@ import pytest
 
 from streamlog import Broker, ClosedError, Producer, TableView
 
-pytestmark = [pytest.mark.stress, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.stress
 
 WRITERS = 3
 ROUNDS = 400

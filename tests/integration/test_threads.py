@@ -25,7 +25,7 @@ from streamlog import (
     TopicPartition,
 )
 
-pytestmark = [pytest.mark.stress, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.stress
 
 RECORDS = 1_500
 PRODUCERS = 3

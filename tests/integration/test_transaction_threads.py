@@ -22,7 +22,7 @@ from streamlog.runtime import Lock, Thread
 from streamlog.structs import OffsetAndMetadata, TopicPartition
 from tests.support.transaction_writer import TIMEOUT_MS, Writer
 
-pytestmark = [pytest.mark.stress, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.stress
 
 THREADS = 6
 IDS = 2

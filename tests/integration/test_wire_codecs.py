@@ -58,7 +58,7 @@ def read(broker: Broker, count: int) -> list[Any]:
     found: list[Any] = []
     try:
         while len(found) < count:
-            messages = consumer.consume(count - len(found), timeout=30)
+            messages = consumer.consume(count - len(found), timeout=100)
             assert messages, f"{len(found)} of {count} records"
             for message in messages:
                 assert message.error() is None

@@ -88,7 +88,7 @@ def run_line(command: str, directory: Path) -> tuple[str, int]:
                 text=True,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                timeout=50,
+                timeout=150,
                 check=False,
             )
             output, exit_code = done.stdout, done.returncode

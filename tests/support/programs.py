@@ -15,7 +15,9 @@ def run_program(path: Path, *arguments: str, cwd: Path) -> str:
     Warnings are errors there as they are in the tests.
     """
     command = [sys.executable, "-W", "error", str(path), *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=150, check=False
+    )
     assert done.returncode == 0, f"{path} {arguments}\n{done.stdout}\n{done.stderr}"
     assert done.stderr == ""
     return done.stdout

@@ -10,7 +10,7 @@ import pexpect
 
 from tests.support.programs import ROOT
 
-TIMEOUT_S = 30
+TIMEOUT_S = 100
 """How long a terminal may take to show what is expected: a machine may be busy."""
 
 

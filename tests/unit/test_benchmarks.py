@@ -39,7 +39,6 @@ def contender(name: str, *seconds: float) -> Contender:
 # ---- every benchmark runs
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", CASES)
 def test_every_case_runs_in_miniature(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

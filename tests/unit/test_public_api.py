@@ -72,7 +72,7 @@ def test_importing_streamlog_starts_no_thread_and_opens_no_file() -> None:
         "assert not [path for path in held if 'streamlog' in path], held\n"
         "import sys; assert 'streamlog.testing' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], timeout=50, check=False)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], timeout=150, check=False)
     assert done.returncode == 0
 
 

@@ -34,7 +34,7 @@ def run_python() -> Callable[..., str]:
 
     def run(code: str, *arguments: str) -> str:
         command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 

@@ -90,7 +90,6 @@ def test_what_is_produced_is_in_the_directory_after_the_end(data_dir: str, numbe
         assert [record.value for record in consumer.poll()] == [b"kept"]
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("command", [[], ["--", "sleep", "30"]])
 def test_sigterm_that_another_thread_takes_ends_it(
     command: list[str], monkeypatch: pytest.MonkeyPatch

@@ -60,7 +60,7 @@ def run_python() -> Callable[..., str]:
             + list(arguments),
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=150,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ def test_callbacks_run_at_the_end_latest_first() -> None:
         [sys.executable, "-W", "error", "-c", program],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         check=True,
     )
     assert done.stdout.split("\n") == ["end of program", "second", "first", ""]

@@ -131,7 +131,6 @@ def test_many_threads_exclude_each_other_and_none_waits_for_ever() -> None:
     assert not lock.locked()
 
 
-@pytest.mark.timeout(60)
 def test_waiter_is_not_overtaken_for_ever_by_a_holder_that_is_busy_in_system_calls(
     tmp_path: Path,
 ) -> None:

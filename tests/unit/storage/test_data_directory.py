@@ -280,7 +280,7 @@ def test_another_process_is_refused_as_well(tmp_path: Path) -> None:
             print(error.pid)
     """
     command = [sys.executable, "-c", textwrap.dedent(code), directory.path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=True)
     assert int(done.stdout) == os.getpid()
     directory.close()
 
@@ -773,7 +773,7 @@ def test_a_forked_child_drops_everything_without_a_lock_and_the_parent_goes_on(
         print(directory.open_log("t", 0, "id", TopicConfig()).log_end_offset)
     """
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), str(tmp_path / "data")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "2"
 
