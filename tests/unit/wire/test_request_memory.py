@@ -11,6 +11,7 @@ from streamlog.broker.broker import Broker
 from streamlog.runtime import VirtualClock
 from streamlog.wire import dispatch
 from streamlog.wire.messages import BY_NAME
+from streamlog.wire.request_memory import RequestMemory, ResponseMemory
 from tests.support.kafka_batches import kafka_batch
 from tests.support.wire import frame
 from tests.support.wire_memory import MemoryClient, MemoryListener
@@ -265,3 +266,121 @@ def test_client_that_is_gone_has_nothing_to_read(broker: Broker, listener: Memor
     unread(listener, fetch(LIMIT_BYTES))
     listener.connections[0].connection_lost(None)
     assert listener.response_memory.used_bytes == 0
+
+
+# ---- who is let through
+
+
+class Reader:
+    """Notes in *woken* that there is room for it."""
+
+    def __init__(self, name: str, woken: list[str]) -> None:
+        self._name, self._woken = name, woken
+
+    def read_on(self) -> None:
+        self._woken.append(self._name)
+
+
+class Crowd:
+    """Readers by their names, and which of them were woken since the last look."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.memory = RequestMemory(limit_bytes)
+        self._woken: list[str] = []
+        self._readers = {name: Reader(name, self._woken) for name in "abcdef"}
+
+    def hold(self, name: str, size_bytes: int) -> str:
+        self.memory.hold(self._readers[name], size_bytes)
+        return self._woken_now()
+
+    def forget(self, name: str) -> str:
+        self.memory.forget(self._readers[name])
+        return self._woken_now()
+
+    def may_read(self, names: str) -> list[bool]:
+        return [self.memory.may_read(self._readers[name]) for name in names]
+
+    def _woken_now(self) -> str:
+        names = "".join(self._woken)
+        self._woken.clear()
+        return names
+
+
+def test_one_is_let_through_at_the_limit_and_the_others_wait() -> None:
+    crowd = Crowd(100)
+    crowd.hold("a", 99)
+    assert crowd.may_read("bcd") == [True, True, True]
+    crowd.hold("a", 100)
+    assert not crowd.memory.is_short
+    assert crowd.may_read("bcb") == [True, False, True]
+    assert crowd.memory.is_short
+
+
+@pytest.mark.parametrize(
+    ("room_bytes", "woken"), [(0, "b"), (1, "bc"), (262_144, "bc"), (262_145, "bcd")]
+)
+def test_so_many_are_woken_as_there_is_room_for_in_their_order_and_one_more(
+    room_bytes: int, woken: str
+) -> None:
+    """Each reads 256 KiB at once. The one more is the one that is let through whatever the others take."""
+    crowd = Crowd(1_000_000)
+    crowd.hold("a", 2_000_000)
+    assert crowd.may_read("abcde") == [True, False, False, False, False]
+    assert crowd.hold("a", 1_000_000 - room_bytes) == woken
+    crowd.hold("f", 2_000_000)
+    favoured = woken[-1]
+    assert crowd.may_read("a" + favoured) == [False, True]
+
+
+def test_one_that_was_let_through_is_so_until_it_is_answered() -> None:
+    crowd = Crowd(100)
+    crowd.hold("a", 200)
+    crowd.hold("b", 100)
+    assert crowd.may_read("acd") == [True, False, False]
+    assert crowd.hold("b", 50) == "", "there is no room, and a has its turn"
+    assert crowd.hold("a", 250) == ""
+    assert crowd.hold("a", 250) == ""
+    assert crowd.may_read("a") == [True]
+    assert crowd.hold("a", 240) == "c"
+    assert crowd.may_read("ca") == [True, False]
+
+
+def test_turn_does_not_end_while_all_of_the_memory_is_taken() -> None:
+    crowd = Crowd(100)
+    crowd.hold("a", 100)
+    crowd.hold("b", 10)
+    assert crowd.may_read("ac") == [True, False]
+    assert crowd.hold("b", 0) == ""
+    assert crowd.may_read("d") == [False]
+    assert crowd.memory.used_bytes == 100
+
+
+def test_who_wants_no_more_is_not_woken_and_gives_its_turn_to_the_next() -> None:
+    crowd = Crowd(100)
+    crowd.hold("a", 100)
+    assert crowd.may_read("bcde") == [True, False, False, False]
+    assert crowd.forget("c") == ""
+    assert crowd.may_read("b") == [True]
+    assert crowd.forget("b") == "d"
+    assert crowd.may_read("be") == [False, False]
+    assert crowd.hold("a", 0) == "eb"
+    assert not crowd.memory.is_short
+
+
+def test_who_holds_nothing_is_not_kept() -> None:
+    crowd = Crowd(100)
+    crowd.hold("a", 10)
+    crowd.hold("a", 0)
+    assert not crowd.memory._held
+
+
+@pytest.mark.parametrize(
+    ("used_bytes", "room_bytes", "is_short"),
+    [(0, 25, False), (75, 6, False), (76, 6, True), (97, 0, True), (150, 0, True)],
+)
+def test_answer_may_take_a_quarter_of_what_is_left(
+    used_bytes: int, room_bytes: int, is_short: bool
+) -> None:
+    memory = ResponseMemory(100)
+    memory.used_bytes = used_bytes
+    assert (memory.room_bytes, memory.is_short) == (room_bytes, is_short)
