@@ -48,11 +48,6 @@ CHECKED_AT = 21
 _PLACE = struct.Struct(">qii")
 _MAGIC_AT = 16
 _CRC_AT = 17
-#: The lower of its two bytes.
-_ATTRIBUTES_AT = 22
-#: ``max_timestamp_ms`` and ``producer_id``.
-_TIME_AND_PRODUCER = struct.Struct(">qq")
-_TIME_AND_PRODUCER_AT = 35
 
 
 class KafkaBatchHeader(NamedTuple):
@@ -93,18 +88,6 @@ def size_of(data: bytes) -> int:
     if len(data) < LENGTH_END:
         return len(data)
     return LENGTH_END + max(int.from_bytes(data[8:LENGTH_END], "big", signed=True), 0)
-
-
-def attributes_of(data: bytes) -> int:
-    """Return the lower byte of the attributes of the batch that *data* begins with, 0 when it is too short to have them. Nothing is checked."""
-    return data[_ATTRIBUTES_AT] if len(data) > _ATTRIBUTES_AT else 0
-
-
-def time_and_producer_of(data: bytes) -> tuple[int, int]:
-    """Return ``max_timestamp_ms`` and ``producer_id`` of the batch that *data* begins with, -1 and -1 when it is too short. Nothing is checked."""
-    if len(data) < KAFKA_HEADER_SIZE:
-        return -1, -1
-    return _TIME_AND_PRODUCER.unpack_from(data, _TIME_AND_PRODUCER_AT)
 
 
 def read_kafka_header(data: bytes) -> KafkaBatchHeader:

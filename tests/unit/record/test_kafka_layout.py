@@ -9,12 +9,10 @@ from streamlog.record.kafka_layout import (
     CHECKED_AT,
     KafkaBatchHeader,
     at_offset,
-    attributes_of,
     magic_of,
     pack_kafka_batch,
     read_kafka_header,
     size_of,
-    time_and_producer_of,
     without_kafka_producer,
 )
 from tests.support.kafka_batches import FIRST_MS, GOLDEN, kafka_batch
@@ -106,13 +104,3 @@ def test_size_of_takes_the_word_of_a_batch_and_all_of_what_gives_none() -> None:
     assert size_of(batch) == size_of(batch + b"more") == len(batch)
     assert size_of(batch[:11]) == 11
     assert size_of(bytes(8) + b"\xff" * 4) == 12
-
-
-def test_time_and_producer_are_found_in_front_of_whatever_follows() -> None:
-    assert time_and_producer_of(GOLDEN[0] + b"more") == (FIRST_MS + 100, 7)
-    assert time_and_producer_of(GOLDEN[0][:60]) == (-1, -1)
-
-
-def test_attributes_are_found_in_front_of_whatever_follows() -> None:
-    assert attributes_of(kafka_batch([b"a"], attributes=0x13)) == 0x13
-    assert attributes_of(GOLDEN[0][:22]) == 0

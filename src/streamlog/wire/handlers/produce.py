@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from streamlog.broker.topic_name import is_internal
 from streamlog.errors import (
     ConcurrentTransactionsError,
+    CorruptRecordError,
     InvalidRecordError,
     RecordDecodeError,
     StreamlogError,
 )
 from streamlog.record.codec import Codec
 from streamlog.record.kafka_batch import pending_from_kafka
-from streamlog.record.kafka_layout import (
-    KAFKA_MAGIC,
-    attributes_of,
-    magic_of,
-    size_of,
-    time_and_producer_of,
-)
+from streamlog.record.kafka_layout import KAFKA_MAGIC, magic_of, size_of
 from streamlog.record.layout import COMPRESSION_MASK, LOG_APPEND_TIME_BIT, TRANSACTIONAL_BIT
 from streamlog.wire.codec.errors import RefusedRequestError
+from streamlog.wire.encoded_batches import TakesLongError
 from streamlog.wire.error_codes import (
     INVALID_RECORD,
     INVALID_REQUIRED_ACKS,
     INVALID_TOPIC,
-    NONE,
     NOT_ENOUGH_REPLICAS,
     UNSUPPORTED_COMPRESSION_TYPE,
     UNSUPPORTED_FOR_MESSAGE_FORMAT,
@@ -36,6 +33,7 @@ from streamlog.wire.parked import Slow
 
 if TYPE_CHECKING:
     from streamlog.broker.partition import Partition
+    from streamlog.record import PendingBatch
     from streamlog.wire.call import Call
 
 #: Advertised, and refused: without them old versions of librdkafka stop compressing (KAFKA-18659).
@@ -57,52 +55,45 @@ def handle(call: Call) -> Any:
         raise RefusedRequestError(
             f"Produce: expected version {_FIRST_SERVED} or later, found {call.version}"
         )
-    if _takes_long(call):
-        return Slow(lambda: _append_all(call))
-    return _append_all(call)
+    answers: list[Any] = []
+    try:
+        return _append_all(call, answers, may_wait=False)
+    except TakesLongError:
+        # Goes on behind those that are stored.
+        return Slow(partial(_append_all, call, answers, may_wait=True))
 
 
-def _takes_long(call: Call) -> bool:
-    """Whether an append may wait for a disk, or for somebody who does, or looks into a large batch: the loop has no time for that."""
-    for topic in call.request.topic_data:
-        for data in topic.partition_data:
-            records = data.records or b""
-            attributes = attributes_of(records)
-            if attributes & TRANSACTIONAL_BIT:
-                # The coordinator of transactions is asked about the first batch of each, and may be writing just now.
-                return True
-            try:
-                partition = call.broker.partition(topic.name, data.index)
-                if partition.append_takes_long(
-                    len(records),
-                    bool(attributes & COMPRESSION_MASK),
-                    *time_and_producer_of(records),
-                ):
-                    return True
-            except StreamlogError:
-                continue  # gets its error below
-    return False
+def _append_all(call: Call, answers: list[Any], *, may_wait: bool) -> Any:
+    """Append the batches that have none of *answers* yet, and return the response.
 
-
-def _append_all(call: Call) -> Any:
+    Raises `TakesLongError` before the first one that may wait for somebody, unless that is all right.
+    """
     request, make = call.request, call.response
-    answers = []
-    first_error = NONE
+    place = 0
     for topic in request.topic_data:
-        partitions = []
         for data in topic.partition_data:
-            answer = _append(call, topic.name, data)
-            first_error = first_error or answer.error_code
-            partitions.append(answer)
-        answers.append(make.Responses(name=topic.name, partition_responses=partitions))
+            if place == len(answers):
+                answers.append(_append(call, topic.name, data, may_wait))
+            place += 1
     if request.acks == 0:
-        if first_error:
-            raise RefusedRequestError(f"Produce with acks=0 failed with error {first_error}")
+        for answer in answers:
+            if answer.error_code:
+                raise RefusedRequestError(
+                    f"Produce with acks=0 failed with error {answer.error_code}"
+                )
         return None
-    return make(responses=answers)
+    rest = iter(answers)
+    return make(
+        responses=[
+            make.Responses(
+                name=topic.name, partition_responses=list(islice(rest, len(topic.partition_data)))
+            )
+            for topic in request.topic_data
+        ]
+    )
 
 
-def _append(call: Call, topic: str, data: Any) -> Any:
+def _append(call: Call, topic: str, data: Any, may_wait: bool) -> Any:
     make = call.response.Responses.PartitionResponses
     index = data.index
     if call.request.acks not in _ACKS:
@@ -111,10 +102,7 @@ def _append(call: Call, topic: str, data: Any) -> Any:
         return _refused(make, index, INVALID_TOPIC, f"{topic} is the broker's own")
     try:
         partition: Partition = call.broker.partition(topic, index)
-        records = data.records or b""
-        if magic_of(records) != KAFKA_MAGIC or size_of(records) != len(records):
-            _refuse_other_than_one_batch(topic, index, records)
-        batch = pending_from_kafka(records)
+        batch = _batch_of(topic, index, data.records or b"")
         if batch.attributes & COMPRESSION_MASK == _ZSTD and call.version < _FIRST_WITH_ZSTD:
             return _refused(
                 make,
@@ -122,6 +110,8 @@ def _append(call: Call, topic: str, data: Any) -> Any:
                 UNSUPPORTED_COMPRESSION_TYPE,
                 f"{topic}-{index}: expected zstd from version {_FIRST_WITH_ZSTD} on, found it in {call.version}",
             )
+        if not may_wait and _takes_long(partition, batch):
+            raise TakesLongError
         base_offset = partition.append(batch)
     except _OldFormatError as error:
         return _refused(make, index, UNSUPPORTED_FOR_MESSAGE_FORMAT, str(error))
@@ -142,8 +132,29 @@ def _append(call: Call, topic: str, data: Any) -> Any:
     )
 
 
+def _takes_long(partition: Partition, batch: PendingBatch) -> bool:
+    """Whether an append may wait for a disk, or for somebody who does, or looks into a large batch: the loop has no time for that."""
+    attributes = batch.attributes
+    # The coordinator of transactions is asked about the first batch of each, and may be writing just now.
+    return bool(attributes & TRANSACTIONAL_BIT) or partition.append_takes_long(
+        len(batch.body),
+        bool(attributes & COMPRESSION_MASK),
+        batch.max_timestamp_ms,
+        batch.producer_id,
+    )
+
+
 def _refused(make: Any, index: int, code: int, message: str | None = None) -> Any:
     return make(index=index, error_code=code, base_offset=_NO_OFFSET, error_message=message)
+
+
+def _batch_of(topic: str, index: int, records: bytes) -> PendingBatch:
+    """Return the one batch that *records* are; raise what is wrong with them."""
+    try:
+        return pending_from_kafka(records)
+    except CorruptRecordError:
+        _refuse_other_than_one_batch(topic, index, records)
+        raise
 
 
 def _refuse_other_than_one_batch(topic: str, index: int, records: bytes) -> None:

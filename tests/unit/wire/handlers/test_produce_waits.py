@@ -13,6 +13,7 @@ from streamlog.record import Codec, Compressor, build_batch
 from streamlog.record.kafka_compression import compress_kafka
 from streamlog.record.kafka_layout import KAFKA_HEADER_SIZE
 from streamlog.runtime import MemoryFileSystem, VirtualClock
+from streamlog.wire.messages import BY_NAME
 from tests.support.hooked_files import HookedFileSystem
 from tests.support.kafka_batches import FIRST_MS, kafka_batch
 from tests.support.wire import RawClient, frame, raw_clients
@@ -233,3 +234,31 @@ def test_others_are_served_while_a_transaction_ends_on_a_slow_disk(
         one.send("Produce", 9, transactional_id="x", acks=-1, timeout_ms=1, topic_data=topics)
         assert other.request("ApiVersions", 3).api_keys
     assert one.receive().responses[0].partition_responses[0].error_code == 0
+
+
+@pytest.mark.parametrize("acks", [1, 0])
+def test_batches_around_one_that_takes_long_are_stored_once_each(acks: int) -> None:
+    """The loop begins with a request, and a worker goes on behind what is stored."""
+    large = kafka_batch([b"x" * 10_000], [b"k"])
+    with Broker(clock=VirtualClock()) as broker:
+        broker.create_topic("plain", partitions=2)
+        broker.create_topic("compact", configs={"cleanup_policy": "compact"})
+        places = [("plain", 0), ("compact", 0), ("plain", 1)]
+        for topic, number in places:  # their files are there
+            broker.partition(topic, number).append(build_batch([b"x"], FIRST_MS, [b"k"]))
+        topics = [
+            {"name": topic, "partition_data": [{"index": number, "records": large}]}
+            for topic, number in places
+        ]
+        topics.insert(1, {"name": "none", "partition_data": [{"index": 0, "records": large}]})
+        listener = MemoryListener(broker)
+        client = listener.connect()
+        sent = client.send(frame("Produce", 9, acks=acks, topic_data=topics))
+        assert listener.loop.used_executors == [listener.executor]
+        assert [broker.partition(*place).high_watermark for place in places] == [2, 2, 2]
+        assert client.is_open == bool(acks), "without acks an error closes"
+        if acks:
+            answer = BY_NAME["Produce"].response.decode(sent[4:], 9, 5)
+            found = [one.partition_responses[0] for one in answer.responses]
+            assert [one.name for one in answer.responses] == ["plain", "none", "compact", "plain"]
+            assert [(one.error_code, one.base_offset) for one in found] == [(0, 1), (3, -1), (0, 1), (0, 1)]  # fmt: skip
