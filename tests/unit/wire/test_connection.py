@@ -10,11 +10,15 @@ import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.runtime import VirtualClock
+from streamlog.wire.call import Call
+from streamlog.wire.dispatch import ROUTES
 from streamlog.wire.messages import BY_NAME
+from streamlog.wire.parked import Parked, WakeSignal
 from tests.support.wire import build
 from tests.support.wire_memory import MemoryClient, MemoryListener
 
 MAX_FRAME_BYTES = 100_000
+TLS_BYTES = 0x16030000
 
 
 @pytest.fixture
@@ -96,6 +100,82 @@ def test_requests_behind_one_that_waits_wait_too(broker: Broker, client: MemoryC
     assert not client.connection.is_waiting
 
 
+class Waiting(Parked):
+    """Answers when it is told to, and counts what is asked of it."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.looks = self.stops = 0
+        self.is_ready = False
+
+    def start(self, signal: WakeSignal) -> None:
+        self.signal = signal
+
+    def look(self, is_late: bool) -> Any:
+        self.looks += 1
+        return self._call.response() if self.is_ready else None
+
+    def stop(self) -> None:
+        self.stops += 1
+
+    def answer(self) -> None:
+        self.is_ready = True
+        self.signal.set()
+
+
+@pytest.fixture
+def parked(monkeypatch: pytest.MonkeyPatch) -> list[Waiting]:
+    """The heartbeats that wait: all that were sent."""
+    found: list[Waiting] = []
+
+    def handle(call: Call) -> Any:
+        found.append(Waiting(call))
+        return found[-1]
+
+    key = BY_NAME["Heartbeat"].key
+    monkeypatch.setitem(ROUTES, key, ROUTES[key]._replace(handler=handle, is_slow=False))
+    return found
+
+
+BEAT = frame("Heartbeat", 4, 3, group_id="g", member_id="m", generation_id=1)
+
+
+@pytest.mark.parametrize("end", ["answer", "close", "connection_lost"])
+def test_request_that_waits_is_told_once_that_nobody_does_any_more(
+    client: MemoryClient, parked: list[Waiting], end: str
+) -> None:
+    client.send(BEAT)
+    (waiting,) = parked
+    assert (waiting.looks, waiting.stops) == (1, 0)
+    if end == "answer":
+        waiting.answer()
+        assert correlation_ids(client.send(b"")) == [3]
+    elif end == "close":
+        client.connection.close()
+    else:
+        client.close()
+    assert waiting.stops == 1
+    waiting.answer()
+    client.close()
+    assert (waiting.looks, waiting.stops) == (2 if end == "answer" else 1, 1)
+    assert client.take() == b""
+
+
+def test_request_that_waits_takes_its_memory_until_it_is_answered(
+    listener: MemoryListener, client: MemoryClient, parked: list[Waiting]
+) -> None:
+    # What is behind the fields of a request is not looked at.
+    large = struct.pack(">i", len(BEAT) + 70_000 - 4) + BEAT[4:] + bytes(70_000)
+    client.send(large)
+    assert listener.request_memory.used_bytes == len(large)
+    client.send(ASK)
+    assert listener.request_memory.used_bytes == len(large) + len(ASK)
+    assert client.transport.is_reading()
+    parked[0].answer()
+    assert correlation_ids(client.send(b"")) == [3, 7]
+    assert listener.request_memory.used_bytes == 0
+
+
 def test_append_wakes_no_connection_that_is_gone(broker: Broker, client: MemoryClient) -> None:
     client.send(fetch(60_000, 1))
     client.close()
@@ -105,11 +185,30 @@ def test_append_wakes_no_connection_that_is_gone(broker: Broker, client: MemoryC
 
 @pytest.mark.parametrize("size", [-(2**31), -1, 0, 9, MAX_FRAME_BYTES + 1, 2**31 - 1])
 def test_frame_of_a_size_that_cannot_be_ends_the_connection(
-    client: MemoryClient, size: int
+    client: MemoryClient, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Before anything is read into memory for it: the first bytes of TLS read as a size of 369 MB."""
-    assert client.send(struct.pack(">i", size)) == b""
+    assert client.send(struct.pack(">i", size) + ASK) == b""
     assert not client.is_open
+    assert not caplog.records, "it is nothing that we did"
+
+
+def test_frame_of_the_greatest_size_is_one(client: MemoryClient) -> None:
+    client.send(struct.pack(">i", MAX_FRAME_BYTES) + ASK[4:])
+    assert client.is_open
+    assert correlation_ids(client.send(bytes(MAX_FRAME_BYTES - len(ASK) + 4) + ASK)) == [7, 7]
+
+
+def test_first_frame_is_smaller_than_tls_reads_whatever_the_limit_is(broker: Broker) -> None:
+    listener = MemoryListener(broker, max_frame_bytes=2**31 - 1)
+    for size, is_one in ((TLS_BYTES - 1, True), (TLS_BYTES, False)):
+        client = listener.connect()
+        client.send(struct.pack(">i", size))
+        assert client.is_open == is_one
+    known = listener.connect()
+    known.send(ASK)
+    known.send(struct.pack(">i", TLS_BYTES))
+    assert known.is_open
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,23 @@ def test_half_a_request_that_others_wait_for_is_cut_off_in_the_end(
     assert other.answer
 
 
+def test_half_a_request_hinders_nobody_while_nobody_waits(listener: MemoryListener) -> None:
+    half = Sender(listener, produce(FRAME_BYTES))
+    while half.step(upto=1000):
+        pass
+    connection = half.client.connection
+    listener.loop.now_s = PATIENCE_S + 1
+    assert connection.hinders_others(PATIENCE_S) == ""
+    crowd = [Sender(listener, produce(FRAME_BYTES)) for _ in range(3)]
+    while sum(sender.step(upto=1000) for sender in crowd):
+        pass
+    assert listener.request_memory.is_short
+    listener.loop.now_s = PATIENCE_S
+    assert connection.hinders_others(PATIENCE_S) == ""
+    listener.loop.now_s = PATIENCE_S + 1
+    assert connection.hinders_others(PATIENCE_S).startswith("others wait for the ")
+
+
 def test_client_with_request_behind_request_does_not_keep_the_others_waiting(
     listener: MemoryListener,
 ) -> None:
