@@ -48,6 +48,7 @@ from streamlog.broker.member_watch import MemberWatch
 from streamlog.broker.offset_expiry import OffsetExpiry
 from streamlog.broker.remote_members import RemoteMembers, resume_session
 from streamlog.broker.static_membership import find_static_member, handle_leave_for_now
+from streamlog.broker.topic_patterns import TopicPatterns
 from streamlog.broker.topics_snapshot import TopicsSnapshot
 from streamlog.errors import (
     InvalidProducerEpochError,
@@ -88,6 +89,7 @@ class GroupCoordinator:
         self._lock = Lock()
         self._store = GroupStore(broker)
         self._topics = GroupTopics(broker)
+        self._patterns = TopicPatterns(self._lock, self._store, self._topics)
         self._watch = MemberWatch(
             GroupTimers(broker.scheduler, self._lock),
             self._clock,
@@ -131,6 +133,7 @@ class GroupCoordinator:
         Raises `UnknownMemberIdError` and `FencedMemberEpochError` (join again), `UnreleasedInstanceIdError`, `FencedInstanceIdError`,
         `GroupIdNotFoundError` for a classic group of another kind, `DiskFullError` when the epoch could not be stored (nothing changed).
         """
+        request = self._patterns.prepared(request)
         with self._lock:
             group = self._store.find_or_create(request.group_id)
             if group.classic is not None and request.member_epoch == JOIN_EPOCH:
@@ -182,6 +185,7 @@ class GroupCoordinator:
 
         A group whose members speak the other protocol answers at once; see `mixed_group`.
         """
+        self._patterns.match_of(request.group_id)
         with self._lock, self._store.change(request.group_id) as group:
             request = resume_session(group, request)
             self._memory.admit_join(group, request)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from sys import getsizeof
 from typing import TYPE_CHECKING
 
 from streamlog.broker.classic.state import ClassicState
 from streamlog.broker.group_membership import JOIN_EPOCH
 from streamlog.broker.static_membership import find_static_member
+from streamlog.broker.topic_patterns import SharedPattern
 from streamlog.errors import GroupMaxSizeReachedError, StreamlogError
 
 if TYPE_CHECKING:
@@ -104,7 +105,12 @@ class MemberMemory:
                 )
         if request.session.is_remote and subscription is not None:
             before = 0 if known is None else _wanted_bytes(known, known.subscription)
+            pattern = subscription.pattern
+            if isinstance(pattern, SharedPattern) and not pattern.is_counted:
+                before -= _ENTRY_BYTES * pattern.match_count
             self._admit(group, _wanted_bytes(request, subscription) - before)
+            if isinstance(pattern, SharedPattern):
+                pattern.is_counted = True
 
     def admit_member(self, group: Group, member: GroupMember) -> None:
         """Let a classic member of *group* become one under KIP-848: what it wants is read from its bytes, and takes more room than they do."""
@@ -134,7 +140,7 @@ class MemberMemory:
             return
         self._counted_ms, self._added_bytes = now_ms, 0
         groups = list(self._store.groups.values())
-        self.used_bytes = sum(map(kept_bytes, groups))
+        self.used_bytes = sum(map(kept_bytes, groups)) + _matched_bytes(groups)
         # More than is needed now, so that there is room until all is counted anew.
         wanted_bytes = self._limit_bytes - max(growth_bytes, 2 * part_bytes)
         try:
@@ -166,6 +172,17 @@ def kept_bytes(group: Group) -> int:
         return 0
     protocol_type = group.stored_protocol_type if classic is None else classic.protocol_type
     return size + _GROUP_BYTES + getsizeof(group.group_id) + getsizeof(protocol_type)
+
+
+def _matched_bytes(groups: Iterable[Group]) -> int:
+    """Return what patterns of members elsewhere match in *groups*, which is kept once for all members that have the pattern."""
+    patterns = {
+        one.subscription.pattern
+        for group in groups
+        for one in group.members.values()
+        if one.session.is_remote and isinstance(one.subscription.pattern, SharedPattern)
+    }
+    return sum(_ENTRY_BYTES * one.match_count for one in patterns)
 
 
 def _is_idle(group: Group) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from streamlog.broker.group_member import Subscription
+from streamlog.broker.topic_patterns import SharedPattern
 
 
 class TopicFacts(NamedTuple):
@@ -19,14 +21,15 @@ class TopicFacts(NamedTuple):
 class TopicsSnapshot:
     """All topics of the broker at one moment. Source: Kafka ``MetadataImage``.
 
-    Threads: whoever holds the coordinator's lock (it remembers what it resolved).
+    Threads: any (it remembers what it resolved, for as long as somebody has the subscription).
     """
 
     def __init__(self, facts: Mapping[str, TopicFacts]) -> None:
         self.facts = facts
         """By topic name."""
         self.names_by_id: Mapping[str, str] = {one.topic_id: name for name, one in facts.items()}
-        self._resolved: dict[Subscription, frozenset[str]] = {}
+        self._internal = frozenset(name for name, one in facts.items() if one.is_internal)
+        self._resolved: WeakKeyDictionary[Subscription, frozenset[str]] = WeakKeyDictionary()
 
     def resolve(self, subscription: Subscription) -> frozenset[str]:
         """Return the topics *subscription* wants: those named, existing or not, and all that match.
@@ -38,11 +41,11 @@ class TopicsSnapshot:
             return subscription.topics
         names = self._resolved.get(subscription)
         if names is None:
-            names = subscription.topics.union(
-                name
-                for name, facts in self.facts.items()
-                if pattern.fullmatch(name)
-                and not (facts.is_internal and subscription.exclude_internal_topics)
-            )
-            self._resolved[subscription] = names
+            if isinstance(pattern, SharedPattern):
+                found = pattern.matches(self.facts)
+            else:
+                found = frozenset(name for name in self.facts if pattern.fullmatch(name))
+            if subscription.exclude_internal_topics:
+                found -= self._internal
+            names = self._resolved[subscription] = found | subscription.topics
         return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -172,6 +173,36 @@ def test_member_under_kip_848_subscribes_to_as_much_as_there_is_room_for(broker:
     assert listed(broker) == ["g"]
     assert heartbeat(broker, "m", 200, epoch) == epoch
     assert heartbeat(broker, "m", 0) > epoch
+
+
+def test_what_a_pattern_matches_takes_room_once_for_all_who_have_it(
+    broker: Broker, clock: VirtualClock
+) -> None:
+    for number in range(50):
+        broker.create_topic(f"topic-{number}")
+
+    def subscribe(name: str, pattern: str) -> None:
+        request = Heartbeat(
+            name, name, 0, "c", Subscription(pattern=re.compile(pattern)), session(broker), frozenset()
+        )  # fmt: skip
+        broker.group_coordinator.heartbeat(request)
+
+    memory = broker.group_coordinator._memory
+    subscribe("a", "topic-.*")
+    before = memory.used_bytes
+    subscribe("b", "topic-.*")
+    for_member = memory.used_bytes - before
+    subscribe("c", "(topic-.*)")
+    for_pattern = memory.used_bytes - before - 2 * for_member
+    assert 50 * 64 <= for_pattern < 50 * 64 + 100
+    with pytest.raises(GroupMaxSizeReachedError):
+        for number in range(100):
+            subscribe(f"m{number}", f"topic-.*|{number}")
+    clock.advance(1000)
+    with pytest.raises(GroupMaxSizeReachedError):
+        subscribe("last", "topic-.*|x")
+    members = len(broker.group_coordinator.list_groups())
+    assert 10 < members < LIMIT // (for_member + for_pattern) + 2
 
 
 def test_leader_assigns_as_much_as_there_is_room_for(broker: Broker) -> None:

@@ -43,7 +43,8 @@ def test_internal_topic_subscribed_by_name_is_wanted(topics: TopicsSnapshot) -> 
 
 
 def test_same_pattern_is_resolved_once(topics: TopicsSnapshot) -> None:
-    assert topics.resolve(pattern("orders.*")) is topics.resolve(pattern("orders.*"))
+    one, other = pattern("orders.*"), pattern("orders.*")
+    assert topics.resolve(one) is topics.resolve(other)
 
 
 def test_names_and_a_pattern_are_wanted_together(topics: TopicsSnapshot) -> None:

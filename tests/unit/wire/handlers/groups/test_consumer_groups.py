@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import pytest
@@ -382,6 +383,36 @@ def test_regular_expression_is_compiled_once_for_each_heartbeat_that_has_it(
     a.heartbeat(subscribed_topic_regex="t")
     a.heartbeat()
     assert compiled == ["t.*", "t"]
+
+
+def test_others_are_served_while_a_pattern_is_matched(
+    new_member: Make, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They waited for the coordinator, and it took a second without RE2."""
+    begun, others_done = Event(), Event()
+
+    def match(name: str) -> bool:
+        begun.set()
+        assert others_done.wait(60)
+        return name == "t"
+
+    monkeypatch.setattr(consumer_groups, "compile_pattern", lambda text: TopicPattern(text, match))
+    slow = new_member()
+    slow.client.send(
+        "ConsumerGroupHeartbeat",
+        1,
+        group_id="g",
+        member_id="slow",
+        rebalance_timeout_ms=REBALANCE_MS,
+        topic_partitions=[],
+        subscribed_topic_regex="t",
+    )
+    assert begun.wait(60)
+    new_member("b").join()
+    WireMember(connect(), "other").join()
+    assert connect().request("ListGroups", 5).error_code == 0
+    others_done.set()
+    assert slow.client.receive().error_code == 0
 
 
 @pytest.mark.parametrize(
