@@ -86,11 +86,12 @@ class MemoryTransport(asyncio.Transport):
         self._is_reading = True
 
     def write(self, data: Any) -> None:
-        self.written += data
+        if not self.is_aborted:
+            self.written += data
 
     def writelines(self, parts: Any) -> None:
         for part in parts:
-            self.written += part
+            self.write(part)
 
     def abort(self) -> None:
         self.is_aborted = True

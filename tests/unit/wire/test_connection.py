@@ -86,6 +86,12 @@ def test_request_byte_by_byte_is_answered_at_its_last(client: MemoryClient) -> N
     assert client.connection.is_known
 
 
+def test_client_is_active_when_it_sends(listener: MemoryListener, client: MemoryClient) -> None:
+    listener.loop.now_s = 5.0
+    client.send(ASK[:1])
+    assert (client.connection.opened_s, client.connection.last_active_s) == (0.0, 5.0)
+
+
 def test_requests_in_one_piece_are_answered_in_turn(client: MemoryClient) -> None:
     asked = b"".join(frame("ApiVersions", 0, number) for number in range(5))
     assert correlation_ids(client.send(asked + ASK[:3])) == [0, 1, 2, 3, 4]
@@ -151,6 +157,7 @@ def test_request_that_waits_is_told_once_that_nobody_does_any_more(
         waiting.answer()
         assert correlation_ids(client.send(b"")) == [3]
     elif end == "close":
+        client.connection.close()
         client.connection.close()
     else:
         client.close()
@@ -317,6 +324,21 @@ def test_half_a_request_is_forgotten_with_its_connection(
     client.send(ASK[:5])
     client.close()
     assert listener.connections == []
+
+
+def test_connection_that_is_gone_counts_until_its_worker_is_done(
+    listener: MemoryListener, client: MemoryClient
+) -> None:
+    metadata = frame("Metadata", 12, 1, topics=None)
+    large = struct.pack(">i", len(metadata) + 70_000 - 4) + metadata[4:] + bytes(70_000)
+    client.connection.data_received(large + ASK)
+    client.connection.connection_lost(None)
+    assert listener.connections == [client.connection]
+    assert listener.request_memory.used_bytes == len(large) + len(ASK)
+    listener.loop.run()
+    assert listener.connections == []
+    assert listener.request_memory.used_bytes == 0
+    assert client.take() == b""
 
 
 def test_answers_to_requests_in_one_piece_go_out_together(client: MemoryClient) -> None:

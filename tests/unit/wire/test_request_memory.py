@@ -125,6 +125,46 @@ def test_half_a_request_that_others_wait_for_is_cut_off_in_the_end(
     assert other.answer
 
 
+@pytest.mark.parametrize("is_half_closed", [False, True])
+def test_client_that_is_gone_waits_for_nothing(
+    listener: MemoryListener, is_half_closed: bool
+) -> None:
+    for half in [Sender(listener, produce(FRAME_BYTES)) for _ in range(3)]:
+        while half.step(upto=1000):
+            pass
+    other = Sender(listener, produce(FRAME_BYTES))
+    while other.step():
+        pass
+    assert listener.request_memory.is_short
+    assert other.client.connection.is_waiting
+    if is_half_closed:
+        other.client.connection.eof_received()
+        assert not other.client.connection.is_waiting
+    else:
+        other.client.close()
+    assert not listener.request_memory.is_short
+
+
+def test_who_is_let_through_at_last_has_all_the_time_again(listener: MemoryListener) -> None:
+    halves = [Sender(listener, produce(FRAME_BYTES)) for _ in range(3)]
+    while sum(half.step(upto=1000) for half in halves):
+        pass
+    other = Sender(listener, produce(FRAME_BYTES))
+    while other.step():
+        pass
+    listener.loop.now_s = PATIENCE_S + 1
+    for half in halves:
+        half.client.close()
+    more = [Sender(listener, produce(FRAME_BYTES)) for _ in range(4)]
+    while sum(one.step(upto=1000) for one in more):
+        pass
+    assert listener.request_memory.is_short
+    assert not other.client.connection.is_waiting
+    assert other.client.connection.hinders_others(PATIENCE_S) == ""
+    listener.loop.now_s += PATIENCE_S + 1
+    assert other.client.connection.hinders_others(PATIENCE_S)
+
+
 def test_half_a_request_hinders_nobody_while_nobody_waits(listener: MemoryListener) -> None:
     half = Sender(listener, produce(FRAME_BYTES))
     while half.step(upto=1000):
