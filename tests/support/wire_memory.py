@@ -13,6 +13,7 @@ from streamlog.wire.connection import Connection
 from streamlog.wire.encoded_batches import EncodedBatches
 from streamlog.wire.request_memory import RequestMemory, ResponseMemory
 from streamlog.wire.settings import ListenerSettings
+from streamlog.wire.topics import TopicIds
 
 
 class MemoryLoop:
@@ -121,6 +122,7 @@ class MemoryListener:
         self.broker = broker
         self.loop = MemoryLoop()
         self.encoded_batches = EncodedBatches()
+        self.topic_ids = TopicIds(broker)
         self.settings = ListenerSettings(
             **{
                 "node_id": 1,

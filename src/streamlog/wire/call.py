@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from streamlog.wire.messages import Api
     from streamlog.wire.request_memory import ResponseMemory
     from streamlog.wire.settings import ListenerSettings
+    from streamlog.wire.topics import TopicIds
 
 
 class Call(NamedTuple):
@@ -26,6 +27,8 @@ class Call(NamedTuple):
     broker: Broker
     settings: ListenerSettings
     encoded_batches: EncodedBatches
+    """Of the listener."""
+    topic_ids: TopicIds
     """Of the listener."""
     response_memory: ResponseMemory
     """Of the listener: what is left for answers."""

@@ -316,6 +316,7 @@ class Connection(asyncio.Protocol):
             listener.broker,
             listener.settings,
             listener.encoded_batches,
+            listener.topic_ids,
             listener.response_memory,
         )
 

@@ -60,7 +60,7 @@ ROUTES: dict[int, Route] = dict(
         _route("ApiVersions", 0, 3, api_versions.handle),
         _route("Metadata", 0, 12, metadata.handle, is_slow=True),
         _route("Produce", 0, 9, produce.handle),
-        _route("Fetch", 4, 12, fetch.handle),
+        _route("Fetch", 4, 13, fetch.handle),
         _route("ListOffsets", 1, 7, list_offsets.handle),
         _route("OffsetForLeaderEpoch", 2, 4, list_offsets.handle_epochs),
         _route("DeleteRecords", 0, 2, list_offsets.handle_delete, is_slow=True),

@@ -19,6 +19,7 @@ from streamlog.wire.door import Door
 from streamlog.wire.encoded_batches import EncodedBatches
 from streamlog.wire.options import read_options
 from streamlog.wire.request_memory import RequestMemory, ResponseMemory
+from streamlog.wire.topics import TopicIds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,8 @@ class Endpoint:
         self.broker = broker
         self.encoded_batches = EncodedBatches()
         """What all fetches share. Threads: any."""
+        self.topic_ids = TopicIds(broker)
+        """How they find topics that are named by their ids. Threads: any."""
         self.request_memory = RequestMemory(self.settings.queued_max_request_bytes)
         """What requests take."""
         self.response_memory = ResponseMemory(self.settings.queued_max_response_bytes)

@@ -8,6 +8,7 @@ from streamlog.broker.topic_name import is_internal, validate_topic_name
 from streamlog.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
 if TYPE_CHECKING:
+    from streamlog.broker.broker import Broker
     from streamlog.broker.topic import Topic
     from streamlog.wire.call import Call
 
@@ -15,10 +16,43 @@ if TYPE_CHECKING:
 _MAX_CREATED = 100
 
 
+def all_topics(broker: Broker) -> list[Topic]:
+    """Return every topic that there is, those of the broker itself as well."""
+    found = []
+    for name in broker.topics(include_internal=True):
+        try:
+            found.append(broker.topic(name))
+        except UnknownTopicOrPartitionError:
+            continue  # deleted meanwhile
+    return found
+
+
 class UnknownTopicIdError(UnknownTopicOrPartitionError):
     """There is no topic of that id, nor will there be one: ids are not given twice."""
 
     code = 100
+
+
+class TopicIds:
+    """Finds topics by their ids, for all requests of a listener. Threads: any."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        #: All topics by their ids, and the epoch in which they were looked at. Replaced, never changed.
+        self._known: tuple[int, dict[bytes, Topic]] = -1, {}
+
+    def find(self, topic_id: bytes) -> Topic:
+        """Return the topic of that id, and never another one that was given its name; raises `UnknownTopicIdError`."""
+        epoch, topics = self._known
+        # The epoch first: what changes while we look has us look again.
+        now = self._broker.topic_epoch
+        if epoch != now:
+            topics = {bytes.fromhex(one.topic_id): one for one in all_topics(self._broker)}
+            self._known = now, topics
+        topic = topics.get(topic_id)
+        if topic is None:
+            raise UnknownTopicIdError(f"there is no topic of id {topic_id.hex()}")
+        return topic
 
 
 class TopicFinder:
@@ -51,12 +85,7 @@ class TopicFinder:
     def with_id(self, topic_id: bytes) -> Topic:
         """Return the topic of that id; raises `UnknownTopicIdError`."""
         if self._names is None:
-            self._names = {}
-            for name in self._broker.topics(include_internal=True):
-                try:
-                    self._names[self._broker.topic(name).topic_id] = name
-                except UnknownTopicOrPartitionError:
-                    continue  # deleted meanwhile
+            self._names = {one.topic_id: one.name for one in all_topics(self._broker)}
         wanted = topic_id.hex()
         if wanted in self._names:
             topic = self._broker.topic(self._names[wanted])

@@ -33,6 +33,8 @@ _PARTITIONS_IN_LOOP = 200
 _READ_BYTES = 2 * 1024 * 1024
 #: Before, nobody is given zstd that asked for it by the topic's configuration (KIP-110).
 _FIRST_WITH_ZSTD = 10
+#: From there on topics are named by their ids (KIP-516).
+_FIRST_WITH_IDS = 13
 
 
 def handle(call: Call) -> Any:
@@ -114,14 +116,16 @@ class ParkedFetch(Parked):
         for topic in request.topics:
             found = []
             for wanted in topic.partitions:
-                answer = self._read(topic.topic, wanted, left, progress, is_first=not size)
+                answer = self._read(topic, wanted, left, progress, is_first=not size)
                 if answer.error_code or answer.diverging_epoch is not None:
                     is_wrong = True
                 elif answer.records:
                     size += len(answer.records)
                     left -= len(answer.records)
                 found.append(answer)
-            topics.append(make.Responses(topic=topic.topic, partitions=found))
+            topics.append(
+                make.Responses(topic=topic.topic, topic_id=topic.topic_id, partitions=found)
+            )
         # What did not fit counts as well, as it does at the next look: the two have to agree, or all is read again at each append.
         counted = size if progress is None else progress.size_bytes
         if counted >= enough or is_wrong or is_late or self._meets_damage or not topics:
@@ -129,16 +133,20 @@ class ParkedFetch(Parked):
         self._progress = progress
         return None
 
-    def _find(self, topic: str, number: int) -> Partition:
+    def _find(self, topic: Any, number: int) -> Partition:
         """Return the partition, which wakes us from now on: before it is looked at, and again if it is another one than before."""
-        partition = self._call.broker.partition(topic, number)
+        call = self._call
+        if call.version < _FIRST_WITH_IDS:
+            partition = call.broker.partition(topic.topic, number)
+        else:
+            partition = call.topic_ids.find(topic.topic_id).partition(number)
         if partition not in self._partitions:
             self._partitions[partition] = None
             partition.add_waiter(self._signal)
         return partition
 
     def _read(
-        self, topic: str, wanted: Any, left: int, progress: FetchProgress | None, *, is_first: bool
+        self, topic: Any, wanted: Any, left: int, progress: FetchProgress | None, *, is_first: bool
     ) -> Any:
         make = self._call.response.Responses.Partitions
         index = wanted.partition
@@ -148,7 +156,7 @@ class ParkedFetch(Parked):
                 return self._refused(index, code)
             if (
                 self._call.version < _FIRST_WITH_ZSTD
-                and self._call.broker.topic(topic).config.compression_type == "zstd"
+                and self._call.broker.topic(topic.topic).config.compression_type == "zstd"
             ):
                 return self._refused(index, UNSUPPORTED_COMPRESSION_TYPE)
             answer = make(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from streamlog.errors import StreamlogError, UnknownTopicOrPartitionError
+from streamlog.errors import StreamlogError
 from streamlog.wire.authorized import CLUSTER, NOT_ASKED, TOPIC
 from streamlog.wire.error_codes import code_of
-from streamlog.wire.topics import TopicFinder
+from streamlog.wire.topics import TopicFinder, all_topics
 
 if TYPE_CHECKING:
     from streamlog.broker.topic import Topic
@@ -19,7 +19,7 @@ def handle(call: Call) -> Any:
     request, settings, make = call.request, call.settings, call.response
     names = request.topics
     if names is None or (not names and call.version == 0):
-        topics = [_describe(call, topic) for topic in _all(call)]
+        topics = [_describe(call, topic) for topic in all_topics(call.broker)]
     else:
         allow = request.allow_auto_topic_creation if call.version >= 4 else True
         finder = TopicFinder(call, may_create=allow)
@@ -41,17 +41,6 @@ def handle(call: Call) -> Any:
             CLUSTER if request.include_cluster_authorized_operations else NOT_ASKED
         ),
     )
-
-
-def _all(call: Call) -> list[Topic]:
-    broker = call.broker
-    found = []
-    for name in broker.topics(include_internal=True):
-        try:
-            found.append(broker.topic(name))
-        except UnknownTopicOrPartitionError:
-            continue  # deleted meanwhile
-    return found
 
 
 def _find(call: Call, finder: TopicFinder, name: str | None, topic_id: bytes) -> Any:

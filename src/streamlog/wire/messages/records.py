@@ -36,7 +36,7 @@ node_endpoints [] 10+ tag 0
     port int32
     rack string nullable = null
 
-1 FetchRequest 0-12 flexible 12+
+1 FetchRequest 0-13 flexible 12+
 cluster_id string 12+ nullable tag 0 = null
 replica_id int32 = -1
 max_wait_ms int32
@@ -46,7 +46,8 @@ isolation_level int8 4+
 session_id int32 7+
 session_epoch int32 7+ = -1
 topics []
-    topic string
+    topic string 0-12
+    topic_id uuid 13+
     partitions []
         partition int32
         current_leader_epoch int32 9+ = -1
@@ -55,16 +56,18 @@ topics []
         log_start_offset int64 5+ = -1
         partition_max_bytes int32
 forgotten_topics_data [] 7+
-    topic string
+    topic string 7-12
+    topic_id uuid 13+
     partitions []int32
 rack_id string 11+
 
-1 FetchResponse 0-12 flexible 12+
+1 FetchResponse 0-13 flexible 12+
 throttle_time_ms int32 1+
 error_code int16 7+
 session_id int32 7+
 responses []
-    topic string
+    topic string 0-12
+    topic_id uuid 13+
     partitions []
         partition_index int32
         error_code int16
