@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from streamlog.broker.classic.conversion import members_of_classic, to_classic, would_be_classic
 from streamlog.broker.classic.mixed_group import (
     check_classic_member,
+    check_protocols,
+    check_sync,
     check_up_to_date,
     heartbeat_of,
     join_response,
@@ -17,7 +19,12 @@ from streamlog.broker.classic.mixed_group import (
 from streamlog.broker.classic.requests import CONSUMER_PROTOCOL
 from streamlog.broker.group_records import GroupRecord, GroupType, MemberChanged
 from streamlog.broker.static_membership import check_instance
-from streamlog.errors import MemberIdRequiredError, RebalanceInProgressError, StreamlogError
+from streamlog.errors import (
+    MemberIdRequiredError,
+    RebalanceInProgressError,
+    StreamlogError,
+    UnknownMemberIdError,
+)
 
 if TYPE_CHECKING:
     from streamlog.broker.classic.coordinator import ClassicCoordinator
@@ -66,6 +73,7 @@ class ProtocolBridge:
         `FencedInstanceIdError`, and what storing the group's epoch may raise.
         """
         self._classic.check_session_timeout(request)
+        check_protocols(group, request)
         member_id = request.member_id
         if member_id == "":
             name = request.instance_id or request.client_id
@@ -76,6 +84,10 @@ class ProtocolBridge:
                 )
         else:
             check_instance(group, member_id, request.instance_id)
+            if request.instance_id is not None and member_id not in group.members:
+                raise UnknownMemberIdError(
+                    f"group {group.group_id!r}: {request.instance_id!r} is not a member"
+                )
         known = group.members.get(member_id)
         if known is not None and known.classic is not None:
             known.classic.update(request)
@@ -85,10 +97,15 @@ class ProtocolBridge:
         self.to_classic_if_alone(group)
 
     def sync(self, group: Group, request: SyncRequest, reply: Reply[SyncResponse]) -> None:
-        """Fetch the assignment. Raises as `check_classic_member` does."""
+        """Fetch the assignment. Raises as `check_classic_member` and `check_sync` do."""
         member = check_classic_member(
             group, request.member_id, request.instance_id, request.generation
         )
+        try:
+            check_sync(group, member, request)
+        except RebalanceInProgressError:
+            self._watch.heard(group, member.member_id, is_behind=True)
+            raise
         self._watch.heard(group, member.member_id)
         reply.give(sync_response(member))
 

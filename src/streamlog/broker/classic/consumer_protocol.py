@@ -74,11 +74,16 @@ def decode_subscription(data: bytes) -> ConsumerSubscription:
     return ConsumerSubscription(topics, user_data, owned, generation)
 
 
-def encode_assignment(assignment: ConsumerAssignment) -> bytes:
-    """Return *assignment* in the newest layout."""
+def version_of(subscription: bytes) -> int:
+    """Return the version of a subscription, or of the newest layout if that is older. Raises ValueError."""
+    return min(max(_Reader(subscription).i16(), 0), ASSIGNMENT_VERSION)
+
+
+def encode_assignment(assignment: ConsumerAssignment, version: int = ASSIGNMENT_VERSION) -> bytes:
+    """Return *assignment* in the newest layout, which is that of all versions; *version* is what it says that it is."""
     return b"".join(
         (
-            _I16.pack(ASSIGNMENT_VERSION),
+            _I16.pack(version),
             _partitions(assignment.partitions),
             _bytes(assignment.user_data),
         )

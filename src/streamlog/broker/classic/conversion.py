@@ -14,6 +14,7 @@ from streamlog.broker.classic.consumer_members import consumer_of
 from streamlog.broker.classic.consumer_protocol import (
     ConsumerAssignment,
     encode_assignment,
+    version_of,
 )
 from streamlog.broker.classic.group import ClassicGroup
 from streamlog.broker.classic.requests import CONSUMER_PROTOCOL
@@ -73,7 +74,8 @@ def to_classic(group: Group, without: str = "") -> tuple[ClassicGroup, list[Grou
         if member.member_id != without and member.classic is not None:
             one = member.classic
             one.member_id = member.member_id
-            one.assignment = encode_assignment(ConsumerAssignment(member.current.assigned))
+            version = version_of(one.protocols[0][1])
+            one.assignment = encode_assignment(ConsumerAssignment(member.current.assigned), version)
             one.joining = one.syncing = None
             if isinstance(one.session, RemoteSession):
                 one.session.revoke_by_ms = math.inf

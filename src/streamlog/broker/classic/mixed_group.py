@@ -12,16 +12,24 @@ from streamlog.broker.classic.consumer_members import subscription_of
 from streamlog.broker.classic.consumer_protocol import (
     ConsumerAssignment,
     encode_assignment,
+    version_of,
 )
 from streamlog.broker.classic.conversion import NO_VOTE
 from streamlog.broker.classic.member import ClassicMember
-from streamlog.broker.classic.requests import JoinRequest, JoinResponse, SyncResponse
+from streamlog.broker.classic.requests import (
+    CONSUMER_PROTOCOL,
+    JoinRequest,
+    JoinResponse,
+    SyncRequest,
+    SyncResponse,
+)
 from streamlog.broker.group import Group
 from streamlog.broker.group_member import GroupMember, MemberState, Subscription
 from streamlog.broker.group_membership import JOIN_EPOCH, Heartbeat, HeartbeatResponse
 from streamlog.broker.static_membership import check_instance
 from streamlog.errors import (
     IllegalGenerationError,
+    InconsistentGroupProtocolError,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
@@ -54,10 +62,51 @@ def join_response(request: JoinRequest, response: HeartbeatResponse) -> JoinResp
 
 
 def sync_response(member: GroupMember) -> SyncResponse:
-    """Return the assignment of a classic member."""
+    """Return the assignment of a classic member, in the version that its subscription has: an older client may not know the newest."""
     assert member.classic is not None
-    assignment = encode_assignment(ConsumerAssignment(member.current.assigned))
-    return SyncResponse(member.classic.protocols[0][0], assignment)
+    protocol, told = member.classic.protocols[0]
+    assignment = encode_assignment(ConsumerAssignment(member.current.assigned), version_of(told))
+    return SyncResponse(protocol, assignment)
+
+
+def check_protocols(group: Group, request: JoinRequest) -> None:
+    """Raise `InconsistentGroupProtocolError` unless the classic members but this one have one of its assignors: they may be among themselves
+    one day. Source: Kafka ``ConsumerGroup.supportsClassicProtocols``.
+    """
+    supported = [
+        one.classic.protocol_names
+        for one in group.members.values()
+        if one.classic is not None
+        and one.member_id != request.member_id
+        and (request.instance_id is None or one.instance_id != request.instance_id)
+    ]
+    names = [name for name, _ in request.protocols]
+    if supported and not frozenset.intersection(*supported).intersection(names):
+        common = sorted(frozenset.intersection(*supported))
+        raise InconsistentGroupProtocolError(
+            f"group {request.group_id!r}: expected one of the assignors that all classic members have, {common}, found {names}"
+        )
+
+
+def check_sync(group: Group, member: GroupMember, request: SyncRequest) -> None:
+    """Raise `InconsistentGroupProtocolError` when the member believes in another protocol than it was told (KIP-559), and
+    `RebalanceInProgressError` when it has to join again for an assignment; one that has still to give back is told what it keeps.
+
+    Source: Kafka ``GroupMetadataManager.throwIfClassicProtocolUnmatched``, ``throwIfRebalanceInProgress``.
+    """
+    assert member.classic is not None
+    told = member.classic.protocols[0][0]
+    for expected, found in (
+        (CONSUMER_PROTOCOL, request.protocol_type),
+        (told, request.protocol),
+    ):
+        if found is not None and found != expected:
+            raise InconsistentGroupProtocolError(
+                f"group {group.group_id!r}: expected protocol {expected!r}, found {found!r}"
+            )
+    current = member.current
+    if current.epoch < group.epoch and current.state is not MemberState.UNREVOKED_PARTITIONS:
+        raise RebalanceInProgressError(f"group {group.group_id!r} rebalances")
 
 
 def check_classic_member(

@@ -13,6 +13,7 @@ from streamlog.broker.classic.consumer_protocol import (
     encode_assignment,
     encode_owned,
     encode_subscription,
+    version_of,
 )
 from streamlog.structs import TopicPartition
 
@@ -60,6 +61,17 @@ def test_subscription_has_the_layout_of_kafka() -> None:
 def test_assignment_has_the_layout_of_kafka() -> None:
     data = encode_assignment(ConsumerAssignment(frozenset({TopicPartition("ab", 3)})))
     assert data.hex(" ") == "00 03 00 00 00 01 00 02 61 62 00 00 00 01 00 00 00 03 ff ff ff ff"
+
+
+@pytest.mark.parametrize(("told", "version"), [(0, 0), (1, 1), (3, 3), (9, 3), (-1, 0)])
+def test_assignment_for_an_older_client_says_the_version_of_its_subscription(
+    told: int, version: int
+) -> None:
+    assert version_of(told.to_bytes(2, "big", signed=True) + b"more") == version
+    assignment = ConsumerAssignment(frozenset({TopicPartition("ab", 3)}))
+    data = encode_assignment(assignment, version)
+    assert data == version.to_bytes(2, "big") + encode_assignment(assignment)[2:]
+    assert decode_assignment(data) == assignment
 
 
 def test_older_versions_say_less() -> None:

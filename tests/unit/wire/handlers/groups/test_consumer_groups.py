@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from streamlog.broker.broker import Broker
-from streamlog.broker.classic.consumer_protocol import ConsumerAssignment, encode_assignment
+from streamlog.broker.classic.consumer_protocol import (
+    ConsumerAssignment,
+    decode_assignment,
+    encode_assignment,
+)
 from streamlog.client.consumer import Consumer
 from streamlog.runtime import VirtualClock
 from streamlog.structs import OffsetAndMetadata, TopicPartition
@@ -21,7 +25,8 @@ from tests.support.wire_group import WireMember
 
 Connect = Callable[[], RawClient]
 
-UNKNOWN_MEMBER, INVALID_REQUEST, NOT_FOUND, FENCED_INSTANCE = 25, 42, 69, 82
+INCONSISTENT, UNKNOWN_MEMBER, REBALANCING, INVALID_REQUEST = 23, 25, 27, 42
+NOT_FOUND, FENCED_INSTANCE = 69, 82
 FENCED_EPOCH, UNRELEASED, UNSUPPORTED_ASSIGNOR, STALE_EPOCH, INVALID_REGEX = 110, 111, 112, 113, 128
 SESSION_MS = 45_000
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -516,6 +521,109 @@ def test_ngp_5_classic_members_over_the_wire_go_on_in_the_group(
 
 TOLD = b"\x00\x00" + b"\x00\x00\x00\x01" + b"\x00\x01t" + b"\xff\xff\xff\xff"
 """The subscription of a classic member to t."""
+
+
+def pair(new_member: Make, connect: Connect) -> tuple[NewMember, WireMember]:
+    """A group with a member of either protocol, each with a partition."""
+    a = new_member()
+    a.join()
+    classic = WireMember(connect(), protocols=(("range", TOLD), ("other", TOLD)))
+    classic.join()
+    for _ in range(3):
+        a.heartbeat()
+        a.confirm()
+        classic.join()
+    return a, classic
+
+
+def test_classic_member_is_told_its_assignment_in_the_version_it_subscribed_in(
+    new_member: Make, connect: Connect
+) -> None:
+    """It was the newest one. Kafka ``prepareAssignment``."""
+    _, classic = pair(new_member, connect)
+    synced = classic.sync()
+    assert (synced.error_code, synced.protocol_name) == (0, "range")
+    share = encode_assignment(ConsumerAssignment(frozenset({T1})), version=0)
+    assert synced.assignment == share
+
+
+def test_ngp_5_classic_member_that_believes_in_another_protocol_is_told_so(
+    new_member: Make, connect: Connect
+) -> None:
+    """It was not, in a group under KIP-848. Kafka ``throwIfClassicProtocolUnmatched``."""
+    _, classic = pair(new_member, connect)
+    me = {"group_id": "g", "member_id": classic.id, "generation_id": classic.generation}
+    for told in (
+        {"protocol_type": "connect", "protocol_name": "range"},
+        {"protocol_type": "consumer", "protocol_name": "other"},
+    ):
+        assert classic.client.request("SyncGroup", 5, **me, **told).error_code == INCONSISTENT
+    told = {"protocol_type": "consumer", "protocol_name": "range"}
+    assert classic.client.request("SyncGroup", 5, **me, **told).error_code == 0
+    assert classic.client.request("SyncGroup", 3, **me).error_code == 0
+
+
+def test_ngp_5_classic_member_that_is_behind_joins_again_before_it_fetches_its_assignment(
+    new_member: Make, connect: Connect, clock: VirtualClock
+) -> None:
+    """It was given the one of before. Kafka ``throwIfRebalanceInProgress``."""
+    a, classic = pair(new_member, connect)
+    new_member("b").join()
+    assert classic.sync().error_code == REBALANCING
+    for _ in range(11):
+        clock.advance(5_000)
+        a.heartbeat()
+        assert classic.sync().error_code == REBALANCING
+    clock.advance(5_000)
+    assert classic.sync().error_code == UNKNOWN_MEMBER, "it did not join again in time"
+
+
+def test_ngp_5_classic_member_that_has_to_give_back_is_told_what_it_keeps(
+    new_member: Make, connect: Connect
+) -> None:
+    classic = WireMember(connect(), protocols=(("range", TOLD),))
+    classic.share = encode_assignment(ConsumerAssignment(frozenset({T0, T1})))
+    classic.join()
+    classic.sync()
+    new_member().join()
+    both = b"\x00\x00\x00\x01\x00\x01t\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01"
+    classic.protocols = (
+        ("range", b"\x00\x01" + TOLD[2:] + both),
+    )  # a cooperative one: it owns both still
+    assert classic.join().generation_id == 1
+    synced = classic.sync()
+    assert synced.error_code == 0
+    assert len(decode_assignment(synced.assignment).partitions) == 1
+    assert classic.heartbeat() == REBALANCING
+
+
+def test_ngp_5_classic_members_have_an_assignor_in_common_also_in_a_group_under_kip_848(
+    new_member: Make, connect: Connect
+) -> None:
+    """They had none when they were among themselves again. Kafka ``supportsClassicProtocols``."""
+    _, classic = pair(new_member, connect)
+    stranger = WireMember(connect(), protocols=(("sticky", TOLD),))
+    assert stranger.try_join().error_code == INCONSISTENT
+    other = WireMember(connect(), protocols=(("sticky", TOLD), ("other", TOLD)))
+    other.join()
+    stranger.protocols = (("range", TOLD),)
+    assert stranger.try_join().error_code == INCONSISTENT
+    classic.protocols = (("sticky", TOLD),)
+    classic.join()
+
+
+def test_ngp_5_static_classic_member_that_was_removed_is_told_so(
+    new_member: Make, connect: Connect
+) -> None:
+    """It came back under the id it had. Kafka ``throwIfStaticMemberIsUnknown``."""
+    new_member().join()
+    classic = WireMember(connect(), instance_id="one", protocols=(("range", TOLD),))
+    classic.join()
+    leave = {"group_id": "g", "members": [{"group_instance_id": "one"}]}
+    assert classic.client.request("LeaveGroup", 5, **leave).members[0].error_code == 0
+    assert classic.try_join().error_code == UNKNOWN_MEMBER
+    classic.id = ""
+    assert classic.try_join().error_code == 0
 
 
 def test_classic_member_that_sends_heartbeats_and_does_not_join_again_is_removed(
