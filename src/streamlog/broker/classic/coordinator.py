@@ -172,6 +172,7 @@ class ClassicCoordinator:
         old.joining = old.syncing = None
         old.session.notify()
         self._timers.disarm(_name_of(group, old_id))
+        leader_before = group.leader_id
         new_id = self._new_member_id(group.group_id, request.instance_id)
         member = group.rename(old_id, new_id)
         if old_id in group.unsynced:
@@ -179,7 +180,8 @@ class ClassicCoordinator:
         member.update(request)
         self._watch(group, member)
         if group.state is ClassicState.STABLE and group.choose_protocol() == group.protocol:
-            reply.give(group.join_response(member, skip_assignment=True))
+            response = group.join_response(member, skip_assignment=True)
+            reply.give(response._replace(leader_before=leader_before or ""))
             return
         member.joining = reply
         self._rebalance(group)

@@ -60,6 +60,8 @@ class JoinResponse(NamedTuple):
     skip_assignment: bool = False
     """For a leader that came back as a static member: the assignment stays as it is (KIP-814)."""
     protocol_type: str = CONSUMER_PROTOCOL
+    leader_before: str = ""
+    """For a static member that came back, and needs no rebalance: who led before, which may be itself under its old id."""
 
     @property
     def is_leader(self) -> bool:

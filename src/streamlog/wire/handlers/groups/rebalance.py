@@ -104,8 +104,8 @@ def _joined(call: Call, reply: Reply[JoinResponse]) -> Any:
     make = call.response
     leader_id, members = joined.leader_id, joined.members
     if joined.skip_assignment:
-        # A leader that came back, whose assignment is not wanted: before version 9 it is told that it follows (KIP-814).
-        leader_id, members = "", {}
+        # Of a leader that came back no assignment is wanted: before version 9 it is told that it follows its old self (KIP-814).
+        leader_id, members = joined.leader_before, {}
     return make(
         generation_id=joined.generation,
         protocol_type=joined.protocol_type,

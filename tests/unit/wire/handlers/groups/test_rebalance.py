@@ -439,6 +439,23 @@ def test_id_that_nobody_joins_with_is_forgotten(
 # ---- static members
 
 
+def test_grp_11_static_member_that_comes_back_is_told_who_leads(connect: Connect) -> None:
+    """Nobody, it was told. Kafka ``updateStaticMemberThenRebalanceOrCompleteJoin``."""
+    leader = WireMember(connect(), instance_id="one")
+    leader.join()
+    leader.sync()
+    follower = WireMember(connect(), instance_id="two")
+    follower.send_join()
+    eventually(lambda: leader.heartbeat() == REBALANCING)
+    leader.join()
+    follower.receive_join()
+    follower.send_sync()
+    leader.sync()
+    assert follower.client.receive().error_code == 0
+    again = WireMember(connect(), instance_id="two").join()
+    assert (again.leader, again.members) == (leader.id, [])
+
+
 def test_grp_11_static_member_that_comes_back_takes_its_place(
     connect: Connect, broker: Broker, clock: VirtualClock
 ) -> None:
@@ -453,7 +470,7 @@ def test_grp_11_static_member_that_comes_back_takes_its_place(
     assert joined.generation_id == 1
     assert new.id != old.id
     # It led, and its assignment stands: what it is not told it cannot do again (KIP-814).
-    assert (joined.leader, joined.members) == ("", [])
+    assert (joined.leader, joined.members) == (old.id, [])
     assert new.sync().assignment == old.id.encode()
     assert new.heartbeat() == 0
     old.client = connect()
