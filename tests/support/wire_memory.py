@@ -23,6 +23,8 @@ class MemoryLoop:
         self._soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self.now_s = 0.0
         self.used_executors: list[object] = []
+        self.timers: list[Timer] = []
+        """That were set and not cancelled. They never come by themselves."""
 
     def time(self) -> float:
         return self.now_s
@@ -32,11 +34,10 @@ class MemoryLoop:
 
     call_soon_threadsafe = call_soon
 
-    def call_later(
-        self, _seconds: float, _call: Callable[..., object], *_arguments: Any
-    ) -> asyncio.TimerHandle:
-        """Never comes: a test that wants it asks the connection."""
-        return _Timer()  # type: ignore[return-value]
+    def call_later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> Timer:
+        timer = Timer(self.timers, seconds, partial(call, *arguments))
+        self.timers.append(timer)
+        return timer
 
     def run_in_executor(self, executor: object, work: Callable[..., Any], *arguments: Any) -> _Done:
         self.used_executors.append(executor)
@@ -49,8 +50,16 @@ class MemoryLoop:
             call(*arguments)
 
 
-class _Timer:
-    def cancel(self) -> None: ...
+class Timer:
+    """One of a `MemoryLoop`."""
+
+    def __init__(self, timers: list[Timer], seconds: float, come: Callable[[], object]) -> None:
+        self._timers = timers
+        self.seconds = seconds
+        self.come = come
+
+    def cancel(self) -> None:
+        self._timers.remove(self)
 
 
 class _Done:

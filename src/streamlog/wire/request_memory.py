@@ -72,7 +72,7 @@ class RequestMemory:
 
     def _wake(self) -> None:
         room = self._limit_bytes - self.used_bytes
-        while self._waiting and (room > 0 or self._favoured is None):
+        while self._waiting and self._favoured is None:  # nobody is while there is room
             holder = next(iter(self._waiting))
             del self._waiting[holder]
             if room <= 0:

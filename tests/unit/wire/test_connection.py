@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -10,15 +11,13 @@ import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.runtime import VirtualClock
-from streamlog.wire.call import Call
-from streamlog.wire.dispatch import ROUTES
 from streamlog.wire.messages import BY_NAME
-from streamlog.wire.parked import Parked, WakeSignal
 from tests.support.wire import build
 from tests.support.wire_memory import MemoryClient, MemoryListener
 
 MAX_FRAME_BYTES = 100_000
 TLS_BYTES = 0x16030000
+UNSUPPORTED_VERSION = 35
 
 
 @pytest.fixture
@@ -106,83 +105,6 @@ def test_requests_behind_one_that_waits_wait_too(broker: Broker, client: MemoryC
     assert not client.connection.is_waiting
 
 
-class Waiting(Parked):
-    """Answers when it is told to, and counts what is asked of it."""
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self.looks = self.stops = 0
-        self.is_ready = False
-
-    def start(self, signal: WakeSignal) -> None:
-        self.signal = signal
-
-    def look(self, is_late: bool) -> Any:
-        self.looks += 1
-        return self._call.response() if self.is_ready else None
-
-    def stop(self) -> None:
-        self.stops += 1
-
-    def answer(self) -> None:
-        self.is_ready = True
-        self.signal.set()
-
-
-@pytest.fixture
-def parked(monkeypatch: pytest.MonkeyPatch) -> list[Waiting]:
-    """The heartbeats that wait: all that were sent."""
-    found: list[Waiting] = []
-
-    def handle(call: Call) -> Any:
-        found.append(Waiting(call))
-        return found[-1]
-
-    key = BY_NAME["Heartbeat"].key
-    monkeypatch.setitem(ROUTES, key, ROUTES[key]._replace(handler=handle, is_slow=False))
-    return found
-
-
-BEAT = frame("Heartbeat", 4, 3, group_id="g", member_id="m", generation_id=1)
-
-
-@pytest.mark.parametrize("end", ["answer", "close", "connection_lost"])
-def test_request_that_waits_is_told_once_that_nobody_does_any_more(
-    client: MemoryClient, parked: list[Waiting], end: str
-) -> None:
-    client.send(BEAT)
-    (waiting,) = parked
-    assert (waiting.looks, waiting.stops) == (1, 0)
-    if end == "answer":
-        waiting.answer()
-        assert correlation_ids(client.send(b"")) == [3]
-    elif end == "close":
-        client.connection.close()
-        client.connection.close()
-    else:
-        client.close()
-    assert waiting.stops == 1
-    waiting.answer()
-    client.close()
-    assert (waiting.looks, waiting.stops) == (2 if end == "answer" else 1, 1)
-    assert client.take() == b""
-
-
-def test_request_that_waits_takes_its_memory_until_it_is_answered(
-    listener: MemoryListener, client: MemoryClient, parked: list[Waiting]
-) -> None:
-    # What is behind the fields of a request is not looked at.
-    large = struct.pack(">i", len(BEAT) + 70_000 - 4) + BEAT[4:] + bytes(70_000)
-    client.send(large)
-    assert listener.request_memory.used_bytes == len(large)
-    client.send(ASK)
-    assert listener.request_memory.used_bytes == len(large) + len(ASK)
-    assert client.transport.is_reading()
-    parked[0].answer()
-    assert correlation_ids(client.send(b"")) == [3, 7]
-    assert listener.request_memory.used_bytes == 0
-
-
 def test_append_wakes_no_connection_that_is_gone(broker: Broker, client: MemoryClient) -> None:
     client.send(fetch(60_000, 1))
     client.close()
@@ -195,9 +117,14 @@ def test_frame_of_a_size_that_cannot_be_ends_the_connection(
     client: MemoryClient, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Before anything is read into memory for it: the first bytes of TLS read as a size of 369 MB."""
-    assert client.send(struct.pack(">i", size) + ASK) == b""
+    with caplog.at_level(logging.INFO):
+        assert client.send(struct.pack(">i", size) + ASK) == b""
     assert not client.is_open
-    assert not caplog.records, "it is nothing that we did"
+    (said,) = caplog.records
+    assert said.levelno == logging.INFO, "it is nothing that we did"
+    assert said.getMessage() == (
+        f"connection from /127.0.0.1 closed: expected a frame of 10 to {MAX_FRAME_BYTES} bytes, found {size}"
+    )
 
 
 def test_frame_of_the_greatest_size_is_one(client: MemoryClient) -> None:
@@ -232,12 +159,42 @@ def test_first_frame_is_smaller_than_tls_reads_whatever_the_limit_is(broker: Bro
     ids=["api", "version", "negative version", "long name", "name", "tags", "count"],
 )
 def test_request_that_is_none_ends_its_connection_and_no_other(
-    listener: MemoryListener, client: MemoryClient, body: bytes
+    listener: MemoryListener, client: MemoryClient, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = listener.connect()
-    assert client.send(struct.pack(">i", len(body)) + body) == b""
+    with caplog.at_level(logging.INFO):
+        assert client.send(struct.pack(">i", len(body)) + body) == b""
     assert not client.is_open
+    assert [one.levelno for one in caplog.records] == [logging.INFO]
     assert correlation_ids(other.send(ASK)) == [7]
+
+
+@pytest.mark.parametrize("version", [4, 99, -1])
+def test_who_asks_for_versions_in_one_that_we_lack_is_told_in_the_oldest(
+    client: MemoryClient, version: int
+) -> None:
+    """KIP-511: the one request that is answered whatever its version is."""
+    head = struct.pack(">hhih", 18, version, 5, -1)
+    answer = client.send(struct.pack(">i", len(head)) + head)
+    assert correlation_ids(answer) == [5]
+    told = BY_NAME["ApiVersions"].response.decode(answer, 0, 8)
+    assert told.error_code == UNSUPPORTED_VERSION
+    assert 18 in [one.api_key for one in told.api_keys]
+    assert correlation_ids(client.send(ASK)) == [7]
+
+
+def test_name_of_a_client_may_be_all_that_is_behind_the_head(client: MemoryClient) -> None:
+    head = struct.pack(">hhih", 18, 0, 5, 2) + b"me"
+    assert correlation_ids(client.send(struct.pack(">i", len(head)) + head)) == [5]
+
+
+def test_request_that_may_wait_for_a_disk_is_served_outside_the_loop(
+    listener: MemoryListener, client: MemoryClient
+) -> None:
+    client.send(ASK)
+    assert listener.loop.used_executors == []
+    client.send(frame("Heartbeat", 0, group_id="g", generation_id=1, member_id="m"))
+    assert listener.loop.used_executors == ["executor"]
 
 
 def test_unexpected_error_ends_the_connection_and_is_logged(
@@ -262,8 +219,12 @@ def test_unexpected_error_in_a_worker_ends_the_connection_and_is_logged(
 def test_client_that_does_not_read_is_served_no_further(client: MemoryClient) -> None:
     client.connection.pause_writing()
     assert client.send(ASK) == b""
+    assert client.transport.is_reading()
+    client.send(ASK * 10_000)
+    assert not client.transport.is_reading(), "what it sends ahead is bounded"
     client.connection.resume_writing()
-    assert correlation_ids(client.take()) == [7]
+    assert correlation_ids(client.take()) == [7] * 10_001
+    assert client.transport.is_reading()
 
 
 def test_client_that_sends_ahead_of_its_answers_is_read_no_further(client: MemoryClient) -> None:

@@ -86,6 +86,57 @@ def test_large_answer_is_not_held_back_and_takes_along_what_was(
     assert transport.sizes == [5 + 20 * KIB]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "sent"),
+    [
+        ([128 * KIB, 128 * KIB], [256 * KIB]),
+        ([128 * KIB, 128 * KIB + 1], [128 * KIB, 128 * KIB + 1]),
+        ([256 * KIB + 1], [256 * KIB + 1]),
+    ],
+)
+def test_piece_is_256_kib_at_most_unless_one_part_is_more(
+    outbox: Outbox, transport: Pieces, sizes: list[int], sent: list[int]
+) -> None:
+    outbox.add([bytes(size) for size in sizes])
+    assert transport.sizes == sent
+
+
+@pytest.mark.parametrize(("size", "sent"), [(16 * KIB, []), (16 * KIB + 1, [16 * KIB + 1])])
+def test_answer_is_small_up_to_16_kib(
+    outbox: Outbox, transport: Pieces, size: int, sent: list[int]
+) -> None:
+    outbox.hold()
+    outbox.add([bytes(size)])
+    assert transport.sizes == sent
+
+
+def test_client_that_has_nothing_to_read_is_none_that_does_not_read(
+    outbox: Outbox, loop: MemoryLoop
+) -> None:
+    loop.now_s = 100.0
+    assert not outbox.is_unread_for(0)
+
+
+def test_client_that_reads_as_much_as_it_is_sent_reads(
+    outbox: Outbox, transport: Pieces, loop: MemoryLoop
+) -> None:
+    outbox.pause()
+    outbox.add([bytes(1000)])
+    loop.now_s = 20.0
+    assert not outbox.is_unread_for(20)
+    assert outbox.is_unread_for(19)
+    write = transport.write
+
+    def write_and_be_full(data: Any) -> None:
+        write(data)
+        outbox.pause()
+
+    transport.write = write_and_be_full  # type: ignore[method-assign]
+    outbox.resume()
+    assert outbox.unsent_bytes == 1000
+    assert not outbox.is_unread_for(19)
+
+
 def test_answer_of_many_parts_is_sent_in_pieces_of_their_bounds(
     outbox: Outbox, transport: Pieces
 ) -> None:
