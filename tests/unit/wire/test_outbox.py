@@ -91,7 +91,7 @@ def test_large_answer_is_not_held_back_and_takes_along_what_was(
     [
         ([128 * KIB, 128 * KIB], [256 * KIB]),
         ([128 * KIB, 128 * KIB + 1], [128 * KIB, 128 * KIB + 1]),
-        ([256 * KIB + 1], [256 * KIB + 1]),
+        ([256 * KIB + 1, 1], [256 * KIB + 1, 1]),
     ],
 )
 def test_piece_is_256_kib_at_most_unless_one_part_is_more(

@@ -48,9 +48,9 @@ def handle_commit(call: Call) -> Any:
 
 
 def _commit(call: Call, offsets: dict[TopicPartition, OffsetAndMetadata]) -> int:
+    # The name of the group may be an empty one, as ever.
     request, coordinator = call.request, call.broker.group_coordinator
     try:
-        check_group_id(request.group_id, may_be_empty=True)
         if call.version < _KIP_848 and coordinator.remote.is_modern(
             request.group_id, request.member_id
         ):

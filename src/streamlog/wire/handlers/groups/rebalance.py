@@ -176,7 +176,7 @@ def _synced(call: Call, reply: Reply[SyncResponse]) -> Any:
     )
 
 
-def check_group_id(group_id: str, *, may_be_empty: bool = False) -> None:
+def check_group_id(group_id: str) -> None:
     """Raise `InvalidGroupIdError` for an empty name, which nobody can be a member of."""
-    if not group_id and not may_be_empty:
+    if not group_id:
         raise InvalidGroupIdError("expected the name of a group, found an empty one")

@@ -13,6 +13,7 @@ def test_this_broker_coordinates_every_group_and_transaction(
 ) -> None:
     found = client.request("FindCoordinator", version, key="g", key_type=key_type if version else 0)
     assert found.error_code == 0
+    assert not found.error_message
     assert f"{found.host}:{found.port}" == listener.bootstrap_servers
     assert found.node_id == listener.endpoint.settings.node_id
 

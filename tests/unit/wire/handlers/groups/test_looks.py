@@ -40,8 +40,11 @@ def test_classic_group_is_described_with_the_bytes_of_its_members(
 
 
 def test_group_that_nobody_knows_is_dead(client: RawClient) -> None:
-    (group,) = client.request("DescribeGroups", 5, groups=["no-such"]).groups
+    (group,) = client.request(
+        "DescribeGroups", 5, groups=["no-such"], include_authorized_operations=True
+    ).groups
     assert (group.error_code, group.group_state, group.members) == (0, "Dead", [])
+    assert (group.group_id, group.authorized_operations) == ("no-such", 328)
 
 
 def test_group_under_kip_848_is_none_of_the_classic_ones(client: RawClient, broker: Broker) -> None:
@@ -121,5 +124,5 @@ def test_groups_that_cannot_be_read_are_an_error_each(
     monkeypatch.setattr(GroupStore, "load", load)
     assert client.request("ListGroups", 4).error_code == 2
     (group,) = client.request("DescribeGroups", 5, groups=["g"]).groups
-    assert (group.error_code, group.group_state) == (2, "")
+    assert (group.group_id, group.error_code, group.group_state) == ("g", 2, "")
     assert WireMember(client, "other", version=3).try_join().error_code == 2

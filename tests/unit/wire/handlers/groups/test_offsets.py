@@ -18,7 +18,7 @@ from tests.support.wire_group import WireMember
 
 OUT_OF_RANGE, CORRUPT_MESSAGE, UNKNOWN_PARTITION, METADATA_TOO_LARGE = 1, 2, 3, 12
 ILLEGAL_GENERATION, UNKNOWN_MEMBER, NOT_FOUND, SUBSCRIBED, UNSTABLE = 22, 25, 69, 86, 88
-UNSUPPORTED_VERSION, NON_EMPTY, STALE_EPOCH = 35, 68, 113
+UNSUPPORTED_VERSION, NON_EMPTY, FENCED, STALE_EPOCH = 35, 68, 82, 113
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
 TOLD = b"\x00\x00" + b"\x00\x00\x00\x01" + b"\x00\x01t" + b"\xff\xff\xff\xff"
 """The subscription of a classic member to t."""
@@ -32,7 +32,14 @@ def commit(
         topic = one.pop("topic", "t")
         by_topic.setdefault(topic, []).append({"partition_index": 0, "committed_offset": 5, **one})
     topics = [{"name": name, "partitions": found} for name, found in by_topic.items()]
-    response = client.request("OffsetCommit", version, group_id="g", topics=topics, **fields)
+    fields = {"group_id": "g", **fields}
+    response = client.request("OffsetCommit", version, topics=topics, **fields)
+    echoed = {
+        one.name: [each.partition_index for each in one.partitions] for one in response.topics
+    }
+    assert echoed == {
+        name: [one["partition_index"] for one in found] for name, found in by_topic.items()
+    }
     return [one.error_code for topic in response.topics for one in topic.partitions]
 
 
@@ -50,6 +57,13 @@ def test_consumer_in_no_group_commits_with_generation_minus_1(
     assert commit(client, partition, version=version, **retention) == [0]
     epoch = 3 if version >= 6 else None
     assert committed(broker) == {T0: OffsetAndMetadata(5, "note", epoch)}
+
+
+def test_first_offset_and_first_epoch_are_committed_as_they_are(
+    client: RawClient, broker: Broker
+) -> None:
+    assert commit(client, {"committed_offset": 0, "committed_leader_epoch": 0}) == [0]
+    assert committed(broker) == {T0: OffsetAndMetadata(0, "", 0)}
 
 
 def test_what_is_wrong_with_one_partition_leaves_the_others(
@@ -80,6 +94,25 @@ def test_con_12_only_members_of_the_generation_commit_while_there_are_some(
     assert commit(client, {}, **{**me, "member_id": "stranger"}) == [UNKNOWN_MEMBER]
     assert committed(broker) == {}
     assert commit(client, {}, **me) == [0]
+
+
+def test_con_15_static_member_commits_under_its_own_name_only(
+    client: RawClient, broker: Broker
+) -> None:
+    static = WireMember(client, instance_id="one")
+    static.join()
+    static.sync()
+    me: dict[str, Any] = {"member_id": static.id, "generation_id_or_member_epoch": 1}
+    assert commit(client, {}, **{**me, "member_id": "b"}, group_instance_id="one") == [FENCED]
+    assert commit(client, {}, **me, group_instance_id="two") == [UNKNOWN_MEMBER]
+    assert committed(broker) == {}
+    assert commit(client, {}, **me, group_instance_id="one") == [0]
+
+
+def test_group_without_a_name_may_commit(client: RawClient, broker: Broker) -> None:
+    """Kafka ``GroupCoordinatorService.commitOffsets``: clients of old do so."""
+    assert commit(client, {}, group_id="") == [0]
+    assert broker.group_coordinator.fetch_all_offsets("") == {T0: OffsetAndMetadata(5)}
 
 
 @pytest.mark.parametrize(
