@@ -38,7 +38,7 @@ _NO_EPOCH = -1
 def handle_commit(call: Call) -> Any:
     """Store offsets; what is wrong with one partition is told for that one, and the others are stored.
 
-    ``retention_time_ms`` of versions 2 to 4 counts for nothing: all offsets expire by GRP-12.
+    ``retention_time_ms`` of versions 2 to 4 and ``commit_timestamp`` of version 1 count for nothing: all offsets expire by GRP-12.
     """
     codes, offsets = check_commit(call)
     if offsets:
