@@ -238,6 +238,24 @@ def test_small_request_takes_nothing_that_others_wait_for(
     assert listener.request_memory.used_bytes == counted
 
 
+def test_who_was_just_answered_has_all_the_time_again(beats: Heartbeats) -> None:
+    """What came behind that request is held for as long as it was, but others were not kept waiting by it."""
+    with Broker(clock=VirtualClock()) as broker:
+        listener = MemoryListener(broker, queued_max_request_bytes=100_000)
+        one, other = listener.connect(), listener.connect()
+        half = struct.pack(">i", 200_000) + bytes(150_000)
+        one.send(padded(BEAT, 70_000) + half)
+        listener.loop.now_s = 31.0
+        beats.all[0].answer()
+        assert answers(one.send(b"")) == 1
+        listener.loop.now_s = 32.0
+        other.send(half)
+        assert listener.request_memory.is_short
+        assert one.connection.hinders_others(30) == ""
+        listener.loop.now_s = 62.0
+        assert one.connection.hinders_others(30)
+
+
 # ---- what wakes them
 
 

@@ -18,6 +18,7 @@ from tests.support.wire_group import WireMember
 
 OUT_OF_RANGE, CORRUPT_MESSAGE, UNKNOWN_PARTITION, METADATA_TOO_LARGE = 1, 2, 3, 12
 ILLEGAL_GENERATION, UNKNOWN_MEMBER, NOT_FOUND, SUBSCRIBED, UNSTABLE = 22, 25, 69, 86, 88
+INVALID_GROUP = 24
 UNSUPPORTED_VERSION, NON_EMPTY, FENCED, STALE_EPOCH = 35, 68, 82, 113
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
 TOLD = b"\x00\x00" + b"\x00\x00\x00\x01" + b"\x00\x01t" + b"\xff\xff\xff\xff"
@@ -187,6 +188,13 @@ def test_offsets_are_looked_up_by_partition(
     assert epochs == ([-1, 2] if version >= 5 else [-1, -1])
 
 
+@pytest.mark.parametrize("version", [1, 7])
+def test_topic_without_partitions_is_in_the_answer(client: RawClient, version: int) -> None:
+    topics = [{"name": "t", "partition_indexes": []}]
+    (topic,) = client.request("OffsetFetch", version, group_id="g", topics=topics).topics
+    assert (topic.name, topic.partitions) == ("t", [])
+
+
 @pytest.mark.parametrize("version", [2, 5, 7])
 def test_no_topics_are_all_that_was_committed(
     client: RawClient, broker: Broker, version: int
@@ -242,6 +250,7 @@ def test_txn_7_offset_that_depends_on_a_transaction_is_unstable(
 def test_offsets_are_forgotten_by_partition(client: RawClient, broker: Broker) -> None:
     coordinator = broker.group_coordinator
     assert client.request("OffsetDelete", 0, group_id="g").error_code == NOT_FOUND
+    assert client.request("OffsetDelete", 0, group_id="").error_code == INVALID_GROUP
     coordinator.commit_offsets("g", "", -1, {T0: OffsetAndMetadata(1), T1: OffsetAndMetadata(2)})
     response = client.request(
         "OffsetDelete",
@@ -249,8 +258,10 @@ def test_offsets_are_forgotten_by_partition(client: RawClient, broker: Broker) -
         group_id="g",
         topics=[{"name": "t", "partitions": [{"partition_index": 0}, {"partition_index": 9}]}],
     )
-    codes = [one.error_code for one in response.topics[0].partitions]
-    assert (response.error_code, codes) == (0, [0, UNKNOWN_PARTITION])
+    (topic,) = response.topics
+    assert (response.error_code, topic.name) == (0, "t")
+    codes = [(one.partition_index, one.error_code) for one in topic.partitions]
+    assert codes == [(0, 0), (9, UNKNOWN_PARTITION)]
     assert list(committed(broker)) == [T1]
 
 
@@ -302,6 +313,7 @@ def test_offsets_that_cannot_be_read_are_not_told_to_be_none(
         assert (response.error_code, response.topics) == (CORRUPT_MESSAGE, [])
         return
     (topic,) = response.topics
+    assert topic.name == "t"
     assert [
         (one.partition_index, one.committed_offset, one.error_code) for one in topic.partitions
     ] == [
