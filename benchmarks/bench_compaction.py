@@ -52,7 +52,10 @@ def bench_pass(bench: Bench) -> None:
 
 
 def bench_dirty(bench: Bench) -> None:
-    """A pass after so many new records for keys that are all known: four times as many, and behind four times as much that is clean."""
+    """A pass after so many new records for keys that are all known: four times as many, and behind four times as much that is clean.
+
+    Then the same where they are for few keys, all in one place of what is clean, which is in many segments.
+    """
     unit = bench.pick(100, 50, 1) * RECORDS_PER_BATCH
 
     def compact(clean: int, dirty: int) -> Contender:
@@ -69,6 +72,23 @@ def bench_dirty(bench: Bench) -> None:
     one, larger_dirt, more_clean = compact(1, 1), compact(1, 4), compact(4, 1)
     bench.compare(larger_dirt, [one], [at_most(5, one.name)], rounds=9)
     bench.compare(more_clean, [one], [at_most(5, one.name)], rounds=9)
+
+    def compact_in_one_place(clean: int) -> Contender:
+        def run() -> float:
+            with _broker(segment_bytes=256 * 1024) as broker:
+                partition = broker.partition(TOPIC, 0)
+                for first in range(0, clean * unit, RECORDS_PER_BATCH):
+                    numbers = range(first, first + RECORDS_PER_BATCH)
+                    names = [b"key-%08d" % number for number in numbers]
+                    partition.append(build_batch([VALUE] * RECORDS_PER_BATCH, NOW_MS, names))
+                broker.compact(TOPIC, roll=True)
+                _overwrite(partition, unit, unit // 10, RECORDS_PER_BATCH)
+                return _seconds_of_a_pass(broker)
+
+        return Contender(f"{unit:,} dirty records for one place in {clean * unit:,} clean", run)
+
+    one_place, more_around = compact_in_one_place(1), compact_in_one_place(4)
+    bench.compare(more_around, [one_place], [at_most(4, one_place.name)], rounds=9)
 
 
 def bench_view(bench: Bench) -> None:
@@ -101,9 +121,9 @@ def bench_view(bench: Bench) -> None:
         bench.compare(many_contender, [few_contender], [at_most(5, few_contender.name)], rounds=9)
 
 
-def _broker() -> Broker:
+def _broker(**configs: int) -> Broker:
     broker = Broker(log_cleaner_enable=False)
-    broker.create_topic(TOPIC, configs=_CONFIGS)
+    broker.create_topic(TOPIC, configs={**_CONFIGS, **configs})
     return broker
 
 

@@ -38,11 +38,23 @@ class CleanedFile:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._written_bytes = 0
+        #: How many bytes at the front are still to be filled in.
+        self.left_out_bytes = 0
 
     @property
     def size_bytes(self) -> int:
         """How much was put into it."""
-        return self._written_bytes + self._waiting_bytes
+        return self._written_bytes + self._waiting_bytes - self.left_out_bytes
+
+    def leave_out(self, size: int) -> None:
+        """Leave *size* bytes out, which are to come before what is put. For a file into which nothing was put yet."""
+        self.left_out_bytes = self._written_bytes = size
+
+    def fill(self, position: int, data: bytes) -> None:
+        """Write *data*, which is what was left out from *position* on, the last part of it first. Raises as `put` does."""
+        self._room.check(len(data))
+        self._file.write_at(position, data)
+        self.left_out_bytes = position
 
     def put(self, data: bytes) -> None:
         """Append *data*. Raises DiskFullError, or another OSError."""

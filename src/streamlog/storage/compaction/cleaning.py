@@ -26,10 +26,14 @@ from streamlog.storage.transaction_walk import walk_transactions
 from streamlog.structs import TopicPartition
 
 if TYPE_CHECKING:
+    from streamlog.storage.compaction.cleaned_file import CleanedFile
     from streamlog.storage.log_cleaning import CleanableLog
 
 #: A pass stops for others after so much was read or written.
 _STEP_BYTES = 1024 * 1024
+
+#: So much is copied at once.
+_COPIED_BYTES = _STEP_BYTES // 2
 
 
 class CleaningResult(NamedTuple):
@@ -212,8 +216,9 @@ class Cleaning:
         file = log.new_cleaned_file(group[0].base_offset)
         end_offset = group[-1].next_offset
         try:
-            repacker.write = file.put
-            repacker.has_changes = False
+            may_stay = len(group) == 1 and not log.has_transactions
+            # What stays as it is need not be written twice, least of all where nothing changes.
+            repacker.begin(file.put, file.leave_out if may_stay else None)
             for batch in self._batches_of(group):
                 size_before = file.size_bytes
                 repacker.add(batch)
@@ -221,10 +226,13 @@ class Cleaning:
                 if self._step_bytes >= _STEP_BYTES:
                     yield self._take_step()
             repacker.flush()
-            if len(group) == 1 and not repacker.has_changes and not log.has_transactions:
+            if may_stay and not repacker.has_changes:
                 self._segments_after += 1
                 self._bytes_after += group[0].position
                 return True
+            yield from self._fill(file, group[0])
+            if log.cuts != cuts:
+                return False  # so what was copied may be zeros
             file.finish(end_offset)
             new = log.load_cleaned(file, group[0].base_offset, end_offset)
             found = self._take_transactions(new, group, repacker)
@@ -236,6 +244,16 @@ class Cleaning:
             return True
         finally:
             file.close(unlink=log.may_delete_files)
+
+    def _fill(self, file: CleanedFile, segment: Segment) -> Generator[int, None, None]:
+        """Copy what was left out of *file*, which comes first in *segment*."""
+        while file.left_out_bytes:
+            end = file.left_out_bytes
+            start = max(end - _COPIED_BYTES, 0)
+            file.fill(start, segment.mapping_for_read()[start:end])
+            self._step_bytes += 2 * (end - start)
+            if self._step_bytes >= _STEP_BYTES:
+                yield self._take_step()
 
     def _batches_of(self, group: list[Segment]) -> Iterator[BatchView]:
         for segment in group:

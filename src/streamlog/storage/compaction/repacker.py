@@ -71,14 +71,28 @@ class Repacker:
         self._joined_bytes = min(JOINED_BYTES, config.max_message_bytes - HEADER_SIZE)
         self._rewriter = Rewriter(config)
         self._run: Run | None = None
-        #: Takes whole batches, in order. To be set before the first one is added.
-        self.write: Callable[[bytes], None]
-        #: Whether anything that was handed out differs from what came.
+        self._write: Callable[[bytes], None]
+        self._leave_out: Callable[[int], None] | None = None
+        # What came first and stays as it is, in bytes, while nothing was handed out.
+        self._same_bytes = 0
+        #: Whether anything that is handed out differs from what came.
         self.has_changes = False
         #: Records that came, and that were handed out.
         self.records_before = self.records_after = 0
         #: Offsets of the markers that were removed.
         self.removed_markers: set[int] = set()
+
+    def begin(
+        self, write: Callable[[bytes], None], leave_out: Callable[[int], None] | None = None
+    ) -> None:
+        """Hand whole batches out to *write*, in order, from now on. To be called before the first one is added.
+
+        With *leave_out* none of those that come first and stay as they are: it is told how many bytes that is, before the first change,
+        and never where there is none.
+        """
+        self._write, self._leave_out = write, leave_out
+        self._same_bytes = 0
+        self.has_changes = False
 
     def add(self, batch: BatchView) -> None:
         """Take the next batch. Raises RecordDecodeError when its body cannot be read, and what `write` raises."""
@@ -112,9 +126,8 @@ class Repacker:
         if run is None:
             return
         if run.source is not None:
-            self._put(run.source.header, run.source.body)
+            self._put_same(run.source)
         else:
-            self.has_changes = True
             self._put(*self._rewriter.join(run))
 
     def _staying(self, batch: BatchView) -> Sequence[int]:
@@ -126,12 +139,16 @@ class Repacker:
             self._number = stop = start + count
             kept = list(compress(range(count), self._keys.is_newest[start:stop]))
         else:
-            newest = self._keys.newest
-            kept = [
-                number
-                for number, key in enumerate(batch.keys() or ())
-                if key not in newest and key is not None
-            ]
+            newest, keys = self._keys.newest, batch.keys() or ()
+            if keys and all(keys) and newest.keys().isdisjoint(keys):
+                # Most batches of a large log that changes in few places: a third of what asking for each key costs.
+                kept = range(count)
+            else:
+                kept = [
+                    number
+                    for number, key in enumerate(keys)
+                    if key not in newest and key is not None
+                ]
         horizon_ms = batch.delete_horizon_ms
         if horizon_ms is not None and horizon_ms <= self._now_ms:
             values = batch.values()
@@ -200,17 +217,29 @@ class Repacker:
     def _copy(self, batch: BatchView) -> None:
         self.flush()
         self.records_after += batch.record_count
-        self._put(batch.header, batch.body)
+        self._put_same(batch)
 
     def _put_changed(self, header: BatchHeader, body: bytes) -> None:
         self.flush()
-        self.has_changes = True
         self.records_after += header.record_count
         self._put(header, body)
 
+    def _put_same(self, batch: BatchView) -> None:
+        if self.has_changes or self._leave_out is None:
+            self._hand_out(batch.header, batch.body)
+        else:
+            self._same_bytes += batch.header.aligned_size
+
     def _put(self, header: BatchHeader, body: bytes) -> None:
+        if not self.has_changes:
+            self.has_changes = True
+            if self._leave_out is not None:
+                self._leave_out(self._same_bytes)
+        self._hand_out(header, body)
+
+    def _hand_out(self, header: BatchHeader, body: bytes) -> None:
         data = pack_batch(header, body)
-        self.write(data + _PADDING[-len(data) % 8])
+        self._write(data + _PADDING[-len(data) % 8])
 
 
 def _has_null(batch: BatchView, kept: Sequence[int]) -> bool:
@@ -218,6 +247,8 @@ def _has_null(batch: BatchView, kept: Sequence[int]) -> bool:
     if batch.is_plain and _NIL not in batch.body:
         return False
     values = batch.values()
+    if all(values):  # what is null is false, and this is by far the fastest to find out
+        return False
     if len(kept) == len(values):
         return None in values
     return any(values[number] is None for number in kept)

@@ -67,6 +67,33 @@ def test_large_content_is_written_piece_by_piece(disk: Disk) -> None:
     assert disk.filesystem.file_size(file.path) == 3 * size
 
 
+def test_what_was_left_out_at_the_front_is_filled_in_from_its_end(disk: Disk) -> None:
+    data = batches_of(disk, 5)
+    file = cleaned(disk)
+    head, size = b"".join(data[:3]), len(b"".join(data))
+    file.leave_out(len(head))
+    assert (file.size_bytes, file.left_out_bytes) == (0, len(head))
+    file.put(data[3])
+    file.put(data[4])
+    assert file.size_bytes == size - len(head)
+    file.fill(10, head[10:])
+    assert (file.size_bytes, file.left_out_bytes) == (size - 10, 10)
+    file.fill(0, head[:10])
+    file.finish(5)
+    assert (file.size_bytes, file.left_out_bytes) == (size, 0)
+    assert disk.read(file.path) == b"".join(data)
+
+
+def test_filling_in_leaves_the_reserve_alone_as_well() -> None:
+    disk = memory_disk_of(1 << 20)
+    file = cleaned(
+        disk, room=Room(disk.filesystem, disk.root, disk.filesystem.free_bytes(disk.root))
+    )
+    file.leave_out(100)
+    with pytest.raises(DiskFullError, match="in reserve"):
+        file.fill(0, bytes(100))
+
+
 @pytest.mark.parametrize("what", ["a batch", "the first", "the end", "a body"])
 def test_what_is_not_whole_is_refused(disk: Disk, what: str) -> None:
     data = batches_of(disk, 5)

@@ -30,6 +30,7 @@ from tests.support.compaction import (
     put_for,
     rows,
 )
+from tests.support.hooked_files import HookedFileSystem
 from tests.support.storage import Disk, Store, check_log
 from tests.unit.storage.conftest import memory_disk_of
 
@@ -97,14 +98,24 @@ def test_a_segment_that_loses_nothing_is_left_alone(store: Store) -> None:
     assert not any(name.endswith(".cleaned") for name in store.names())
 
 
-def test_it_works_in_steps_of_about_a_mib(memory_disk: Disk) -> None:
-    store = Store(memory_disk, segment_bytes=1 << 22)
+@pytest.mark.parametrize(
+    ("again", "times"),
+    [
+        pytest.param(None, 2, id="read twice"),
+        pytest.param("0", 3, id="and written"),
+        pytest.param("62", 4, id="and what comes before copied"),
+    ],
+)
+def test_it_works_in_steps_of_about_a_mib(memory_disk: Disk, again: str | None, times: int) -> None:
+    store = Store(memory_disk, segment_bytes=1 << 23)
     for number in range(64):
         put(store.log, (f"{number}", "x" * 100_000))
+    if again is not None:
+        put(store.log, (again, "new"))
     store.log.roll()
     steps = list(store.log.clean(NOW_MS, GIB))
     size = store.log.size_bytes
-    assert sum(steps) == pytest.approx(3 * size, rel=0.01), "read twice, written once"
+    assert sum(steps) == pytest.approx(times * size, rel=0.03)
     assert all(cleaning._STEP_BYTES <= step < 2 * cleaning._STEP_BYTES for step in steps[:-1])
     store.close()
 
@@ -338,6 +349,89 @@ def test_cmp_9_a_reader_that_keeps_up_ends_with_what_a_full_replay_has(store: St
                 seen.pop(row.key, None)
     assert seen == as_map(rows(store.log))
     assert len(contents(store.log)) < 30
+
+
+# ---- what stays as it is
+
+LARGE = "x" * 9000
+
+
+def late_change() -> tuple[Store, bytes]:
+    """Return a log of two segments that are not merged, of which the second has a new value for the last key but one of the first;
+    and what comes before that one.
+    """
+    store = Store(memory_disk_of(), segment_bytes=100_000, index_interval_bytes=0)
+    for number in range(10):
+        put(store.log, (f"key-{number}", LARGE))
+    before = store.log.read(0, 1 << 20)[: store.log.segments[0].position_of(8)[0]]
+    store.log.roll()
+    put(store.log, ("key-8", "new"))
+    for number in range(10, 13):
+        put(store.log, (f"key-{number}", LARGE))
+    store.log.roll()
+    return store, before
+
+
+LATE_CHANGE = {f"key-{n}".encode(): (LARGE if n != 8 else "new").encode() for n in range(13)}
+
+
+def test_what_comes_before_the_first_change_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, before = late_change()
+    monkeypatch.setattr(cleaning, "_COPIED_BYTES", 7000)
+    result = finish(store.log.clean(NOW_MS, GIB))
+    assert (result.segments_before, result.segments_after) == (2, 2)
+    assert (result.records_before, result.records_after) == (14, 13)
+    assert store.disk.read(store.segment_path(0)).startswith(before)
+    assert as_map(rows(store.log)) == LATE_CHANGE
+    check_log(store.log)
+    store.reopen()
+    assert as_map(rows(store.log)) == LATE_CHANGE
+
+
+def test_a_segment_that_stays_as_it_is_is_not_written_again(store: Store) -> None:
+    written: list[str] = []
+
+    def note(call: str, path: str) -> None:
+        if call == "write_at" and path.endswith(".cleaned"):
+            written.append(path)
+
+    disk = store.disk
+    store = Store(
+        Disk(HookedFileSystem(disk.filesystem, note), disk.root + "/other"), segment_bytes=100_000
+    )
+    for number in range(20):
+        put(store.log, (f"key-{number}", LARGE))
+    clean(store)
+    assert written == []
+    assert len(contents(store.log)) == 20
+
+
+@pytest.mark.parametrize("what", ["truncate", "retain", "close", "append"])
+@pytest.mark.usefixtures("slow")
+def test_others_may_do_anything_while_it_is_copied(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(cleaning, "_COPIED_BYTES", 7000)
+    steps = sum(1 for _ in late_change()[0].log.clean(NOW_MS, GIB))
+    for when in range(1, steps):
+        store, _ = late_change()
+        if what == "truncate":
+            meanwhile(store, lambda: store.log.truncate_to(3), when)  # noqa: B023
+            assert set(as_map(rows(store.log))) <= {b"key-0", b"key-1", b"key-2"}
+        elif what == "retain":
+            meanwhile(store, lambda: store.log.advance_log_start(10), when)  # noqa: B023
+            store.log.delete_expired(NOW_MS, store.log.log_end_offset)
+            assert as_map(rows(store.log)).keys() >= {b"key-8", b"key-10"}
+        elif what == "close":
+            with pytest.raises(ClosedError):
+                meanwhile(store, store.directory.close, when)
+            store.open()
+            assert as_map(rows(store.log)) == LATE_CHANGE
+        else:
+            meanwhile(store, lambda: put(store.log, ("key-0", "newest")), when)  # noqa: B023
+            assert as_map(rows(store.log)) == {**LATE_CHANGE, b"key-0": b"newest"}
+        check_log(store.log)
+        assert not any(name.endswith(".cleaned") for name in store.names())
 
 
 # ---- what goes wrong

@@ -11,6 +11,7 @@ import pytest
 from streamlog.record import ProducerStamp
 from streamlog.runtime import RandomSource, Runtime
 from streamlog.storage import RecoveryOutcome
+from streamlog.storage.compaction import cleaning
 from streamlog.testing import CrashFileSystem, FaultPlan, FaultyFileSystem
 from streamlog.testing.crash_images import kill_image, power_images
 from tests.support.compaction import (
@@ -153,6 +154,51 @@ def test_no_crash_in_a_pass_loses_anything(lose_state: bool) -> None:
     disk.on_step = None
     assert not failures
     assert steps > 50
+
+
+def test_no_crash_while_what_stays_is_copied_loses_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A file whose front is still to be filled in is nothing to go by."""
+    monkeypatch.setattr(cleaning, "_COPIED_BYTES", 7000)
+    disk = CrashFileSystem()
+    disk.make_dir("/root")
+    disk.sync_dir("/")
+    store = Store(Disk(disk, "/root"), segment_bytes=50_000, index_interval_bytes=0)
+    for number in range(5):
+        put(store.log, (f"key-{number}", "x" * 9000))
+    store.log.roll()
+    put(store.log, ("key-3", "new"))
+    put(store.log, ("key-5", "x" * 9000))
+    store.log.roll()
+    store.log.sync()
+    store.directory.checkpoint()
+    before, expected = set(rows(store.log)), as_map(rows(store.log))
+    failures: list[str] = []
+    calls: list[str] = []
+
+    def crash(what: str) -> None:
+        calls.append(what)
+        chance = RandomSource(len(calls)).stream("power cuts")
+        images = [kill_image(disk)]
+        if len(calls) % 3 == 0:
+            images.append(chance.choice(list(power_images(disk, chance))))
+        for image in images:
+            try:
+                other = opened(store, image, lose_state=False)
+                assert set(check_opened(other, expected)) <= before
+                two_passes(other)
+                assert as_map(rows(other.log)) == expected
+                other.kill()
+            except Exception as error:
+                failures.append(f"step {len(calls)} ({what}), {image.description}: {error!r}")
+
+    disk.on_step = crash
+    finish(store.log.clean(NOW_MS, GIB))
+    disk.on_step = None
+    assert not failures
+    assert sum(".cleaned" in what and "write" in what for what in calls) > 4
+    assert len(rows(store.log)) == 6
 
 
 # ---- the process goes on

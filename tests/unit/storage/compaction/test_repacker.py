@@ -453,6 +453,64 @@ def test_an_empty_batch_has_the_timestamp_of_what_was_in_it(store: Store) -> Non
     assert found is None
 
 
+class Output:
+    """What a repacker without transactions hands out of a log with a key in each large batch."""
+
+    def __init__(self, store: Store, *dirty: str) -> None:
+        self.left_out: list[int] = []
+        self.data = b""
+        keys = KeyMap(1 << 20)
+        end = store.log.log_end_offset
+        keys.add([key.encode() for key in dirty] or [b"other"], len(dirty) or 1)
+        self.subject = Repacker(
+            keys,
+            end,
+            end,
+            log_start_offset=0,
+            aborted=AbortedData(()),
+            last_batches=set(),
+            now_ms=0,
+            config=TopicConfig(),
+        )
+        self.subject.begin(self._write, self.left_out.append)
+        for batch in batches(store):
+            self.subject.add(batch)
+        self.subject.flush()
+
+    def _write(self, data: bytes) -> None:
+        assert self.left_out, "told before anything is handed out"
+        self.data += data
+
+
+def test_nothing_is_handed_out_where_nothing_changes(store: Store) -> None:
+    for key in "abc":
+        put(store.log, (key, LARGE))
+    put(store.log, ("d", "small"))
+    output = Output(store)
+    assert (output.left_out, output.data) == ([], b"")
+    assert not output.subject.has_changes
+    assert output.subject.records_after == 4
+
+
+@pytest.mark.parametrize("changed", ["a", "b", "c", "d"])
+def test_what_comes_before_the_first_change_is_left_out(store: Store, changed: str) -> None:
+    ends = [0]
+    for key in "abcd":
+        put(store.log, (key, LARGE if key != "b" else "small"))
+        ends.append(store.log.segments[0].position)
+    output = Output(store, changed)
+    assert output.subject.has_changes
+    place = ends["abcd".index(changed)]
+    # A small batch with one behind it that goes is joined with what is left of that: nothing.
+    place = ends[1] if changed == "c" else place
+    assert output.left_out == [place]
+    content = store.disk.read(store.segment_path(0))[: ends[-1]]
+    found = split_batches(content[:place] + output.data)
+    assert [batch.header.next_offset for batch in found][-1] == 4
+    kept = [key for batch in found for key in batch.keys() or ()]
+    assert kept == [key.encode() for key in "abcd" if key != changed]
+
+
 def test_a_body_that_cannot_be_read_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store.log, ("a", "1"))
     (batch,) = split_batches(store.log.read(0, 1000))
@@ -469,6 +527,6 @@ def test_a_body_that_cannot_be_read_is_named(store: Store, monkeypatch: pytest.M
         now_ms=0,
         config=TopicConfig(),
     )
-    subject.write = lambda data: None
+    subject.begin(lambda data: None)
     with pytest.raises(RecordDecodeError, match="batch at offset 0: expected body encoding"):
         subject.add(changed)
