@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamlog.record.kafka_batch import to_kafka
+from streamlog.record.kafka_layout import at_offset
 from streamlog.record.layout import KAFKA_V2_ENCODING, BatchHeader
 from streamlog.runtime.threads import Lock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from streamlog.record import BatchView
     from streamlog.structs import TopicPartition
 
@@ -80,6 +83,23 @@ class EncodedBatches:
         if len(found) <= self._limit_bytes:
             self._remember(key, found)
         return found
+
+    def each(
+        self,
+        topic_partition: TopicPartition,
+        views: Iterable[BatchView],
+        allowance: Allowance | None = None,
+    ) -> Iterator[bytes | bytearray]:
+        """Yield `get` of each of *views*, in half the time where they are stored as they came; raises there what it raises."""
+        for view in views:
+            # By number, body_encoding: a name costs twice as much.
+            if view.header[8] == KAFKA_V2_ENCODING and view.record_count:
+                body = view.body
+                if allowance is not None:
+                    allowance.spend(len(body) // _COPIED_PER_COST)
+                yield at_offset(body, view.base_offset, view.leader_epoch)
+            else:
+                yield self.get(topic_partition, view, allowance)
 
     def _remember(
         self, key: tuple[TopicPartition, BatchHeader], encoded: bytes | bytearray

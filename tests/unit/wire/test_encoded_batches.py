@@ -79,3 +79,30 @@ def test_a_damaged_batch_is_an_error_each_time(views: list[BatchView]) -> None:
         with pytest.raises(CorruptRecordError, match="body checksum"):
             encoded.get(T0, damaged)
     assert encoded.size_bytes == 0
+
+
+def test_batches_in_a_row_are_what_each_is(views: list[BatchView]) -> None:
+    emptied = BatchView(
+        views[4].header._replace(record_count=0, body_size=0, body_crc=0), b""
+    )  # by compaction: of what came, its header alone is left
+    several, encoded = [*views, views[0], emptied], EncodedBatches()
+    found = list(encoded.each(T0, several, Allowance(1 << 20)))
+    assert found == [to_kafka(view) for view in several]
+    assert found[5] is found[0]
+    assert list(encoded.each(T0, [])) == []
+
+
+def test_batches_in_a_row_are_given_up_to_the_one_that_takes_long_or_is_damaged(
+    views: list[BatchView],
+) -> None:
+    stored, own, other = views[4], views[0], views[1]
+    damaged = BatchView(other.header, other.body[:-1] + b"?")
+    each = EncodedBatches().each(T0, [stored, own, damaged, own])
+    assert next(each) == to_kafka(stored)
+    assert next(each) == to_kafka(own)
+    with pytest.raises(CorruptRecordError, match="body checksum"):
+        next(each)
+    each = EncodedBatches().each(T0, [stored] * 3, Allowance(2 * (len(stored.body) // 32)))
+    assert [next(each), next(each)] == [to_kafka(stored)] * 2
+    with pytest.raises(TakesLongError):
+        next(each)

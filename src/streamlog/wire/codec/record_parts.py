@@ -13,14 +13,10 @@ class RecordParts:
 
     __slots__ = ("parts", "size_bytes")
 
-    def __init__(self) -> None:
-        self.parts: list[Any] = []
-        self.size_bytes = 0
+    def __init__(self, parts: list[Any], size_bytes: int) -> None:
+        """Put together *parts*, bytes that are not to be changed any more, *size_bytes* of them in all."""
+        self.parts = parts
+        self.size_bytes = size_bytes
 
     def __len__(self) -> int:
         return self.size_bytes
-
-    def add(self, part: bytes | bytearray) -> None:
-        """Put *part* behind the others; it is not to be changed any more."""
-        self.parts.append(part)
-        self.size_bytes += len(part)

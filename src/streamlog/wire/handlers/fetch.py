@@ -216,33 +216,39 @@ class ParkedFetch(Parked):
         end_offset = partition.end_offset(self._isolation)
         limit = min(wanted.partition_max_bytes, left)
         encoded = self._call.encoded_batches
-        records = RecordParts()
+        parts: list[bytes | bytearray] = []
+        size = 0
         start = stop = wanted.fetch_offset
         is_full = False
         while not is_full:
-            left = max(limit - len(records), 0)
             try:
-                batches = partition.read_batches(stop, min(left, _READ_BYTES), end_offset)
+                batches = partition.read_batches(
+                    stop, min(max(limit - size, 0), _READ_BYTES), end_offset
+                )
                 if not batches:
                     break
-                for view in batches:
-                    part = encoded.get(partition.topic_partition, view, self._allowance)
+                each = encoded.each(partition.topic_partition, batches, self._allowance)
+                for view, part in zip(batches, each, strict=True):
+                    part_bytes = len(part)
                     if count is not None:
-                        count.add(len(part), view.next_offset)
-                    if len(records) + len(part) > limit and (records or not is_first):
+                        count.add(part_bytes, view.next_offset)
+                    if size + part_bytes > limit and (size or not is_first):
                         is_full = True
                         break
-                    records.add(part)
+                    parts.append(part)
+                    size += part_bytes
                     stop = view.next_offset
             except (StreamlogError, OSError):
-                if not records:
+                if not size:
                     raise
                 # The client first gets what is good, and meets the error when it goes on.
                 self._meets_damage = True
                 break
-            is_full = is_full or stop >= end_offset or len(records) >= limit
-        answer.records = records if records else b""
-        if self._is_committed and records and partition.has_transactions:
+            is_full = is_full or stop >= end_offset or size >= limit
+        if not size:
+            return
+        answer.records = RecordParts(parts, size)
+        if self._is_committed and partition.has_transactions:
             make = self._call.response.Responses.Partitions.AbortedTransactions
             answer.aborted_transactions = [
                 make(producer_id=found.producer_id, first_offset=found.first_offset)

@@ -57,9 +57,7 @@ def test_string_is_no_longer_than_where_its_length_has_two_bytes() -> None:
 
 def test_records_in_parts_are_written_as_if_they_were_joined() -> None:
     fetch = BY_NAME["Fetch"].response
-    parts = RecordParts()
-    for part in (b"abc", bytearray(b"de")):
-        parts.add(part)
+    parts = RecordParts([b"abc", bytearray(b"de")], 5)
     assert len(parts) == 5
     made = []
     for records in (parts, b"abcde"):
