@@ -10,12 +10,14 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.wire.connection import Connection
 from streamlog.wire.endpoint import Endpoint
 from tests.support.sockets import connect, is_closed, open_sockets, own_address
+from tests.support.wire_memory import MemoryLoop
 
 
 class StopError(BaseException):
@@ -160,3 +162,72 @@ def test_close_that_is_cancelled_while_clients_are_accepted_waits_for_those(
             assert is_closed(client)
 
     asyncio.run(main())
+
+
+# ---- who is let in, and who was silent for too long
+
+
+@attrs.define(eq=False)
+class Peer:
+    """As much of a connection as an endpoint looks at, 100 s after it was opened."""
+
+    last_active_s: float = 100.0
+    is_known: bool = True
+    is_waiting: bool = False
+    hinders: str = ""
+    opened_s: float = 0.0
+    closed: list[str] = attrs.Factory(list)
+    patience_s: float | None = None
+
+    def hinders_others(self, limit_s: float) -> str:
+        self.patience_s = limit_s
+        return self.hinders
+
+    def close(self, reason: str) -> None:
+        self.closed.append(reason)
+
+
+@pytest.mark.parametrize(
+    ("fields", "idle_ms", "handshake_ms", "closed"),
+    [
+        ({"last_active_s": 0.0}, 99_999, 30_000, ["silent for 99999 ms"]),
+        ({"last_active_s": 0.0}, 100_000, 30_000, []),
+        ({"last_active_s": 50.0}, 99_999, 30_000, []),
+        ({"last_active_s": 0.0, "is_waiting": True}, 1_000, 30_000, []),
+        # Byte by byte is silent: a first request has to be whole in time.
+        ({"is_known": False}, 600_000, 99_999, ["silent for 99999 ms"]),
+        ({"is_known": False}, 1_000, 100_000, []),
+        ({"hinders": "it is large"}, 600_000, 30_000, ["it is large"]),
+        ({"is_waiting": True, "hinders": "it is large"}, 600_000, 30_000, ["it is large"]),
+    ],
+)
+def test_who_is_silent_for_longer_than_allowed_or_hinders_others_is_closed(
+    fields: dict[str, Any], idle_ms: int, handshake_ms: int, closed: list[str]
+) -> None:
+    peer = Peer(**fields)
+    with Broker() as broker:
+        endpoint = Endpoint(
+            broker, own_address(), max_idle_ms=idle_ms, max_handshake_ms=handshake_ms
+        )
+        endpoint.loop = MemoryLoop()  # type: ignore[assignment]
+        endpoint.loop.now_s = 100.0  # type: ignore[attr-defined]
+        other = Peer()
+        assert all(endpoint.admit(one) for one in (peer, other))  # type: ignore[arg-type]
+        endpoint._check_idle()
+        assert peer.closed == closed
+        assert other.closed == []
+        assert other.patience_s == handshake_ms / 1000
+
+
+def test_so_many_are_let_in_as_there_may_be_and_nobody_at_the_end() -> None:
+    with Broker() as broker:
+        endpoint = Endpoint(broker, own_address(), max_connections=2)
+        peers: list[Any] = [Peer() for _ in range(3)]
+        assert [endpoint.admit(one) for one in peers] == [True, True, False]
+        endpoint.dismiss(peers[2])
+        assert not endpoint.admit(peers[2])
+        endpoint.dismiss(peers[0])
+        assert endpoint.admit(peers[2])
+        endpoint.dismiss(peers[1])
+        endpoint.ask_to_end()
+        assert not endpoint.admit(peers[1])

@@ -23,8 +23,8 @@ def member_count(broker: Broker) -> int:
 def leave(client: RawClient, *members: dict[str, Any], version: int = 5) -> list[int]:
     response = client.request("LeaveGroup", version, group_id="g", members=list(members))
     assert response.error_code == 0
-    assert [one.member_id for one in response.members] == [
-        one.get("member_id", "") for one in members
+    assert [(one.member_id, one.group_instance_id) for one in response.members] == [
+        (one.get("member_id", ""), one.get("group_instance_id")) for one in members
     ]
     return [one.error_code for one in response.members]
 
