@@ -39,7 +39,7 @@ from streamlog.broker.group_offsets import (
     handle_commit,
     look_up_offsets,
 )
-from streamlog.broker.group_records import GroupEpoch, GroupTombstone, GroupType
+from streamlog.broker.group_records import GroupEpoch, GroupType
 from streamlog.broker.group_store import GroupStore
 from streamlog.broker.group_timers import GroupTimers
 from streamlog.broker.group_topics import GroupTopics
@@ -87,7 +87,7 @@ class GroupCoordinator:
         self._broker = broker
         self._clock = broker.runtime.clock
         self._lock = Lock()
-        self._store = GroupStore(broker)
+        self._store = self._new_store(broker)
         self._topics = GroupTopics(broker)
         self._patterns = TopicPatterns(self._lock, self._store, self._topics)
         self._watch = MemberWatch(
@@ -112,9 +112,12 @@ class GroupCoordinator:
             self._lock, self._store, self._clock, self._classic, self._watch, self._remove
         )
         """What members elsewhere need besides, which are known by their requests alone."""
-        self._memory = MemberMemory(self._store, self._clock, broker.config, self._forget_idle)
+        self._memory = MemberMemory(self._store, self._clock, broker.config, self._drop)
         retention_ms = broker.config.offsets_retention_minutes * 60_000
         self._expiry = OffsetExpiry(self._lock, self._store, self._clock, retention_ms, self._drop)
+
+    def _new_store(self, broker: Broker) -> GroupStore:
+        return GroupStore(broker)
 
     # ---- membership
 
@@ -440,12 +443,6 @@ class GroupCoordinator:
         if group.classic is not None:
             self._classic.give_up(group.classic)
         self._store.forget(group)
-
-    def _forget_idle(self, group: Group) -> None:
-        """Forget a group that has nothing but a past."""
-        if group.epoch:
-            self._store.apply(group, [GroupTombstone(group.group_id)])
-        self._drop(group)
 
     # ---- the end
 

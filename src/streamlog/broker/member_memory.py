@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from streamlog.broker.classic.state import ClassicState
 from streamlog.broker.group_membership import JOIN_EPOCH
+from streamlog.broker.group_records import GroupTombstone
 from streamlog.broker.static_membership import find_static_member
 from streamlog.broker.topic_patterns import SharedPattern
 from streamlog.errors import GroupMaxSizeReachedError, StreamlogError
@@ -43,7 +44,7 @@ class MemberMemory:
 
     * ask, before it is kept: `admit_join`, `admit_sync`, `admit_heartbeat`, `admit_member`
 
-    Each raises `GroupMaxSizeReachedError` when there is no room, also after *forget* has forgotten groups that have nothing but a past, which
+    Each raises `GroupMaxSizeReachedError` when there is no room, also after groups that have nothing but a past were forgotten (*drop* ends what runs for one), as
     the next look at offsets would (GRP-12). Only what grows is asked for: a member that says as much as before is never refused.
     Members of this process do not count. Nobody says when something is kept no longer: ``used_bytes`` may be too much, and is counted anew when that
     matters, hence at most a second later. Source: Kafka bounds the number of members only (``group.max.size``), and what a classic
@@ -55,13 +56,13 @@ class MemberMemory:
         store: GroupStore,
         clock: Clock,
         config: BrokerConfig,
-        forget: Callable[[Group], None],
+        drop: Callable[[Group], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._max_size = config.group_consumer_max_size
         self._limit_bytes = config.group_metadata_max_bytes
-        self._forget = forget
+        self._drop = drop
         self._added_bytes = 0
         self._counted_ms = -math.inf
         self.used_bytes = 0
@@ -149,7 +150,9 @@ class MemberMemory:
                     break
                 if group is not asking and _is_idle(group):
                     size_bytes = kept_bytes(group)
-                    self._forget(group)
+                    if group.epoch:
+                        self._store.apply(group, [GroupTombstone(group.group_id)])
+                    self._drop(group)
                     self.used_bytes -= size_bytes
         except (StreamlogError, OSError) as error:
             _log.warning("groups without members and offsets were not forgotten: %s", error)

@@ -90,9 +90,8 @@ class ReadOnlyGroupCoordinator(GroupCoordinator):
     Threads: any.
     """
 
-    def __init__(self, broker: Broker) -> None:
-        super().__init__(broker)
-        self._store = ReadOnlyGroupStore(broker)
+    def _new_store(self, broker: Broker) -> GroupStore:
+        return ReadOnlyGroupStore(broker)
 
     def heartbeat(self, request: Heartbeat) -> HeartbeatResponse:
         """Raise `ReadOnlyError`."""

@@ -53,6 +53,23 @@ def test_each_look_replays_what_was_added(world: World, monkeypatch: pytest.Monk
     assert starts == [1]
 
 
+def test_those_elsewhere_see_what_was_added_as_well(world: World) -> None:
+    """They saw the groups of their first look for good."""
+    remote = world.reader().group_coordinator.remote
+    commit(world, 1)
+    assert [one.group_id for one in remote.list_groups()] == ["g"]
+    commit(world, 1, "h")
+    with Consumer(world.writer, "orders", group_id="i") as consumer:
+        consumer.poll(0)
+        assert [(one.group_id, one.state, one.is_classic) for one in remote.list_groups()] == [
+            ("g", GroupState.EMPTY, True),
+            ("h", GroupState.EMPTY, True),
+            ("i", GroupState.UNKNOWN, False),
+        ]
+        assert remote.describe_consumer("i").members == ()
+    assert remote.describe_consumer("i").state is GroupState.EMPTY
+
+
 def test_offsets_in_a_transaction_are_pending_until_its_marker(world: World) -> None:
     coordinator = world.reader().group_coordinator
     commit(world, 1)
