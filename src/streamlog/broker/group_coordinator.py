@@ -140,6 +140,7 @@ class GroupCoordinator:
         with self._lock:
             group = self._store.find_or_create(request.group_id)
             if group.classic is not None and request.member_epoch == JOIN_EPOCH:
+                self._memory.admit_heartbeat(group, request)  # before the others are disturbed
                 self._bridge.to_consumer(group, self._memory.admit_member)
             try:
                 return self._heartbeat(group, request)

@@ -100,7 +100,11 @@ class MemberMemory:
         known = group.members.get(request.member_id)
         if request.member_epoch == JOIN_EPOCH:
             known = known or find_static_member(group, request.instance_id)
-            if known is None and len(group.members) >= self._max_size:
+            is_new = (
+                known is None
+                and _classic_member(group, request.member_id, request.instance_id) is None
+            )
+            if is_new and group.member_count >= self._max_size:
                 raise GroupMaxSizeReachedError(
                     f"group {group.group_id!r}: expected at most group_consumer_max_size={self._max_size} members"
                 )

@@ -338,6 +338,24 @@ def test_grp_6_group_under_kip_848_has_as_many_members_as_it_may_have(opened: Op
     assert heartbeat(broker, "c", 1, group="other") == 1
 
 
+def test_grp_6_classic_group_does_not_go_over_when_there_is_no_room_for_one_more(
+    opened: Open,
+) -> None:
+    """It went over and back, and all of its members had to join again."""
+    broker = opened(group_consumer_max_size=1)
+    told = encode_subscription(ConsumerSubscription(frozenset({"t"})))
+    member_id = joined(broker, told=told)
+    share(broker, member_id, b"")
+    for topics in (1, 1000):
+        with pytest.raises(GroupMaxSizeReachedError):
+            heartbeat(broker, "m", topics)
+        broker.group_coordinator.classic_heartbeat("g", member_id, None, 1)
+    broker.group_coordinator.remote.leave_classic("g", member_id, None)
+    with pytest.raises(GroupMaxSizeReachedError, match="group_metadata_max_bytes"):
+        heartbeat(broker, "m", 1000)
+    assert heartbeat(broker, "m", 1) == 3
+
+
 def test_flood_of_joins_into_many_groups_keeps_no_more_than_the_limit(opened: Open) -> None:
     broker = opened(group_metadata_max_bytes=4_000_000)
     refused = 0
