@@ -96,6 +96,7 @@ def moments(work: Callable[[], object], *, of_each: int, watched: str = _LIBRARY
     """
     before = sys.gettrace()
     tracer = _Tracer(0, watched)
+    _tell_instructions()
     sys.settrace(tracer.enter)
     try:
         work()
@@ -121,6 +122,7 @@ def interrupted_at(moment: int, work: Callable[[], object], *, watched: str = _L
     before = signal.signal(signal.SIGINT, tracer.handle)
     hook_before = sys.unraisablehook
     sys.unraisablehook = _let_go(hook_before)
+    _tell_instructions()
     sys.settrace(tracer.enter)
     try:
         work()
@@ -135,6 +137,13 @@ def interrupted_at(moment: int, work: Callable[[], object], *, watched: str = _L
         sys.unraisablehook = hook_before
         sys.settrace(tracer_before)
     return False
+
+
+def _tell_instructions() -> None:
+    """Python 3.12 looks only when a tracer is set whether any frame ever asked for instructions: so the first tracer of a process
+    was told of none.
+    """
+    sys._getframe().f_trace_opcodes = True
 
 
 def _let_go(hook: Callable[[sys.UnraisableHookArgs], object]) -> Callable[[Any], None]:
