@@ -19,7 +19,7 @@ STATES = int(os.environ.get("STREAMLOG_COMPACTION_STATES", "1"))
 """So many of the disks that a power cut can leave are looked at for each step."""
 SEED = int(os.environ.get("STREAMLOG_COMPACTION_SEED", "1"))
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(120 + 60 * STATES)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(600 + 60 * STATES)]
 
 DAY_MS = 86_400_000
 PLACE = TopicPartition("t", 0)

@@ -20,7 +20,7 @@ from tests.support.read_only_writer import KEYS, TXN, committed, numbered
 KILLS = int(os.environ.get("STREAMLOG_READER_KILLS", "2"))
 SEED = int(os.environ.get("STREAMLOG_SEED", "1"))
 
-pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(120 + 10 * KILLS)]
+pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(600 + 10 * KILLS)]
 
 
 class Writer:

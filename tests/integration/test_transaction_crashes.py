@@ -28,7 +28,7 @@ STATES = int(os.environ.get("STREAMLOG_TRANSACTION_STATES", "1"))
 """So many of the disks that a power cut can leave are looked at for each step."""
 SEED = int(os.environ.get("STREAMLOG_TRANSACTION_SEED", "1"))
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(60 + 60 * STATES)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(600 + 60 * STATES)]
 
 PLACES = [TopicPartition("a", number) for number in range(2)]
 CONFIG: dict[str, Any] = {
