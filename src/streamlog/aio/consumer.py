@@ -158,11 +158,12 @@ class AsyncConsumer:
             if records or timeout_ms == 0:
                 return records
             deadline_ms = self._clock.monotonic_ms() + timeout_ms
-            while not records:
+            while True:
+                if records:
+                    return records
                 if not await self._wait(deadline_ms):
                     return client.poll(0, max_records)
                 records = client.poll(0, max_records)
-            return records
 
     def __aiter__(self) -> AsyncConsumer:
         return self

@@ -6,6 +6,8 @@ import copy
 import logging
 import warnings
 from collections.abc import Mapping
+from functools import partial
+from operator import is_not
 from typing import TYPE_CHECKING, Protocol
 
 from streamlog.broker import open_brokers
@@ -407,7 +409,7 @@ class Broker(ListeningBroker, CareCalls):
     def unregister_client(self, client: BrokerClient) -> None:
         """Forget *client*, which closed by itself; nothing happens when it was not registered."""
         with self._lock:
-            self._clients = [other for other in self._clients if other is not client]
+            self._clients = list(filter(partial(is_not, client), self._clients))
 
     # ---- how it is done
 

@@ -397,8 +397,11 @@ class GroupCoordinator:
         with self._lock:
             for home in self._store.homes():
                 self._store.load(home)
-            groups = sorted(self._store.groups.items())
-            return [list_group(group) for _, group in groups if group.exists]
+            return self._listed()
+
+    def _listed(self) -> list[ConsumerGroupListing]:
+        groups = sorted(self._store.groups.items())
+        return [list_group(group) for _, group in groups if group.exists]
 
     def describe(self, group_id: str) -> ConsumerGroupDescription:
         """Return the group with its members, offsets and lag. Raises `GroupIdNotFoundError`."""

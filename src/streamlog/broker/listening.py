@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from operator import is_not
 from typing import TYPE_CHECKING, Any, Protocol
 
 from streamlog.errors import IllegalStateError
@@ -110,5 +112,5 @@ class ListeningBroker:
     def unregister_listener(self, listener: AnyListener) -> None:
         """Forget *listener*, which is closed; nothing happens when it was not registered. Internal."""
         with self._lock:
-            self._listeners = [other for other in self._listeners if other is not listener]
+            self._listeners = list(filter(partial(is_not, listener), self._listeners))
             self.unregister_client(listener)

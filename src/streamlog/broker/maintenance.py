@@ -175,16 +175,22 @@ class Maintenance:
         """Sync every log that is due, or nearly, then write one checkpoint."""
         now_ms = self._clock.monotonic_ms()
         with self._lock:
-            due = []
-            for log, since_ms in self._dirty_since_ms.items():
-                flush_ms = _flush_ms(log)
-                if since_ms + flush_ms - flush_ms * _COALESCE <= now_ms:
-                    due.append(log)
+            due = self._due(now_ms)
             for log in due:
                 del self._dirty_since_ms[log]
             self._sync_timer = None
             self._arm_sync()
         self.sync_logs(due)
+
+    def _due(self, now_ms: float) -> list[PartitionLog]:
+        # Not in `_sync_due`: Ctrl-C may come out where a loop goes back (gh-130279), and there, since Python 3.12, the `with`
+        # around that loop is skipped, and would leave its lock to nobody. Out of a function it comes where it is called.
+        due = []
+        for log, since_ms in self._dirty_since_ms.items():
+            flush_ms = _flush_ms(log)
+            if since_ms + flush_ms - flush_ms * _COALESCE <= now_ms:
+                due.append(log)
+        return due
 
     def sync_logs(self, logs: Iterable[PartitionLog]) -> StreamlogError | OSError | None:
         """Sync each of *logs*, then write one checkpoint; return the first error, having logged all.

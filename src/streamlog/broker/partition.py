@@ -445,12 +445,7 @@ class Partition:
     def remove_waiter(self, signal: Signal) -> None:
         """Undo one `add_waiter`; nothing happens when *signal* was not waiting."""
         with self._waiters_lock:
-            waiters = list(self._waiters)
-            for index, waiter in enumerate(waiters):
-                if waiter is signal:
-                    del waiters[index]
-                    break
-            self._waiters = tuple(waiters)
+            self._waiters = _without_one(self._waiters, signal)
 
     # ---- internal: the topic registry
 
@@ -494,3 +489,10 @@ def _refuse_transaction(
         f"{topic_partition}: producer {producer_id} epoch {producer_epoch}: expected a transaction that the coordinator knows, "
         "found no coordinator"
     )
+
+
+def _without_one(waiters: tuple[Signal, ...], signal: Signal) -> tuple[Signal, ...]:
+    for index, waiter in enumerate(waiters):
+        if waiter is signal:
+            return waiters[:index] + waiters[index + 1 :]
+    return waiters

@@ -84,12 +84,15 @@ class ReadOnlyTopics(TopicRegistry):
             is_changed = self._followed.refresh()
             if is_changed:
                 self._take_manifest()
-            for topic in self._topics.values():
-                for partition in topic.partitions:
-                    if partition.is_refused:
-                        self._files.open_again(topic, partition)
+            self._open_refused_again()
         if is_changed:
             self._announce()
+
+    def _open_refused_again(self) -> None:
+        for topic in self._topics.values():
+            for partition in topic.partitions:
+                if partition.is_refused:
+                    self._files.open_again(topic, partition)
 
     def _take_manifest(self) -> None:
         self._manifest = self._read_manifest()

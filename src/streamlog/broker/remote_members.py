@@ -194,11 +194,14 @@ class RemoteMembers:
         with self._lock:
             for home in self._store.homes():
                 self._store.load(home)
-            return [
-                GroupOverview(group_id, group.state, _protocol_type(group), not group.is_consumer)
-                for group_id, group in sorted(self._store.groups.items())
-                if group.exists
-            ]
+            return self._listed()
+
+    def _listed(self) -> list[GroupOverview]:
+        return [
+            GroupOverview(group_id, group.state, _protocol_type(group), not group.is_consumer)
+            for group_id, group in sorted(self._store.groups.items())
+            if group.exists
+        ]
 
     def describe_classic(self, group_id: str) -> ClassicGroupView:
         """Return the group. Raises `GroupIdNotFoundError`, also for one under KIP-848."""

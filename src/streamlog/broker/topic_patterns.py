@@ -16,6 +16,7 @@ import attrs
 from streamlog.runtime.threads import Lock
 
 if TYPE_CHECKING:
+    from streamlog.broker.group import Group
     from streamlog.broker.group_member import NamePattern
     from streamlog.broker.group_membership import Heartbeat
     from streamlog.broker.group_store import GroupStore
@@ -101,11 +102,7 @@ class TopicPatterns:
             group = self._store.find(group_id)
             patterns = {wanted}
             if group.topics is not topics:
-                patterns |= {
-                    one.subscription.pattern
-                    for one in group.members.values()
-                    if isinstance(one.subscription.pattern, SharedPattern)
-                }
+                patterns |= _patterns_of(group)
         for pattern in patterns:
             if pattern is not None:
                 pattern.match_ahead(topics.facts)
@@ -117,3 +114,11 @@ class TopicPatterns:
         if shared is None:
             shared = self._shared[pattern] = SharedPattern(pattern)
         return shared
+
+
+def _patterns_of(group: Group) -> set[SharedPattern | None]:
+    return {
+        one.subscription.pattern
+        for one in group.members.values()
+        if isinstance(one.subscription.pattern, SharedPattern)
+    }

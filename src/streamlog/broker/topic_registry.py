@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from streamlog.broker.append_gate import AppendGate
 from streamlog.broker.manifest import Manifest, TopicEntry
@@ -31,7 +31,7 @@ from streamlog.runtime.threads import Lock
 from streamlog.structs import Durability
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from streamlog.broker.config_operations import ConfigChange
     from streamlog.broker.maintenance import Maintenance
@@ -267,8 +267,7 @@ class TopicRegistry:
                 raise InvalidConfigurationError(
                     f"topic {name!r}: {both[0]} is both set and removed"
                 )
-            kept = {key: value for key, value in topic.overrides.items() if key not in removed}
-            overrides = {**kept, **changes}
+            overrides = {**_without(topic.overrides, removed), **changes}
             config = topic_config(name, self._defaults, overrides)
             check_may_configure(name, topic.config, config)
             if config.compression_type != topic.config.compression_type:
@@ -437,3 +436,7 @@ class TopicRegistry:
         self.epoch += 1
         for signal in self._listeners:
             signal.set()
+
+
+def _without(overrides: dict[str, Any], removed: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in overrides.items() if name not in removed}

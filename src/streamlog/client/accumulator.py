@@ -332,7 +332,7 @@ class RecordAccumulator:
         now_ms = self._monotonic_ms()
         with self._lock:
             self._timer = None
-            due = [queue for queue, when_ms in self._wakeups.items() if when_ms <= now_ms]
+            due = self._due(now_ms)
             for queue in due:
                 del self._wakeups[queue]
                 queue.wake_at_ms = None
@@ -341,6 +341,9 @@ class RecordAccumulator:
         for queue in due:
             self.drain(queue)
             self._wake_for_the_rest(queue)
+
+    def _due(self, now_ms: float) -> list[PartitionQueue]:
+        return [queue for queue, when_ms in self._wakeups.items() if when_ms <= now_ms]
 
     def _wake_for_the_rest(self, queue: PartitionQueue) -> None:
         """Look again when the queue's next batch is due, if there is one. While another thread is

@@ -331,7 +331,7 @@ class Consumer(PositionCalls, CommitCalls, InspectionCalls):
     def paused(self) -> set[TopicPartition]:
         """Return the partitions that are paused."""
         with self._guard:
-            return {name for name, one in self._subscription.assigned.items() if one.paused}
+            return self._subscription.paused()
 
     def wakeup(self) -> None:
         """Let the present or the next waiting call raise `WakeupError`, once. Threads: any (CON-2).

@@ -51,6 +51,10 @@ class SubscriptionState:
         self.request = request
         self.listener = listener
 
+    def paused(self) -> set[TopicPartition]:
+        """Return the assigned partitions that are paused."""
+        return {name for name, one in self.assigned.items() if one.paused}
+
     def require_assignable(self) -> None:
         """Raise `IllegalStateError` when the group decides what is assigned (CON-3)."""
         self._check_kind(SubscriptionKind.ASSIGNED)

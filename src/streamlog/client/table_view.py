@@ -23,15 +23,16 @@ from streamlog.errors import (
 )
 from streamlog.record.serialization import resolve_deserializer
 from streamlog.runtime import RLock, Signal, on_fork_in_child
-from streamlog.structs import Isolation
+from streamlog.structs import Isolation, TopicPartition
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from streamlog.broker.broker import Broker
     from streamlog.broker.partition import Partition
     from streamlog.broker.topic import Topic
-    from streamlog.client.table_contents import RecordChange, Value
+    from streamlog.client.table_contents import PartitionPosition, RecordChange, Value
     from streamlog.config.options import HasDeserialize, SerdeName
 
 _Default = TypeVar("_Default")
@@ -272,12 +273,12 @@ class TableView(Mapping[Any, Any]):
         with self._lock:
             self._check_open()
             place = getattr(error, "topic_partition", None)
-            for position in self._contents.positions:
-                if place is not None and position.partition.topic_partition == place:
-                    position.offset = max(position.offset, _next_offset(error, position.partition))
-                    # However long ago that was: reading the topic anew would only come here again.
-                    self._contents.applied_ms = None
-                    return
+            position = _position_at(place, self._contents.positions)
+            if position is not None:
+                position.offset = max(position.offset, _next_offset(error, position.partition))
+                # However long ago that was: reading the topic anew would only come here again.
+                self._contents.applied_ms = None
+                return
         raise IllegalStateError(
             f"skip: expected an error about a partition of topic {self.topic!r}, found {error!r:.200}"
         )
@@ -452,3 +453,12 @@ def _next_offset(error: StreamlogError, partition: Partition) -> int:
     if offset is None:
         raise IllegalStateError(f"skip: nothing can be read behind it: {error}")
     return offset
+
+
+def _position_at(
+    place: TopicPartition | None, positions: Iterable[PartitionPosition]
+) -> PartitionPosition | None:
+    for position in positions:
+        if place is not None and position.partition.topic_partition == place:
+            return position
+    return None

@@ -62,11 +62,14 @@ class TimerQueue:
     def cancel_all(self, owner: object) -> int:
         """Take out every timer of *owner*; return how many there were."""
         with self._lock:
-            mine = [timer for timer in self._timers if timer.owner is owner]
+            mine = self._of(owner)
             for timer in mine:
                 self._timers.remove(timer)
                 timer.cancelled = True
             return len(mine)
+
+    def _of(self, owner: object) -> list[Timer]:
+        return [timer for timer in self._timers if timer.owner is owner]
 
     def take_due(self, limit_ms: float, owner: object = None) -> Timer | None:
         """Take out and return the first timer due at or before *limit_ms*, or None.
@@ -74,13 +77,18 @@ class TimerQueue:
         With *owner*, only that owner's timers count.
         """
         with self._lock:
-            for timer in self._timers:
-                if timer.when_ms > limit_ms:
-                    return None
-                if owner is None or timer.owner is owner:
-                    self._timers.remove(timer)
-                    return timer
-            return None
+            timer = self._first_due(limit_ms, owner)
+            if timer is not None:
+                self._timers.remove(timer)
+            return timer
+
+    def _first_due(self, limit_ms: float, owner: object) -> Timer | None:
+        for timer in self._timers:
+            if timer.when_ms > limit_ms:
+                return None
+            if owner is None or timer.owner is owner:
+                return timer
+        return None
 
     def first_due_ms(self) -> float | None:
         """Return when the first timer is due, or None without timers."""

@@ -126,10 +126,9 @@ class GroupCommit:
         with self._lock:
             if self._turn == turn:
                 reached = max(self.durable_end_offset, reached)
-                done, rest = self._waiting, []
+                done, rest = self._waiting, list[_Waiter]()
                 if self._failure is None:
-                    rest = [w for w in self._waiting if w.end_offset > reached]
-                    done = [w for w in self._waiting if w.end_offset <= reached]
+                    done, rest = _split(self._waiting, reached)
                 for waiter, following in pairwise(done):
                     waiter.next = following
                 # The next one first of all: the disk is idle until it is asked.
@@ -185,3 +184,9 @@ class _Waiter:
     def open_next(self) -> None:
         if self.next is not None:
             self.next.open()
+
+
+def _split(waiting: list[_Waiter], reached: int) -> tuple[list[_Waiter], list[_Waiter]]:
+    """Return who is done, and who is not."""
+    done = [waiter for waiter in waiting if waiter.end_offset <= reached]
+    return done, [waiter for waiter in waiting if waiter.end_offset > reached]

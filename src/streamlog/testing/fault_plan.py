@@ -197,24 +197,29 @@ class FaultPlan:
 
         For whoever makes the calls: `FaultyFileSystem`.
         """
-        failing: Fault | None = None
-        slow_ms = 0.0
         with self._lock:
             self._count += 1
             self.calls[call] += 1
             if not self._faults:
                 return None
-            for fault in self._faults:
-                if failing is not None and fault.errno is not None:
-                    continue
-                if fault._applies(call, path):
-                    self.injections.append(Injection(self._count, call, path))
-                    slow_ms += fault.slow_ms
-                    if fault.errno is not None:
-                        failing = fault
+            failing, slow_ms = self._inject(call, path)
         if slow_ms and self._clock is not None:
             self._clock.elapse(slow_ms)
         return failing
+
+    def _inject(self, call: str, path: str) -> tuple[Fault | None, float]:
+        """Return the rule it has to fail by, and for how long it takes."""
+        failing: Fault | None = None
+        slow_ms = 0.0
+        for fault in self._faults:
+            if failing is not None and fault.errno is not None:
+                continue
+            if fault._applies(call, path):
+                self.injections.append(Injection(self._count, call, path))
+                slow_ms += fault.slow_ms
+                if fault.errno is not None:
+                    failing = fault
+        return failing, slow_ms
 
     def _add(self, fault: Fault) -> Fault:
         if fault.at < 1:

@@ -108,6 +108,9 @@ class EncodedBatches:
             before = self._batches.pop(key, b"")  # made by two threads at once
             self.size_bytes += len(encoded) - len(before)
             self._batches[key] = encoded
-            while self.size_bytes > self._limit_bytes:
-                oldest = next(iter(self._batches))
-                self.size_bytes -= len(self._batches.pop(oldest))
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        while self.size_bytes > self._limit_bytes:
+            oldest = next(iter(self._batches))
+            self.size_bytes -= len(self._batches.pop(oldest))

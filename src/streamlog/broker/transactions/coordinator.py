@@ -268,11 +268,14 @@ class TransactionCoordinator:
         """Return every transactional id, sorted. Raises `CorruptLogError`."""
         with self._lock:
             self._store.load_all()
-            return [
-                list_transaction(transaction)
-                for _, transaction in sorted(self._store.transactions.items())
-                if transaction.exists
-            ]
+            return self._listed()
+
+    def _listed(self) -> list[TransactionListing]:
+        return [
+            list_transaction(transaction)
+            for _, transaction in sorted(self._store.transactions.items())
+            if transaction.exists
+        ]
 
     def force_terminate(self, transactional_id: str) -> None:
         """Abort the id's open transaction and fence its producer; complete one that is decided (KIP-939).

@@ -219,12 +219,7 @@ class Cleaning:
             may_stay = len(group) == 1 and not log.has_transactions
             # What stays as it is need not be written twice, least of all where nothing changes.
             repacker.begin(file.put, file.leave_out if may_stay else None)
-            for batch in self._batches_of(group):
-                size_before = file.size_bytes
-                repacker.add(batch)
-                self._step_bytes += batch.size_bytes + file.size_bytes - size_before
-                if self._step_bytes >= _STEP_BYTES:
-                    yield self._take_step()
+            yield from self._repack(group, repacker, file)
             repacker.flush()
             if may_stay and not repacker.has_changes:
                 self._segments_after += 1
@@ -252,6 +247,16 @@ class Cleaning:
             start = max(end - _COPIED_BYTES, 0)
             file.fill(start, segment.mapping_for_read()[start:end])
             self._step_bytes += 2 * (end - start)
+            if self._step_bytes >= _STEP_BYTES:
+                yield self._take_step()
+
+    def _repack(
+        self, group: list[Segment], repacker: Repacker, file: CleanedFile
+    ) -> Generator[int, None, None]:
+        for batch in self._batches_of(group):
+            size_before = file.size_bytes
+            repacker.add(batch)
+            self._step_bytes += batch.size_bytes + file.size_bytes - size_before
             if self._step_bytes >= _STEP_BYTES:
                 yield self._take_step()
 
