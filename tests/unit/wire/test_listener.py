@@ -157,6 +157,13 @@ def test_address_that_no_client_can_connect_to_is_not_advertised(
             broker.listen(address, allow_remote=True, **options)
 
 
+def test_advertised_port_is_what_clients_are_given() -> None:
+    with Broker() as broker, broker.listen(advertised="elsewhere:7") as listener:
+        assert listener.bootstrap_servers == "elsewhere:7"
+        settings = listener.endpoint.settings
+        assert (settings.advertised_host, settings.advertised_port) == ("elsewhere", 7)
+
+
 @pytest.mark.parametrize("advertised", ["elsewhere", "elsewhere:", "a b:1", ":1"])
 def test_advertised_address_is_one(advertised: str) -> None:
     with Broker() as broker:
