@@ -7,6 +7,7 @@ import errno
 import gc
 import socket
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -62,6 +63,25 @@ def test_clients_are_accepted_until_it_is_shut() -> None:
     assert open_sockets() <= before
 
 
+def test_client_that_is_slow_does_not_stop_the_loop() -> None:
+    """Not while it is sent something either: its socket does not block."""
+    timeouts: list[float | None] = []
+
+    class Looking(Greeting):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            timeouts.append(transport.get_extra_info("socket").gettimeout())
+            super().connection_made(transport)
+
+    async def main() -> None:
+        own = Door(asyncio.get_running_loop(), Looking)
+        address = f"127.0.0.1:{await own.open('127.0.0.1', 0)}"
+        assert await asyncio.to_thread(knock, address) == b"hello"
+        own.shut()
+
+    asyncio.run(main())
+    assert timeouts == [0.0]
+
+
 def test_address_that_this_machine_lacks_is_left_out_where_there_are_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -92,6 +112,70 @@ def test_address_that_cannot_be_bound_is_named() -> None:
     assert open_sockets() <= before
 
 
+@pytest.mark.parametrize(
+    ("number", "port", "tries"),
+    [(errno.EADDRINUSE, 0, 10), (errno.EADDRINUSE, 9092, 1), (errno.EACCES, 0, 1)],
+)
+def test_another_port_is_looked_for_where_any_will_do_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, number: int, port: int, tries: int
+) -> None:
+    tried: list[int] = []
+
+    def bind(addresses: Any, port: int) -> list[socket.socket]:
+        tried.append(port)
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(door, "_bind", bind)
+
+    async def main() -> None:
+        with pytest.raises(OSError, match="no") as caught:
+            await Door(asyncio.get_running_loop(), Greeting).open("127.0.0.1", port)
+        assert caught.value.errno == number
+
+    asyncio.run(main())
+    assert tried == [port] * tries
+
+
+def test_loop_that_can_read_only_one_of_several_sockets_is_left_with_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stand_for(monkeypatch, "two", "127.0.0.1", "127.0.0.2")
+    read: list[Any] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def add_reader(sock: Any, *call: Any) -> None:
+            if read:
+                raise OSError(errno.ENOSPC, "no room for more")
+            read.append(sock)
+
+        own = Door(loop, Greeting)
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "add_reader", add_reader)
+            patch.setattr(loop, "remove_reader", read.remove)
+            with pytest.raises(OSError, match="no room"):
+                await own.open("two", 0)
+        assert read == []
+        assert own._sockets == []
+
+    before = open_sockets()
+    asyncio.run(main())
+    assert open_sockets() <= before
+
+
+def test_loop_reads_no_socket_that_was_shut() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        own = Door(loop, Greeting)
+        await own.open("127.0.0.1", 0)
+        number = own._sockets[0].fileno()
+        own.shut()
+        assert not loop.remove_reader(number)
+
+    asyncio.run(main())
+
+
 def test_loop_without_readers_is_left_without_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows: it refused to remove the reader as well, and the socket stayed open."""
 
@@ -112,6 +196,22 @@ def test_loop_without_readers_is_left_without_a_socket(monkeypatch: pytest.Monke
     before = open_sockets()
     asyncio.run(main())
     assert open_sockets() <= before
+
+
+def test_socket_is_not_listened_to_while_the_system_has_no_room() -> None:
+    """It would be ready all the time."""
+    loop, sock = Mock(), Mock()
+    sock.accept.side_effect = OSError(errno.EMFILE, "Too many open files")
+    own = Door(loop, Greeting)
+    own._sockets = [sock]
+    own._accept(sock)
+    assert sock.accept.call_count == 1
+    loop.remove_reader.assert_called_once_with(sock)
+    loop.add_reader.assert_not_called()
+    ((pause_s, resume, *arguments),) = (call.args for call in loop.call_later.call_args_list)
+    assert pause_s == 1.0
+    resume(*arguments)
+    loop.add_reader.assert_called_once_with(sock, own._accept, sock)
 
 
 def test_system_that_has_no_room_is_asked_again_later(
