@@ -117,7 +117,6 @@ class Door:
                 self._loop.remove_reader(sock)
                 self._loop.call_later(_PAUSE_S, self._resume, sock)
                 return
-            client.setblocking(False)
             task = self._loop.create_task(self._connect(client))
             self._accepted[task] = client
             task.add_done_callback(partial(self._connected, client))

@@ -10,6 +10,7 @@ import pytest
 
 from streamlog.broker.broker import Broker
 from streamlog.runtime import MemoryFileSystem, VirtualClock
+from streamlog.structs import OffsetAndMetadata, TopicPartition
 from streamlog.testing import FaultPlan, FaultyFileSystem
 from tests.support.wire import RawClient
 
@@ -23,9 +24,15 @@ def faults() -> FaultPlan:
 
 @pytest.fixture
 def client(faults: FaultPlan) -> Iterator[RawClient]:
-    disk = FaultyFileSystem(MemoryFileSystem(), faults)
+    """Of a broker that was just opened: what is stored of its groups and transactions was not read yet."""
+    disk = MemoryFileSystem()
     with Broker("/data", filesystem=disk, clock=VirtualClock()) as broker:
         broker.create_topic("t")
+        offset = {TopicPartition("t", 0): OffsetAndMetadata(1)}
+        broker.group_coordinator.commit_offsets("g", "", -1, offset)
+        broker.transaction_coordinator.init_producer_id("x", 60_000, None, announces=True)
+    faulty = FaultyFileSystem(disk, faults)
+    with Broker("/data", filesystem=faulty, clock=VirtualClock()) as broker:
         with broker.listen() as listener, RawClient(listener.bootstrap_servers) as client:
             yield client
 
@@ -43,6 +50,10 @@ def error_codes(response: Any) -> list[int]:
 
 PARTITION = {"partition_index": 0, "committed_offset": 3}
 OFFSETS = {"group_id": "g", "topics": [{"name": "t", "partitions": [PARTITION]}]}
+OFFSETS_DELETED = {
+    "group_id": "g",
+    "topics": [{"name": "t", "partitions": [{"partition_index": 0}]}],
+}
 TRANSACTION = {"transactional_id": "x", "producer_id": 1, "producer_epoch": 0}
 TOPIC_CONFIG = {"resource_type": 2, "resource_name": "t"}
 
@@ -71,8 +82,31 @@ TOPIC_CONFIG = {"resource_type": 2, "resource_name": "t"}
                 "topic_partitions": [],
             },
         ),
+        (
+            "SyncGroup",
+            5,
+            {"group_id": "g", "protocol_type": "consumer", "protocol_name": "range"},
+        ),
+        ("Heartbeat", 4, {"group_id": "g"}),
+        ("LeaveGroup", 2, {"group_id": "g"}),
+        ("LeaveGroup", 5, {"group_id": "g", "members": [{"member_id": "a"}]}),
+        ("DescribeGroups", 5, {"groups": ["g"]}),
+        ("ConsumerGroupDescribe", 0, {"group_ids": ["g"]}),
+        ("ListGroups", 5, {}),
+        ("DeleteGroups", 2, {"groups_names": ["g"]}),
         ("OffsetCommit", 8, {**OFFSETS, "generation_id_or_member_epoch": -1}),
+        ("OffsetFetch", 7, {"group_id": "g", "topics": None}),
+        ("OffsetFetch", 8, {"groups": [{"group_id": "g", "topics": None}]}),
+        ("OffsetDelete", 0, OFFSETS_DELETED),
         ("InitProducerId", 4, {"transactional_id": "x", "transaction_timeout_ms": 1000}),
+        (
+            "AddPartitionsToTxn",
+            3,
+            {**TRANSACTION, "topics": [{"name": "t", "partitions": [0]}]},
+        ),
+        ("EndTxn", 3, {**TRANSACTION, "committed": True}),
+        ("DescribeTransactions", 0, {"transactional_ids": ["x"]}),
+        ("ListTransactions", 1, {}),
         ("AddOffsetsToTxn", 3, {**TRANSACTION, "group_id": "g"}),
         ("TxnOffsetCommit", 3, {**TRANSACTION, **OFFSETS}),
         (

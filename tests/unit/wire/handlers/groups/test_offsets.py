@@ -60,10 +60,11 @@ def test_consumer_in_no_group_commits_with_generation_minus_1(
     assert committed(broker) == {T0: OffsetAndMetadata(5, "note", epoch)}
 
 
-def test_first_offset_and_first_epoch_are_committed_as_they_are(
+def test_first_offset_in_the_first_epoch_is_committed_and_no_note_is_an_empty_one(
     client: RawClient, broker: Broker
 ) -> None:
-    assert commit(client, {"committed_offset": 0, "committed_leader_epoch": 0}) == [0]
+    first = {"committed_offset": 0, "committed_leader_epoch": 0, "committed_metadata": None}
+    assert commit(client, first) == [0]
     assert committed(broker) == {T0: OffsetAndMetadata(0, "", 0)}
 
 
