@@ -59,6 +59,8 @@ class ParkedFetch(Parked):
         self._max_bytes = min(request.max_bytes, _MAX_BYTES)
         # More than fits is never there.
         self._min_bytes = min(request.min_bytes, self._max_bytes)
+        # Else whatever wakes us is an answer; not so the appends of an open transaction.
+        self._counts = self._min_bytes > 1 or request.isolation_level == 1
         self._progress: FetchProgress | None = None
         partitions = sum(len(topic.partitions) for topic in request.topics)
         self._takes_long = partitions > _PARTITIONS_IN_LOOP
@@ -103,9 +105,7 @@ class ParkedFetch(Parked):
         # None until all partitions were looked at: a look that takes too long has begun with some of them only.
         self._progress = None
         progress = (
-            FetchProgress(self._isolation, self._call.encoded_batches)
-            if self._min_bytes > 1
-            else None
+            FetchProgress(self._isolation, self._call.encoded_batches) if self._counts else None
         )
         # Less where many clients have not read their answers yet.
         left = min(self._max_bytes, self._call.response_memory.room_bytes)

@@ -241,3 +241,23 @@ def test_fetch_of_many_bytes_is_told_of_damage_behind_the_few_that_are_good(
     segment = partition.log.segments[-1]
     segment.mapping_for_read()[segment.position - 10 : segment.position - 9] = b"?"
     assert sizes(client.request("Fetch", 12, **ask((0, 1 << 20), min_bytes=10_000))) == [SMALL]
+
+
+def test_fetch_of_committed_records_reads_nothing_while_a_transaction_is_open(
+    broker: Broker, partition: Partition, client: RawClient, connect: Callable[[], RawClient], reads: list[int]
+) -> None:  # fmt: skip
+    """Each batch of the transaction had all partitions of all such fetches looked at."""
+    with Producer(broker, transactional_id="x", linger_ms=0) as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        client.send("Fetch", 12, **ask((0, 1 << 20), (1, 1 << 20), min_bytes=1), isolation_level=1)
+        eventually(lambda: partition._waiters)
+        second = connect()
+        second.request("ApiVersions", 3)
+        reads.clear()
+        for _ in range(20):
+            producer.send("t", b"x" * 20, partition=0).result(20)
+            second.request("ApiVersions", 3)  # the loop has looked since
+        assert not reads
+        producer.commit_transaction()
+    assert sizes(client.receive())[0] > 20 * SMALL
