@@ -1,4 +1,4 @@
-"""The README runs as written."""
+"""The README and the guide to testing run as written."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import pytest
 from tests.support.programs import ROOT, run_program
 
 README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs" / "testing.md").read_text()
 
 
-def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def code_blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-PROGRAMS = code_blocks("python")
-FIRST_RUN = code_blocks("text")[0]
+PROGRAMS = [*code_blocks(README, "python"), *code_blocks(GUIDE, "python")]
+FIRST_RUN = code_blocks(README, "text")[0]
 
 
 @pytest.mark.parametrize("number", range(len(PROGRAMS)))
-def test_a_program_of_the_readme_runs_as_written(number: int, tmp_path: Path) -> None:
+def test_a_program_of_the_documents_runs_as_written(number: int, tmp_path: Path) -> None:
     for client in ("aiokafka", "confluent_kafka"):
         if client in PROGRAMS[number]:
             pytest.importorskip(client)
