@@ -162,7 +162,7 @@ wire-judges: $(DEV_STAMP) ## run the test suites of Kafka clients against the li
 	$(BIN)/python -m tests.judges $(JUDGES)
 
 .PHONY: wire-smoke
-wire-smoke: $(DEV_STAMP) ## let nine clients of Kafka do their work against the listener, in a minute (CLIENTS="kcat java"); fetched into .judges
+wire-smoke: $(DEV_STAMP) ## let ten clients of Kafka and three frameworks do their work against the listener, in two minutes (CLIENTS="kcat java"); fetched into .judges
 	$(BIN)/python -m tests.judges.smoke $(CLIENTS)
 
 .PHONY: bench

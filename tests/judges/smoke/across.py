@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from streamlog import Broker, Consumer, Producer
-from tests.judges.smoke.clients import CODECS, Command
+from tests.judges.smoke.clients import Command
 
 TOPIC = "everybody"
 RECORDS = 50
@@ -108,7 +108,7 @@ def exchange(commands: Mapping[str, Command]) -> list[str]:
                 return [found, *readers.complaints[-50:]]
             # Each writes with another codec than its neighbour, and whoever reads has to know them all.
             writers = {
-                name: start(command, CODECS[place % len(CODECS)], "write", name)
+                name: start(command, command.codecs[place % len(command.codecs)], "write", name)
                 for place, (name, command) in enumerate(names.items())
             }
             started.extend(writers.values())

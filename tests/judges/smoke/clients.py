@@ -17,7 +17,7 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 ALL = "rebalance transactions admin"
 #: A package of Python in which Kafka's own client is, version 3.9.1: no registry of Java is needed.
 JAVA = "shigawire-apache-flink-libraries==2.0.0.post1"
-KAFKAJS = ["kafkajs@2.2.4", "kafkajs-snappy@1.1.0", "lz4js@0.2.0", "zstd-codec@0.1.5"]
+KAFKAJS = ("kafkajs@2.2.4", "kafkajs-snappy@1.1.0", "lz4js@0.2.0", "zstd-codec@0.1.5")
 
 
 class UnavailableError(Exception):
@@ -29,6 +29,8 @@ class Command(NamedTuple):
 
     arguments: list[str]
     environment: dict[str, str] = {}
+    codecs: tuple[str, ...] = CODECS
+    """Those that it has."""
 
 
 class Client(NamedTuple):
@@ -38,6 +40,8 @@ class Client(NamedTuple):
     """Fetch it into a folder."""
     shows: str = ALL
     """What its script says that it did, besides writing and reading."""
+    is_framework: bool = False
+    """Whether it is what applications are built on, and its script is one, which checks by itself what it did."""
 
 
 def _fetched(folder: Path) -> bool:
@@ -51,17 +55,25 @@ def _pip(*arguments: object) -> None:
         raise RuntimeError(done.stderr.decode(errors="replace")[-2000:])
 
 
-def _python(script: str, *requirements: str, version: str = "") -> Callable[[Path], Command]:
+def _python(
+    script: str, *requirements: str, version: str = "", codecs: tuple[str, ...] = CODECS
+) -> Callable[[Path], Command]:
     def prepare(folder: Path) -> Command:
         python = folder / "venv" / "bin" / "python"
         if not _fetched(folder):
             base = find_python(version) if version else sys.executable
             subprocess.run([base, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-            _pip("--python", python, "install", "--only-binary", ":all:", *requirements)
+            # Most of what is installed is never imported.
+            options = ("--no-compile", "--only-binary", ":all:")
+            _pip("--python", python, "install", *options, *requirements)
             (folder / "ready").touch()
-        return Command([str(python), str(HERE / script)])
+        return Command([str(python), str(HERE / script)], codecs=codecs)
 
     return prepare
+
+
+def _framework(script: str, *requirements: str) -> Callable[[Path], Command]:
+    return _python(script, *requirements, codecs=("none",))
 
 
 def find_python(version: str) -> str:
@@ -77,7 +89,19 @@ def find_python(version: str) -> str:
     raise UnavailableError(f"needs python{version}")
 
 
-def _kafkajs(folder: Path) -> Command:
+def _node(
+    script: str, *packages: str, codecs: tuple[str, ...] = CODECS
+) -> Callable[[Path], Command]:
+    def prepare(folder: Path) -> Command:
+        _npm(folder, packages)
+        # Node looks for packages beside the script.
+        shutil.copy(HERE / script, folder)
+        return Command(["node", str(folder / script)], codecs=codecs)
+
+    return prepare
+
+
+def _npm(folder: Path, packages: tuple[str, ...]) -> None:
     if not shutil.which("npm"):
         raise UnavailableError("needs npm")
     if not _fetched(folder):
@@ -87,12 +111,9 @@ def _kafkajs(folder: Path) -> Command:
         # Node knows the authorities that it came with, and not those of the machine.
         known = "/etc/ssl/certs/ca-certificates.crt"
         more = {"NODE_EXTRA_CA_CERTS": known} if Path(known).exists() else {}
-        command = ["npm", "install", *options, "--prefix", str(folder), *KAFKAJS]
+        command = ["npm", "install", *options, "--prefix", str(folder), *packages]
         subprocess.run(command, env={**more, **os.environ}, timeout=300, check=True)
         (folder / "ready").touch()
-    # Node looks for packages beside the script.
-    shutil.copy(HERE / "with_kafkajs.js", folder)
-    return Command(["node", str(folder / "with_kafkajs.js")])
 
 
 def _kcat(folder: Path) -> Command:
@@ -141,7 +162,31 @@ _KAFKA_PYTHON_CODECS = ("python-snappy==0.7.3", "lz4==4.4.5", "zstandard==0.25.0
 #: Those that take longest come first.
 CLIENTS: dict[str, Client] = {
     "java": Client(_java),
-    "kafkajs": Client(_kafkajs),
+    "quixstreams": Client(
+        _framework("with_quixstreams.py", "quixstreams==3.28.1", "confluent-kafka==2.12.2"),
+        "exactly-once changelog restart",
+        is_framework=True,
+    ),
+    "kafkajs": Client(_node("with_kafkajs.js", *KAFKAJS)),
+    "platformatic": Client(
+        # Its zstd needs Node 22, and so does its version 2.
+        _node("with_platformatic.mjs", "@platformatic/kafka@1.35.0", codecs=CODECS[:4])
+    ),
+    "faust": Client(
+        _framework("with_faust.py", "faust-streaming==0.15.3", "aiokafka==0.14.0"),
+        "exactly-once tables restart",
+        is_framework=True,
+    ),
+    "faststream": Client(
+        _framework(
+            "with_faststream.py",
+            "faststream[confluent,kafka]==0.7.8",
+            "aiokafka==0.14.0",
+            "confluent-kafka==2.16.1",
+        ),
+        "handlers batches restart",
+        is_framework=True,
+    ),
     "kcat": Client(_kcat, "rebalance"),
     "kafka-python 2.0": Client(
         _python("with_kafka_python.py", "kafka-python==2.0.2", *_KAFKA_PYTHON_CODECS),
