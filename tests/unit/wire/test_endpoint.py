@@ -126,6 +126,23 @@ def test_end_that_is_broken_off_leaves_no_socket(
     gc.collect()
 
 
+def test_coroutine_that_is_thrown_away_leaves_no_socket(endpoint: Endpoint) -> None:
+    """As by a loop that is closed over it. Not only once the collector comes to it."""
+    loop = asyncio.new_event_loop()
+    opened = asyncio.Event()
+    coroutine = endpoint.serve(opened.set)
+    task = loop.create_task(coroutine)
+    loop.run_until_complete(opened.wait())
+    door = endpoint._door
+    assert door is not None
+    (sock,) = door._sockets
+    coroutine.close()
+    assert sock.fileno() == -1
+    assert endpoint.is_ending
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+
+
 def test_connection_that_is_in_the_way_of_others_is_closed(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
