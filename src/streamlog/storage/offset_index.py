@@ -63,7 +63,8 @@ class OffsetIndex:
 
     def last(self) -> tuple[int, int] | None:
         """Return (relative offset, position) of the last entry."""
-        return (self._relative_offsets[-1], self._positions[-1]) if self._positions else None
+        last = len(self._positions) - 1  # behind it there may be half an entry
+        return (self._relative_offsets[last], self._positions[last]) if last >= 0 else None
 
     def truncate(self, position: int) -> None:
         """Drop the entries of batches at or behind *position*. Caller: the writer of the log."""
@@ -121,7 +122,8 @@ class OffsetIndex:
 
     def _check(self) -> None:
         """Assert what holds while no call is under way. For tests."""
-        assert len(self._relative_offsets) == len(self._positions)
+        # Half an entry more, which Ctrl-C left, is passed over, and goes with the next one.
+        assert 0 <= len(self._relative_offsets) - len(self._positions) <= 1
         for column in (self._relative_offsets, self._positions):
             assert all(before < after for before, after in pairwise(column))
         assert 0 <= self._flushed <= len(self._positions)

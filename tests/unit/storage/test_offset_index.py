@@ -115,6 +115,14 @@ def test_only_what_was_added_since_is_unflushed() -> None:
     assert index.unflushed() == struct.pack("<II", 2, 20)
 
 
+def test_half_an_entry_that_an_interrupt_left_is_not_told_as_the_last_one() -> None:
+    index = index_of([(1, 10), (3, 30)])
+    index._relative_offsets.append(5)  # Ctrl-C before its position, and then the segment was full
+    assert index.last() == (3, 30)
+    assert list(index.entries()) == [(1, 10), (3, 30)]
+    index._check()
+
+
 def test_half_an_entry_that_an_interrupt_left_gives_way_to_the_next_one() -> None:
     index = OffsetIndex()
     index.append(0, 0)
