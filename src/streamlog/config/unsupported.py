@@ -16,9 +16,7 @@ _NO_CLUSTER = "one broker has no peers; replication is not supported yet"
 _NO_METRICS_PUSH = "nothing is pushed: ask a producer or consumer by its metrics()"
 _NO_OLD_METADATA = "the broker in this process tells of every change of topics at once"
 _NO_QUOTA = "there are no quotas"
-_GROUP_PROTOCOL = (
-    "members are objects in this process: nothing is sent that could be late or too much"
-)
+_NO_GROUP_CONFIGS = "no group has a configuration of its own, which would have to keep within it"
 
 _NETWORK_KEYS = (
     "client_dns_lookup",
@@ -171,14 +169,14 @@ UNSUPPORTED_BROKER_KEYS = unsupported_keys(
             "offsets_commit_timeout_ms",
             "offsets_load_buffer_size",
         ),
-        _GROUP_PROTOCOL: (
-            "group_coordinator_*",
-            "group_consumer_assignors",
+        _NO_GROUP_CONFIGS: (
             "group_consumer_max_heartbeat_interval_ms",
             "group_consumer_max_session_timeout_ms",
             "group_consumer_min_*",
-            "group_consumer_regex_*",
         ),
+        "one coordinator does its work in the threads of those who ask": ("group_coordinator_*",),
+        "the assignors are Kafka's own: range and uniform": ("group_consumer_assignors",),
+        "a pattern is matched when it is new and when topics are": ("group_consumer_regex_*",),
         "a group can always go from either protocol to the other: bidirectional": (
             "group_consumer_migration_policy",
         ),
