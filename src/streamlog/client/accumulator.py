@@ -124,7 +124,7 @@ class RecordAccumulator:
         max_block_ms: float,
     ) -> None:
         """`append` for a record that could not be added without the lock."""
-        reserved_bytes = number = 0
+        number, taken = 0, [0]
         wanted_bytes = size_bytes + BATCH_OVERHEAD_BYTES
         if wanted_bytes < self._batch_bytes:
             wanted_bytes = self._batch_bytes
@@ -137,15 +137,13 @@ class RecordAccumulator:
                     if queue.is_open:
                         if queue.has_room_for(size_bytes):
                             is_added = True
-                    elif reserved_bytes or self.pool.try_take(wanted_bytes):
-                        reserved_bytes = reserved_bytes or wanted_bytes
+                    elif taken[0] or self.pool.try_take(wanted_bytes, taken):
                         now_ms = self._monotonic_ms()
                         due_ms = now_ms + self._linger_ms
                         wake_at_ms = queue.wake_at_ms
                         if self.lingers and (wake_at_ms is None or wake_at_ms > due_ms):
                             self.wake_at(queue, due_ms)
-                        queue.open(wanted_bytes, reserved_bytes, now_ms, due_ms)
-                        reserved_bytes = 0
+                        queue.open(wanted_bytes, taken, now_ms, due_ms)
                         is_added = True
                     if not is_added:
                         is_sealed = queue.seal() is not None
@@ -159,16 +157,15 @@ class RecordAccumulator:
                     break
                 if not is_sealed:
                     wanted = min(wanted_bytes, self.pool.total_bytes)
-                    self._take_memory(queue, wanted, max_block_ms)
-                    reserved_bytes = wanted
+                    self._take_memory(queue, wanted, taken, max_block_ms)
         except BaseException:
             with queue.lock:
                 if queue.is_open and not queue.tail:  # Ctrl-C before the record was in it
-                    reserved_bytes += queue.close_empty()
-            self._give_back(reserved_bytes)
+                    taken[0] += queue.close_empty()
+            self._give_back(taken[0])
             raise
-        if reserved_bytes:
-            self._give_back(reserved_bytes)  # another thread opened the batch meanwhile
+        if taken[0]:
+            self._give_back(taken[0])  # another thread opened the batch meanwhile
         if not self.lingers and not queue.is_passed(number):
             # Another thread is appending: it takes this record along.
             queue.wait_until(lambda: queue.is_passed(number), None)
@@ -178,10 +175,11 @@ class RecordAccumulator:
         queue = batch.queue
         if self.seal(queue):
             self.drain(queue)
-        reserved_bytes = min(size_bytes, self.pool.total_bytes)
-        self._take_memory(queue, reserved_bytes, max_block_ms)
-        batch.reserved_bytes = reserved_bytes
+        taken = [0]
         try:
+            wanted = min(size_bytes, self.pool.total_bytes)
+            self._take_memory(queue, wanted, taken, max_block_ms)
+            batch.reserved_bytes, taken[0] = taken[0], 0
             with queue.lock:
                 if self.refusal is not None:
                     raise _fresh(self.refusal)
@@ -193,6 +191,7 @@ class RecordAccumulator:
             with queue.lock:
                 if batch not in queue.sealed and not batch.done:
                     self.pool.give_back_of(batch)
+            self._give_back(taken[0])
             raise
         self.drain(queue)
         if not self.lingers and not queue.is_passed(number):
@@ -220,13 +219,15 @@ class RecordAccumulator:
         if not is_settled or queue.is_looked_for or queue.settling:
             self.drain(queue)
 
-    def _take_memory(self, queue: PartitionQueue, size_bytes: int, max_block_ms: float) -> None:
+    def _take_memory(
+        self, queue: PartitionQueue, size_bytes: int, taken: list[int], max_block_ms: float
+    ) -> None:
         pool = self.pool
-        if pool.try_take(size_bytes):
+        if pool.try_take(size_bytes, taken):
             return
         deadline_ms = self._monotonic_ms() + max_block_ms
         self.drain_all()  # whatever may go, goes now (PRD-5)
-        if not pool.take(size_bytes, deadline_ms - self._monotonic_ms()):
+        if not pool.take(size_bytes, taken, deadline_ms - self._monotonic_ms()):
             raise BufferExhaustedError(
                 f"{queue.topic_partition}: expected {size_bytes} bytes of"
                 f" buffer_memory={pool.total_bytes} within max_block_ms={max_block_ms:g}, found"

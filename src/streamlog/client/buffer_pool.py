@@ -21,6 +21,9 @@ class BufferPool:
     Only counted, not allocated: the records themselves are the caller's objects. First come, first
     served: while somebody waits nobody overtakes, however little is asked for, so a large request
     is not starved by small ones. Threads: any. Source: Kafka ``BufferPool``.
+
+    What is taken is added to a list of one number of the caller's, in the moment when it is taken: Ctrl-C can come out
+    on the way back to the caller, who gives back what is in the list.
     """
 
     __slots__ = (
@@ -45,28 +48,22 @@ class BufferPool:
         """How many threads wait for room."""
         return len(self._waiters)
 
-    def try_take(self, size_bytes: int) -> bool:
-        """Take *size_bytes* if they are free and nobody waits; return whether they were taken."""
-        taken = False
-        try:
-            with self._lock:
-                if self._waiters or size_bytes > self.available_bytes:
-                    return False
-                self.available_bytes -= size_bytes
-                taken = True
-        except BaseException:  # Ctrl-C: the caller does not know of them
-            if taken:
-                self.give_back(size_bytes)
-            raise
+    def try_take(self, size_bytes: int, taken: list[int]) -> bool:
+        """Take *size_bytes* if they are free and nobody waits; return whether they were *taken*."""
+        with self._lock:
+            if self._waiters or size_bytes > self.available_bytes:
+                return False
+            self.available_bytes -= size_bytes
+            taken[0] += size_bytes
         return True
 
-    def take(self, size_bytes: int, timeout_ms: float) -> bool:
+    def take(self, size_bytes: int, taken: list[int], timeout_ms: float) -> bool:
         """Take *size_bytes*, waiting up to *timeout_ms* behind those who came before; return whether
-        they were taken.
+        they were *taken*.
 
         More than ``total_bytes`` is never free: the caller refuses that first.
         """
-        waiter = _Waiter(size_bytes)
+        waiter = _Waiter(size_bytes, taken)
         try:
             with self._lock:
                 self._waiters.append(waiter)
@@ -75,8 +72,7 @@ class BufferPool:
                 return True
             return self._give_up(waiter)
         except BaseException:  # Ctrl-C: who is not there any more must not be waited for
-            if self._give_up(waiter):
-                self.give_back(size_bytes)
+            self._give_up(waiter)
             raise
 
     def give_back(self, size_bytes: int) -> None:
@@ -111,19 +107,24 @@ class BufferPool:
     def _serve(self) -> None:
         """Give the first waiters what they asked for as far as it goes. The caller holds the lock."""
         waiters = self._waiters
-        while waiters and waiters[0].size_bytes <= self.available_bytes:
+        while waiters:
             waiter = waiters[0]
-            self.available_bytes -= waiter.size_bytes
-            waiter.granted = True
-            waiters.popleft()
+            if not waiter.granted:  # else Ctrl-C came out of this loop after it was
+                if waiter.size_bytes > self.available_bytes:
+                    break
+                self.available_bytes -= waiter.size_bytes
+                waiter.taken[0] += waiter.size_bytes
+                waiter.granted = True
             waiter.signal.set()
+            waiters.popleft()
 
 
 class _Waiter:
-    __slots__ = ("granted", "signal", "size_bytes")
+    __slots__ = ("granted", "signal", "size_bytes", "taken")
 
-    def __init__(self, size_bytes: int) -> None:
+    def __init__(self, size_bytes: int, taken: list[int]) -> None:
         self.size_bytes = size_bytes
+        self.taken = taken
         self.granted = False
         self.signal = Signal()
 

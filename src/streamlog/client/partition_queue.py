@@ -264,14 +264,15 @@ class PartitionQueue:
 
     # ---- the open batch; the caller holds the lock
 
-    def open(self, capacity_bytes: int, reserved_bytes: int, now_ms: float, due_ms: float) -> None:
-        """Open a batch of up to *capacity_bytes*, which takes over *reserved_bytes* of the memory.
+    def open(self, capacity_bytes: int, taken: list[int], now_ms: float, due_ms: float) -> None:
+        """Open a batch of up to *capacity_bytes*, which takes over what was *taken* of the memory.
 
         The caller has made sure that a timer will look at the queue at *due_ms*. Rows whose thread
         raced with the last seal may be here already, and belong to it.
         """
         self._capacity_bytes = capacity_bytes - BATCH_OVERHEAD_BYTES
-        self._reserved_bytes += reserved_bytes  # there may be rows of a seal that Ctrl-C cut short
+        self._reserved_bytes += taken[0]  # there may be rows of a seal that Ctrl-C cut short
+        taken[0] = 0
         self._created_ms = now_ms
         self.due_ms = due_ms
         self.is_open = True

@@ -95,7 +95,7 @@ def test_send_that_waits_for_room_does_not_stop_the_loop(real: Broker) -> None:
         async with AsyncProducer(real, linger_ms=1, buffer_memory=2_000_000) as producer:
             pool = producer._client.buffer_pool
             taken = pool.available_bytes
-            assert pool.try_take(taken)
+            assert pool.try_take(taken, [0])
             waiting = asyncio.create_task(producer.send("t", b"v"))
             while not pool.waiting:  # noqa: ASYNC110 - a worker thread makes it true
                 await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from streamlog.broker.broker import Broker
+from streamlog.client.buffer_pool import BufferPool
 from streamlog.client.producer import Producer
 from streamlog.client.record_future import RecordFuture
 from streamlog.errors import ClosedError, DiskFullError
@@ -274,3 +275,29 @@ def test_close_0_ends_the_retries_of_a_batch_on_its_way(failures: Failures) -> N
         held.go.set()
         other.join()
         assert isinstance(on_its_way.exception(timeout=20), DiskFullError)
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("name", ["try_take", "take"])
+def test_memory_that_was_taken_when_ctrl_c_came_is_given_back(
+    make: Make, monkeypatch: pytest.MonkeyPatch, name: str, many: bool
+) -> None:
+    """Python 3.10 lets it out when a function has returned, before the caller has what is returned."""
+    producer = make(linger_ms=50, buffer_memory=100_000)
+    pool = producer._accumulator.pool
+    take = getattr(BufferPool, name)
+
+    def interrupted(self: BufferPool, size_bytes: int, taken: list[int], *rest: float) -> bool:
+        assert take(self, size_bytes, taken, *rest)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if name == "take":
+            patch.setattr(BufferPool, "try_take", lambda *_: False)
+        patch.setattr(BufferPool, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            producer.send_many("t", [b"v"] * 10) if many else producer.send("t", b"v")
+    assert pool.available_bytes == pool.total_bytes
+    producer.send("t", b"last")
+    producer.close()
+    assert pool.available_bytes == pool.total_bytes

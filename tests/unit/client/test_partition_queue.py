@@ -40,7 +40,7 @@ def queue(broker: Broker, clock: VirtualClock) -> PartitionQueue:
 def open_for(queue: PartitionQueue, records: int, size: int = 100) -> None:
     """Open a batch with room for exactly *records* values of *size* bytes."""
     capacity = BATCH_OVERHEAD_BYTES + records * (size + ROW_OVERHEAD_BYTES)
-    queue.open(capacity, 0, 0.0, 5.0)
+    queue.open(capacity, [0], 0.0, 5.0)
 
 
 def future_of(queue: PartitionQueue, value: bytes) -> RecordFuture:
