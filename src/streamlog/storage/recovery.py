@@ -273,7 +273,7 @@ class LogRecovery:
                 return segments[: number + 1]
             segment.position, segment.next_offset = good_end, expected
             position = 0
-            drop_leftovers(segments, number, expected, self._cut.delete)
+            drop_leftovers(self._filesystem, segments, number, expected, self._cut.delete)
             if number + 1 < len(segments):
                 if expected != segments[number + 1].base_offset:
                     # Batches are missing at the very end of a file, on a batch boundary.

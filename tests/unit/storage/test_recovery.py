@@ -828,6 +828,34 @@ def test_leftovers_go_and_strangers_stay(store: Store) -> None:
     assert set(names) >= {*strangers, "directory.tmp"}
 
 
+@pytest.mark.parametrize("end", ["close", "kill"])
+def test_empty_file_of_a_roll_that_failed_goes_where_more_was_appended_before_it(
+    store: Store, end: str
+) -> None:
+    """The disk failed when the file was there, and still when it should have been used or deleted."""
+    store.fill(4)
+    store.disk.write(store.segment_path(4), b"")
+    store.fill(3)
+    (store.close if end == "close" else store.kill)()
+    store.open()
+    assert store.recovery.damaged_ranges == []
+    assert len(store.values()) == 7
+    assert store.base_offsets() == [0]
+    assert not store.disk.filesystem.exists(store.segment_path(4))
+    store.fill(1)
+    store.reopen()
+    assert len(store.values()) == 8
+
+
+def test_last_file_that_begins_too_early_is_damage_unless_it_is_empty(store: Store) -> None:
+    store.fill(7)
+    store.kill()
+    store.disk.write(store.segment_path(4), b"something")
+    store.open()
+    assert [(one.first_bad_offset, one.next_good_offset) for one in store.recovery.damaged_ranges]
+    assert store.disk.filesystem.exists(store.segment_path(4))
+
+
 def test_a_directory_in_the_place_of_a_segment_is_an_error_of_this_partition(
     store: Store,
 ) -> None:

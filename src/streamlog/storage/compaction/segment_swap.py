@@ -52,16 +52,23 @@ def swapped(base_offsets: list[int], from_offset: int, to_offset: int) -> list[i
 
 
 def drop_leftovers(
-    segments: list[Segment], number: int, end_offset: int, delete: Callable[[list[Segment]], None]
+    filesystem: FileSystem,
+    segments: list[Segment],
+    number: int,
+    end_offset: int,
+    delete: Callable[[list[Segment]], None],
 ) -> None:
     """Remove from *segments*, and *delete*, those behind *number*, which is whole and ends at *end_offset*, that it stands for.
 
     Without STATE nobody knows that a swap was under way; but only one leaves a segment that begins inside the one before it and ends
-    no later.
+    no later. Or a roll whose file was made, and could be neither used nor deleted: then what was appended since is in the one before
+    it, and the file is empty.
     """
-    while (
-        len(segments) > number + 2
-        and segments[number + 1].base_offset < end_offset
-        and segments[number + 2].base_offset <= end_offset
-    ):
+    while len(segments) > number + 1 and segments[number + 1].base_offset < end_offset:
+        if len(segments) > number + 2:
+            is_leftover = segments[number + 2].base_offset <= end_offset
+        else:
+            is_leftover = not filesystem.file_size(segments[number + 1].path)
+        if not is_leftover:
+            return
         delete([segments.pop(number + 1)])
