@@ -131,7 +131,9 @@ class TransactionManager:
         """Open a transaction, of which nobody else knows before its first record (TXN-11)."""
         with self._lock:
             self._check_no_call("begin_transaction")
-            self._go_on("begin_transaction", _State.IN_TRANSACTION)
+            self._check_may("begin_transaction", _State.IN_TRANSACTION)
+            # One after the other with no call in between, where Ctrl-C could come out.
+            self._state = _State.IN_TRANSACTION
             self._has_begun = self._has_sent_offsets = False
 
     def send_offsets(
@@ -224,7 +226,8 @@ class TransactionManager:
             with self._lock:
                 self._check_not_busy(call)
                 if self._pending_call is None:
-                    self._go_on(call, target)
+                    self._check_may(call, target)
+                    self._state = target  # with no call in between, where Ctrl-C could come out
                     self._pending_call = call
                 elif self._pending_call != call:
                     raise self.refusal(call)
@@ -307,10 +310,9 @@ class TransactionManager:
         if self._pending_call is not None:
             raise self.refusal(call)
 
-    def _go_on(self, call: str, target: TransactionState) -> None:
+    def _check_may(self, call: str, target: TransactionState) -> None:
         if not may_follow(self._state, target):
             raise self.refusal(call)
-        self._state = target
 
     def _fail(self, error: BaseException, target: TransactionState) -> None:
         """Remember *error*; the first one of its kind counts."""
