@@ -94,7 +94,7 @@ crash: $(DEV_STAMP) ## open what is left by crashes at every step, STATES=10000 
 	$(BIN)/python -m tests.crash.explore $(STATES) $(if $(SEED),--seed $(SEED)) $(CRASH_ARGS)
 
 .PHONY: programs
-programs: $(DEV_STAMP) ## crash every program of up to CALLS=3 calls of the public surface, at each of its steps
+programs: $(DEV_STAMP) ## crash every program of up to CALLS=3 calls of the public surface, at each of its steps (CRASH_ARGS="--kind compaction")
 	$(BIN)/python -m tests.crash.explore --calls $(or $(CALLS),3) $(CRASH_ARGS)
 
 .PHONY: kills

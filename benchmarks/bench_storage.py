@@ -218,7 +218,7 @@ def bench_random_read(bench: Bench) -> None:
     """One record by its offset, anywhere in 10 MB and in 1 GB, in batches of the default size."""
     count = bench.pick(2_000, 500, 10)
     yardstick = empty_call(10 * count)
-    few, many = 100_000, bench.pick(10_000_000, 1_000_000, 200_000)
+    few, many = bench.pick((100_000, 10_000_000), (100_000, 1_000_000), (10_000, 20_000))
     with bench.scratch() as directory:
         with (
             open_quiet(directory / "few") as small_broker,

@@ -14,7 +14,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from tests.crash.explorer import QUICK, THOROUGH, CrashStateError, Effort, Explorer
 from tests.crash.programs import FLUSHES, KINDS, long_programs, program, short_programs
@@ -35,20 +35,22 @@ def all_programs(seed: int) -> Iterator[str]:
     yield from long
 
 
-def exhausted(calls: int) -> Iterator[str]:
+def exhausted(calls: int, kinds: Iterable[str] = KINDS) -> Iterator[str]:
     """Yield the names of all programs of up to so many calls."""
     for number in range(calls + 1):
-        for kind, flush in itertools.product(KINDS, FLUSHES):
+        for kind, flush in itertools.product(kinds, FLUSHES):
             yield from short_programs(number, flush, kind)
 
 
-def explore_share(share: int, shares: int, states: int, seed: int, calls: int | None) -> Result:
+def explore_share(
+    share: int, shares: int, states: int, seed: int, calls: int | None, kinds: Sequence[str]
+) -> Result:
     """Explore every *shares*-th program until *states* disks were opened; with *calls* all of up to that many, however many disks."""
     explorer = Explorer(seed, Effort() if calls is None else QUICK)
     by_kind: Counter[str] = Counter()
     programs: Counter[str] = Counter()
     failure = ""
-    names = all_programs(seed) if calls is None else exhausted(calls)
+    names = all_programs(seed) if calls is None else exhausted(calls, kinds)
     for number, name in enumerate(names):
         if calls is None and explorer.counts.total >= states:
             break
@@ -77,9 +79,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--calls", type=int, help="all programs of up to so many calls instead")
+    parser.add_argument("--kind", choices=KINDS, help="with --calls, programs of this kind alone")
     parser.add_argument("--program", help="run this one alone")
     parser.add_argument("--step", type=int, help="and crash it at this step alone")
     arguments = parser.parse_args(argv)
+    if arguments.kind and arguments.calls is None:
+        parser.error("--kind needs --calls")
     seed = random.SystemRandom().randrange(1 << 20) if arguments.seed is None else arguments.seed
     if arguments.program:
         return explore_one(arguments.program, arguments.step, seed)
@@ -87,7 +92,8 @@ def main(argv: list[str] | None = None) -> int:
     started = time.monotonic()
     shares = arguments.processes
     states = -(-arguments.states // shares)
-    work = [(share, shares, states, seed, arguments.calls) for share in range(shares)]
+    kinds = [arguments.kind] if arguments.kind else list(KINDS)
+    work = [(share, shares, states, seed, arguments.calls, kinds) for share in range(shares)]
     if shares == 1:
         results = [explore_share(*work[0])]
     else:

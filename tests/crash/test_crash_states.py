@@ -57,7 +57,7 @@ def test_every_call_survives_a_crash_at_each_of_its_steps(flush: str, kind: str)
 @pytest.mark.crash
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_workload_survives_a_crash_at_each_of_its_steps(workload: str) -> None:
-    explorer = Explorer(SEED, LIGHT if workload == "W5" else QUICK)
+    explorer = Explorer(SEED, LIGHT if workload in ("W5", "W7") else QUICK)
     flush = list(FLUSHES)[list(WORKLOADS).index(workload) % len(FLUSHES)]
     explorer.explore(program(f"{workload}/{flush}/{SEED}"))
     assert explorer.counts.steps > 30
@@ -134,7 +134,8 @@ def test_the_command_explores_and_says_what_it_did(capsys: pytest.CaptureFixture
 def test_the_command_goes_through_all_programs_of_so_many_calls(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["--calls", "0", "--seed", "5", "--processes", "1"]) == 0
+    options = ["--kind", "calls", "--seed", "5", "--processes", "1"]
+    assert main(["--calls", "0", *options]) == 0
     assert f"programs of 0 calls           {len(FLUSHES)} programs" in capsys.readouterr().out
 
 

@@ -27,7 +27,7 @@ from streamlog import (
 
 pytestmark = pytest.mark.stress
 
-ROUNDS = 1_200
+ROUNDS = 600
 WRITERS = 2
 COMPACT = {
     "cleanup_policy": "compact",

@@ -17,7 +17,7 @@ from tests.support.read_only_writer import KEYS, TXN, numbered
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.stress]
 
-LOOKS = 12
+LOOKS = 6
 
 
 @pytest.fixture(autouse=True)
