@@ -49,21 +49,22 @@ class GroupCommit:
 
     def wait_for(self, end_offset: int) -> None:
         """Return once every record below *end_offset* survives a power loss. Raises DurabilityError when that is unknown."""
-        if self.durable_end_offset >= end_offset or (turn := self._take_turn(end_offset)) is None:
+        if self.durable_end_offset >= end_offset:
             return
+        # It knows of its turn from the moment on in which it has it, wherever Ctrl-C comes out.
+        waiter = _Waiter(end_offset)
         reached = 0
         failure: OSError | None = None
         try:
-            reached = self._sync()
-        except OSError as error:
-            failure = error
-            self.fail(error)
+            self._take_turn(waiter)
+            if waiter.turn is not None:
+                try:
+                    reached = self._sync()
+                except OSError as error:
+                    failure = error
+                    self.fail(error)
         finally:
-            try:
-                self._end_turn(turn, reached)
-            except BaseException:  # Ctrl-C in the middle of it: nobody must be left asleep
-                self._end_turn(turn, reached)
-                raise
+            self._leave(waiter, reached)
         if failure is not None:
             raise self.error() from failure
 
@@ -76,47 +77,51 @@ class GroupCommit:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Keep every sync out: a truncation moves what they would sync. Waits for the one under way."""
-        turn = self._take_turn(math.inf)
-        assert turn is not None  # nothing is durable up to infinity
+        waiter = _Waiter(math.inf)  # nothing is durable up to infinity: it gets its turn
         try:
+            self._take_turn(waiter)
             yield
         finally:
-            try:
-                self._end_turn(turn, 0)
-            except BaseException:
-                self._end_turn(turn, 0)
-                raise
+            self._leave(waiter, 0)
 
-    def _take_turn(self, end_offset: float) -> int | None:
-        """Wait until nobody has the turn, take it and return its number; None when *end_offset* became durable before that."""
-        waiter = _Waiter(end_offset)
-        turn: int | None = None
+    def _take_turn(self, waiter: _Waiter) -> None:
+        """Wait until nobody has the turn, and give it to *waiter*, or until what it waits for is durable.
+
+        Whatever comes of it, `_leave` has to follow.
+        """
+        with self._lock:
+            if self.durable_end_offset >= waiter.end_offset:
+                return
+            if self._failure is not None:
+                raise self.error()
+            if not self._is_taken:
+                waiter.turn = self._turn
+                self._is_taken = True
+                return
+            waiter.is_waiting = True
+            self._waiting.append(waiter)
+        waiter.gate.acquire()
+        waiter.open_next()
+        waiter.is_waiting = False
+        if waiter.turn is None and self.durable_end_offset < waiter.end_offset:
+            raise self.error()
+
+    def _leave(self, waiter: _Waiter, reached: int) -> None:
+        """End the turn of *waiter*, if it has it, and its waiting. Ctrl-C in the middle of that must leave nobody asleep."""
         try:
-            with self._lock:
-                if self.durable_end_offset >= end_offset:
-                    return None
-                if self._failure is not None:
-                    raise self.error()
-                if self._is_taken:
-                    self._waiting.append(waiter)
-                else:
-                    turn = waiter.turn = self._turn
-                    self._is_taken = True
-            if turn is not None:
-                return turn
-            waiter.gate.acquire()
-            waiter.open_next()
-        except BaseException:  # Ctrl-C
+            self._leave_once(waiter, reached)
+        except BaseException:
+            self._leave_once(waiter, reached)
+            raise
+
+    def _leave_once(self, waiter: _Waiter, reached: int) -> None:
+        if waiter.is_waiting:  # Ctrl-C
             with self._lock:
                 if waiter in self._waiting:
                     self._waiting.remove(waiter)
             waiter.open_next()
-            if waiter.turn is not None:
-                self._end_turn(waiter.turn, 0)
-            raise
-        if waiter.turn is None and self.durable_end_offset < end_offset:
-            raise self.error()
-        return waiter.turn
+        if waiter.turn is not None:
+            self._end_turn(waiter.turn, reached)
 
     def _end_turn(self, turn: int, reached: int) -> None:
         """Publish that everything below *reached* is durable, and give the turn to the next one if there is one.
@@ -164,12 +169,14 @@ class GroupCommit:
 class _Waiter:
     """A thread asleep. What it has to know is set before its gate opens."""
 
-    __slots__ = ("end_offset", "gate", "next", "turn")
+    __slots__ = ("end_offset", "gate", "is_waiting", "next", "turn")
 
     def __init__(self, end_offset: float) -> None:
         self.end_offset = end_offset
         #: The number of the turn to sync that it was given.
         self.turn: int | None = None
+        #: Whether somebody else may still count on it.
+        self.is_waiting = False
         #: Who is to be woken by this one.
         self.next: _Waiter | None = None
         self.gate = Lock()

@@ -359,8 +359,35 @@ def test_a_waiter_that_is_interrupted_asleep_gives_up_its_place(
 
 def test_whoever_comes_while_the_sync_that_helps_it_ends_does_not_sync(group: GroupCommit) -> None:
     group.durable_end_offset = 3  # since it looked without the lock
-    assert not group._take_turn(3)
+    waiter = group_commit._Waiter(3)
+    group._take_turn(waiter)
+    assert waiter.turn is None
     group._check()
+
+
+@pytest.mark.parametrize("call", ["wait_for", "paused"])
+def test_ctrl_c_on_the_way_back_with_the_turn_keeps_nobody_out(
+    group: GroupCommit, disk: Disk, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Python 3.10 lets it out when a function has returned, before its caller goes on."""
+    take = GroupCommit._take_turn
+
+    def interrupted(self: GroupCommit, waiter: group_commit._Waiter) -> None:
+        take(self, waiter)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GroupCommit, "_take_turn", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        if call == "wait_for":
+            group.wait_for(1)
+        else:
+            with group.paused():
+                pytest.fail("entered")
+    monkeypatch.undo()
+    group._check()
+    disk.end_offset = 1
+    disk.go_on.release()
+    group.wait_for(1)
 
 
 def test_a_gate_may_be_opened_twice() -> None:
