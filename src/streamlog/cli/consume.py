@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
@@ -177,16 +178,15 @@ def _print_all(
 ) -> None:
     next_commit_ms = monotonic_ms() + commit_interval_ms
     while (records := reading.next_records()) is not None:
-        count = 0
+        written: deque[int] = deque()
         try:
-            for record in records:
-                output.write(to_bytes(record))
-                count += 1
+            # Not a loop of ours: Ctrl-C could come out between what is written and its being counted.
+            written.extend(map(output.write, map(to_bytes, records)))
             output.flush()  # what the pipe did not take was not printed
-            reading.printed(records, count)
+            reading.printed(records, len(written))
         except KeyboardInterrupt:  # wherever it came, what stands on the screen counts
             output.flush()
-            reading.printed(records, count)
+            reading.printed(records, len(written))
             raise
         if monotonic_ms() >= next_commit_ms:
             reading.commit()
