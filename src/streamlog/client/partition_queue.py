@@ -268,11 +268,10 @@ class PartitionQueue:
         """Open a batch of up to *capacity_bytes*, which takes over what was *taken* of the memory.
 
         The caller has made sure that a timer will look at the queue at *due_ms*. Rows whose thread
-        raced with the last seal may be here already, and belong to it.
+        raced with the last seal may be here already, and belong to it, as what a seal that Ctrl-C cut short had reserved.
         """
         self._capacity_bytes = capacity_bytes - BATCH_OVERHEAD_BYTES
-        self._reserved_bytes += taken[0]  # there may be rows of a seal that Ctrl-C cut short
-        taken[0] = 0
+        self._reserved_bytes, taken[0] = self._reserved_bytes + taken[0], 0
         self._created_ms = now_ms
         self.due_ms = due_ms
         self.is_open = True

