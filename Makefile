@@ -85,9 +85,8 @@ coverage: $(DEV_STAMP) ## run the tests and show the branches that none of them 
 
 .PHONY: coverage-gate
 coverage-gate: $(DEV_STAMP) ## the same for storage and record by their own unit tests alone, in less than a minute
-	HYPOTHESIS_PROFILE=ci $(BIN)/python -m coverage run --source=src/streamlog/storage,src/streamlog/record \
-		-m pytest $(COVERED_TESTS) tests/unit/storage tests/unit/record
-	$(BIN)/python -m coverage report --fail-under=100
+	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n $(WORKERS) $(COVERED_TESTS) tests/unit/storage tests/unit/record \
+		--cov=src/streamlog/storage --cov=src/streamlog/record --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 .PHONY: crash
 crash: $(DEV_STAMP) ## open what is left by crashes at every step, STATES=10000 of them (SEED=n, CRASH_ARGS="--processes 1"); nothing promised is lost
