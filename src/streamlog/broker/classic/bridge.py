@@ -88,10 +88,13 @@ class ProtocolBridge:
                 raise UnknownMemberIdError(
                     f"group {group.group_id!r}: {request.instance_id!r} is not a member"
                 )
+        heartbeat = heartbeat_of(
+            group, request, member_id
+        )  # which is refused before anything changes
         known = group.members.get(member_id)
         if known is not None and known.classic is not None:
             known.classic.update(request)
-        response = self._send(group, heartbeat_of(group, request, member_id))
+        response = self._send(group, heartbeat)
         reply.give(join_response(request, response))
         # The last other member may have been a static one, which came back as this.
         self.to_classic_if_alone(group)

@@ -738,3 +738,20 @@ def test_group_with_offsets_alone_is_a_classic_one(client: RawClient, broker: Br
     )
     (group,) = client.request("DescribeGroups", 5, groups=["simple"]).groups
     assert (group.error_code, group.group_state) == (0, "Empty")
+
+
+@pytest.mark.parametrize("told", [b"", b"\x00", b"\x00\x00\x00\x00\x00\x07", None])
+def test_classic_member_whose_join_is_refused_stays_as_it_is(
+    new_member: Make, connect: Connect, broker: Broker, told: bytes | None
+) -> None:
+    """The group had nothing any more to turn classic with: its last member under KIP-848 could not leave."""
+    a, classic = pair(new_member, connect)
+    protocols = classic.protocols
+    classic.protocols = () if told is None else (("range", told),)
+    assert classic.try_join().error_code == INCONSISTENT
+    me = {"group_id": "g", "member_id": classic.id, "generation_id": classic.generation}
+    assert classic.client.request("SyncGroup", 3, **me).error_code == 0
+    assert a.heartbeat(member_epoch=-1).error_code == 0
+    assert [one.member_id for one in broker.group_coordinator.describe("g").members] == [classic.id]
+    classic.protocols = protocols
+    classic.join()
