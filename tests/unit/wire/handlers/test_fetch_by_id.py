@@ -149,3 +149,24 @@ def test_topic_that_came_while_another_process_writes_is_found(tmp_path: Path) -
             (topic,) = client.request("Metadata", 12, topics=None).topics
             (found,) = client.request("Fetch", 13, **fields((topic.topic_id, 0))).responses
             assert found.partitions[0].records
+
+
+def test_topic_that_another_process_deleted_is_told_also_where_nobody_asks_by_name(
+    tmp_path: Path,
+) -> None:
+    """Its records were given out for as long as nobody waited for more, or asked for a topic by its name."""
+    with Broker(tmp_path) as writer, Broker(tmp_path, read_only=True) as reader:
+        writer.create_topic("t")
+        writer.partition("t", 0).append_value(b"old", 0)
+        reader.listen()
+        with RawClient(reader.bootstrap_servers) as client:
+            asked = fields((id_of(reader, "t"), 0))
+            (topic,) = client.request("Fetch", 13, **asked).responses
+            assert topic.partitions[0].records
+            writer.delete_topic("t")
+            for make_another in (False, True):
+                if make_another:
+                    writer.create_topic("t")
+                (topic,) = client.request("Fetch", 13, **asked).responses
+                (answer,) = topic.partitions
+                assert (answer.error_code, bool(answer.records)) == (UNKNOWN_TOPIC_ID, False)
