@@ -12,6 +12,10 @@ def split_address(address: str, option: str = "address") -> tuple[str, int]:
 
     Raises `InvalidConfigurationError` that names *option*.
     """
+    if not isinstance(address, str):
+        raise InvalidConfigurationError(
+            f"listen: {option}: expected a string host:port, such as '127.0.0.1:9092', found {address!r}"
+        )
     host, colon, port = address.rpartition(":")
     if not colon or port.endswith("]"):  # that colon is one of an IPv6 address
         host, port = address, "0"

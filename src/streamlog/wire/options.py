@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from streamlog.config.kinds import INT_MAX
 from streamlog.errors import InvalidConfigurationError
 from streamlog.wire.address import is_loopback, is_unspecified, split_address
 from streamlog.wire.handlers.security import NO_SECURITY
@@ -71,6 +72,15 @@ def read_options(
         if number is not None and (type(number) is not int or number < least):
             raise InvalidConfigurationError(
                 f"listen: {name}: expected a whole number from {least} on, found {number!r}"
+            )
+    if node_id is not None and node_id > INT_MAX:
+        raise InvalidConfigurationError(
+            f"listen: node_id: expected at most {INT_MAX}, found {node_id}"
+        )
+    for name, flag in (("auto_create", auto_create), ("allow_remote", allow_remote)):
+        if flag is not None and type(flag) is not bool:
+            raise InvalidConfigurationError(
+                f"listen: {name}: expected True or False, found {flag!r}"
             )
     host, port = split_address(address)
     if not allow_remote and not is_loopback(host):

@@ -29,3 +29,30 @@ def test_number_that_cannot_be_is_refused(name: str, number: Any, least: int) ->
     with Broker() as broker, pytest.raises(InvalidConfigurationError) as caught:
         broker.listen(**{name: number})
     assert f"listen: {name}: expected a whole number from {least} on, found" in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["address", "advertised"])
+@pytest.mark.parametrize("found", [9092, ("127.0.0.1", 9092), b"127.0.0.1:9092"])
+def test_address_that_is_no_string_is_refused(option: str, found: Any) -> None:
+    """A port alone, and the pair of a socket, ended in an AttributeError."""
+    with Broker() as broker, pytest.raises(InvalidConfigurationError) as caught:
+        broker.listen(**{option: found})
+    assert f"listen: {option}: expected a string host:port" in str(caught.value)
+    assert repr(found) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["auto_create", "allow_remote"])
+@pytest.mark.parametrize("found", ["false", 0, 1])
+def test_flag_that_is_neither_true_nor_false_is_refused(name: str, found: Any) -> None:
+    """The text "false", from an environment or a file, counted as True: the listener was open to others."""
+    with Broker() as broker, pytest.raises(InvalidConfigurationError) as caught:
+        broker.listen(**{name: found})
+    assert str(caught.value) == f"listen: {name}: expected True or False, found {found!r}"
+
+
+def test_node_id_that_no_answer_can_hold_is_refused() -> None:
+    """It was taken, and then each answer that had to name it ended the connection."""
+    with Broker() as broker:
+        broker.listen(node_id=2**31 - 1)
+        with pytest.raises(InvalidConfigurationError, match="node_id: expected at most 2147483647"):
+            broker.listen(node_id=2**31)
