@@ -14,6 +14,7 @@ from streamlog.cli.command import Command
 from streamlog.cli.failures import FAILED, Failure
 from streamlog.cli.output import note
 from streamlog.cli.session import Session, pass_session
+from streamlog.errors import InvalidConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +83,10 @@ def serve(
         options["auto_create"] = False
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     with session.open_or_in_memory() as broker:
-        listener = broker.listen(shown, **options)
+        try:
+            listener = broker.listen(shown, **options)
+        except InvalidConfigurationError as error:
+            raise Failure(str(error), hint="`streamlog serve --help` shows the options") from error
         code = 0
         if command:
             note(f"listening at {listener.bootstrap_servers}")

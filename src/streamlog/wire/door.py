@@ -97,7 +97,10 @@ class Door:
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
-            found = await self._loop.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+            try:
+                found = await self._loop.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+            except socket.gaierror as error:
+                raise socket.gaierror(error.errno, f"listen at {host}: {error.strerror}") from error
             return list(dict.fromkeys((family, address) for family, *_, address in found))
         if address.version == 4:
             return [(socket.AF_INET, (host, 0))]

@@ -54,6 +54,20 @@ def test_address_that_others_can_reach_is_refused() -> None:
     done = serve("--host", "0.0.0.0", "--", "true")
     assert done.exit_code == 1
     assert "expected a loopback address" in done.stderr
+    # Not "streamlog configs describe", which knows nothing of a listener.
+    assert done.stderr.endswith("hint: `streamlog serve --help` shows the options\n")
+
+
+def test_host_that_is_not_known_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error was "Name or service not known" and nothing else."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    done = serve("--host", "kafka.invalid", "--allow-remote", "--", "true")
+    assert done.exit_code == 1
+    assert done.stderr == "streamlog: listen at kafka.invalid: Name or service not known\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
