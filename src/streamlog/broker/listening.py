@@ -92,9 +92,12 @@ class ListeningBroker:
 
     @property
     def bootstrap_servers(self) -> str:
-        """The addresses of all listeners, with commas between, as clients take them. Raises `IllegalStateError` without any."""
+        """The addresses of all listeners, with commas between, as clients take them. Raises `IllegalStateError` without any,
+        `ClosedError`, `ForkedError`.
+        """
         addresses = self.listener_addresses
         if not addresses:
+            self._require_resources()
             raise IllegalStateError("the broker listens nowhere: call broker.listen() first")
         return ",".join(addresses)
 

@@ -47,7 +47,7 @@ class Listener:
             raise
 
     def __repr__(self) -> str:
-        return f"<Listener {self.bootstrap_servers}>"
+        return f"<Listener {self.bootstrap_servers}{', closed' if self.closed else ''}>"
 
     def __enter__(self) -> Listener:
         return self

@@ -725,6 +725,7 @@ def test_forked_childs_handles_raise_and_the_parent_is_unharmed(
             lambda: partition.read(0, 100),
             lambda: partition.append_value(b"child", 1_700_000_000_000),
             lambda: partition.high_watermark,
+            lambda: broker.bootstrap_servers,
         ]
         reader, writer = os.pipe()
         if (child := os.fork()) == 0:
@@ -751,7 +752,7 @@ def test_forked_childs_handles_raise_and_the_parent_is_unharmed(
         """,
         data_dir,
     )
-    assert answer == repr(["ForkedError"] * 7 + [True])
+    assert answer == repr(["ForkedError"] * 8 + [True])
     with Broker(data_dir) as broker:
         assert broker.recovery_report.clean
         assert broker.partition("orders", 0).log_end_offset == 2

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -96,6 +97,22 @@ def test_closed_broker_does_not_listen() -> None:
     broker.close()
     with pytest.raises(ClosedError):
         broker.listen()
+    with pytest.raises(ClosedError):  # not the advice to listen first
+        _ = broker.bootstrap_servers
+
+
+def test_listener_shows_whether_it_is_closed() -> None:
+    with Broker() as broker:
+        listener = broker.listen()
+        assert repr(listener) == f"<Listener {listener.bootstrap_servers}>"
+        listener.close()
+        assert repr(listener) == f"<Listener {listener.bootstrap_servers}, closed>"
+
+
+def test_read_only_broker_that_listens_nowhere_says_so(tmp_path: Path) -> None:
+    with Broker(tmp_path), Broker(tmp_path, read_only=True) as reader:
+        with pytest.raises(IllegalStateError, match="listens nowhere"):
+            _ = reader.bootstrap_servers
 
 
 def test_two_listeners_serve_one_broker() -> None:
