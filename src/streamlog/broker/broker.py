@@ -368,7 +368,7 @@ class Broker(ListeningBroker, CareCalls):
 
     @property
     def topic_registry(self) -> TopicRegistry:
-        """All topics and the ways to change them, for `Admin`."""
+        """All topics and the ways to change them, for `Admin` and listeners."""
         self.check_open()
         return self._topics
 

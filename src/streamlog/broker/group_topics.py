@@ -28,13 +28,10 @@ class GroupTopics:
         # Read first: a change during the copy is then seen as a change by the next heartbeat.
         epoch = broker.topic_epoch
         if self._snapshot[0] != epoch:
-            facts = {}
-            for name in broker.topics(include_internal=True):
-                try:
-                    topic = broker.topic(name)
-                except UnknownTopicOrPartitionError:
-                    continue
-                facts[name] = TopicFacts(topic.topic_id, len(topic.partitions), topic.is_internal)
+            facts = {
+                topic.name: TopicFacts(topic.topic_id, len(topic.partitions), topic.is_internal)
+                for topic in broker.topic_registry.topics()
+            }
             # Topics change their configuration more often than their shape.
             if facts == self._snapshot[1].facts:
                 self._snapshot = epoch, self._snapshot[1]

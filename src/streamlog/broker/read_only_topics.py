@@ -159,10 +159,10 @@ class ReadOnlyTopics(TopicRegistry):
         self.refresh()
         return super().find(name)
 
-    def names(self, *, include_internal: bool = False) -> list[str]:
-        """Return the names of the topics there are now, sorted."""
+    def topics(self) -> list[Topic]:
+        """Return every topic there is now, after one look for all of them."""
         self.refresh()
-        return super().names(include_internal=include_internal)
+        return super().topics()
 
     def add_listener(self, signal: Signal) -> None:
         """Set *signal* after every change of the topics, and when the broker closes."""

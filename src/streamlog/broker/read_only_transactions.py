@@ -18,7 +18,7 @@ from streamlog.broker.transactions.records import TransactionTombstone, read_tra
 from streamlog.broker.transactions.state import PREPARED, TransactionState
 from streamlog.broker.transactions.store import TransactionStore
 from streamlog.broker.transactions.transaction import Transaction
-from streamlog.errors import StreamlogError, UnknownTopicOrPartitionError
+from streamlog.errors import StreamlogError
 from streamlog.structs import ProducerIdAndEpoch, TopicPartition
 
 if TYPE_CHECKING:
@@ -119,12 +119,8 @@ class ReadOnlyTransactions(TransactionCoordinator):
     def _open_transactions(self) -> dict[ProducerIdAndEpoch, list[TopicPartition]]:
         """Return where each producer has a transaction open: asked for after what is stored, or one that ended in between would be."""
         found: dict[ProducerIdAndEpoch, list[TopicPartition]] = {}
-        for name in self._broker.topics(include_internal=True):
-            try:
-                partitions = self._broker.topic(name).partitions
-            except UnknownTopicOrPartitionError:
-                continue  # deleted meanwhile
-            for partition in partitions:
+        for topic in self._broker.topic_registry.topics():
+            for partition in topic.partitions:
                 try:
                     opened = cast("ReadOnlyPartition", partition).open_transactions()
                 except (StreamlogError, OSError):

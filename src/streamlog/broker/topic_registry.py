@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from streamlog.broker.append_gate import AppendGate
@@ -150,9 +151,12 @@ class TopicRegistry:
 
     def names(self, *, include_internal: bool = False) -> list[str]:
         """Return the topic names, sorted."""
+        return [topic.name for topic in self.topics() if include_internal or not topic.is_internal]
+
+    def topics(self) -> list[Topic]:
+        """Return every topic there is now, those of the broker itself as well, sorted by name."""
         self._check_usable()
-        topics = list(self._topics.values())
-        return sorted(topic.name for topic in topics if include_internal or not topic.is_internal)
+        return sorted(self._topics.values(), key=attrgetter("name"))
 
     # ---- change
 

@@ -16,17 +16,6 @@ if TYPE_CHECKING:
 _MAX_CREATED = 100
 
 
-def all_topics(broker: Broker) -> list[Topic]:
-    """Return every topic that there is, those of the broker itself as well."""
-    found = []
-    for name in broker.topics(include_internal=True):
-        try:
-            found.append(broker.topic(name))
-        except UnknownTopicOrPartitionError:
-            continue  # deleted meanwhile
-    return found
-
-
 class UnknownTopicIdError(UnknownTopicOrPartitionError):
     """There is no topic of that id, nor will there be one: ids are not given twice."""
 
@@ -47,7 +36,9 @@ class TopicIds:
         # The epoch first: what changes while we look has us look again.
         now = self._broker.topic_epoch
         if epoch != now:
-            topics = {bytes.fromhex(one.topic_id): one for one in all_topics(self._broker)}
+            topics = {
+                bytes.fromhex(one.topic_id): one for one in self._broker.topic_registry.topics()
+            }
             self._known = now, topics
         known = topics.get(topic_id)
         # Asked for by its name as well: what another process did to the topics is looked at by whoever asks for one.
@@ -87,7 +78,7 @@ class TopicFinder:
     def with_id(self, topic_id: bytes) -> Topic:
         """Return the topic of that id; raises `UnknownTopicIdError`."""
         if self._names is None:
-            self._names = {one.topic_id: one.name for one in all_topics(self._broker)}
+            self._names = {one.topic_id: one.name for one in self._broker.topic_registry.topics()}
         wanted = topic_id.hex()
         if wanted in self._names:
             topic = self._broker.topic(self._names[wanted])

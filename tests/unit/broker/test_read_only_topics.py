@@ -219,3 +219,21 @@ def test_in_a_forked_child_no_lock_is_waited_for(world: World) -> None:
     for call in (lambda: partition.log_end_offset, topics.names, reader.topics, reader.refresh):
         with pytest.raises(ForkedError, match="forked"):
             call()
+
+
+def test_all_topics_are_told_after_one_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There was one for each, which went through all of them: with 1,000 topics it kept a listener's loop for 150 ms."""
+    reader = world.reader()
+    for number in range(3):
+        world.writer.create_topic(f"t{number}")
+    looks, refresh = [], ReadOnlyDirectory.refresh
+
+    def noted(self: ReadOnlyDirectory) -> bool:
+        looks.append(1)
+        return refresh(self)
+
+    monkeypatch.setattr(ReadOnlyDirectory, "refresh", noted)
+    names = [topic.name for topic in reader.topic_registry.topics()]
+    assert names == reader.topics(include_internal=True)
+    assert {"t0", "t1", "t2"} <= set(names)
+    assert len(looks) == 2, "one each"

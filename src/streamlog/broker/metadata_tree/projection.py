@@ -84,12 +84,7 @@ def _lock_ms(broker: Broker, directory: DataDirectory) -> int | None:
 
 
 def _all_topics(broker: Broker) -> dict[str, Topic]:
-    topics: dict[str, Topic] = {}
-    for name in broker.topics(include_internal=True):
-        found = broker.topic_registry.find(name)
-        if found is not None:  # else it was deleted just now
-            topics[name] = found
-    return topics
+    return {topic.name: topic for topic in broker.topic_registry.topics()}
 
 
 def _topics(broker: Broker, directory: DataDirectory) -> dict[str, Node]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from streamlog.errors import StreamlogError
 from streamlog.wire.authorized import CLUSTER, NOT_ASKED, TOPIC
 from streamlog.wire.error_codes import code_of
-from streamlog.wire.topics import TopicFinder, all_topics
+from streamlog.wire.topics import TopicFinder
 
 if TYPE_CHECKING:
     from streamlog.broker.topic import Topic
@@ -19,7 +19,7 @@ def handle(call: Call) -> Any:
     request, settings, make = call.request, call.settings, call.response
     names = request.topics
     if names is None or (not names and call.version == 0):
-        topics = [_describe(call, topic) for topic in all_topics(call.broker)]
+        topics = [_describe(call, topic) for topic in call.broker.topic_registry.topics()]
     else:
         allow = request.allow_auto_topic_creation if call.version >= 4 else True
         finder = TopicFinder(call, may_create=allow)
