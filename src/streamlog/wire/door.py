@@ -10,6 +10,7 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from streamlog.errors import InvalidConfigurationError
 from streamlog.wire.address import join_address
 
 if TYPE_CHECKING:
@@ -101,6 +102,10 @@ class Door:
                 found = await self._loop.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
             except socket.gaierror as error:
                 raise socket.gaierror(error.errno, f"listen at {host}: {error.strerror}") from error
+            except UnicodeError as error:  # a label that is empty or has more than 63 characters
+                raise InvalidConfigurationError(
+                    f"listen: address: {host!r} is not the name of a host: {error}"
+                ) from error
             return list(dict.fromkeys((family, address) for family, *_, address in found))
         if address.version == 4:
             return [(socket.AF_INET, (host, 0))]

@@ -204,6 +204,13 @@ def test_ipv6_address_is_shown_as_clients_take_it() -> None:
             assert f"[{one.host}]:{one.port}" == listener.bootstrap_servers
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+def test_name_that_no_host_can_have_is_refused(host: str) -> None:
+    """It ended in a UnicodeError, which ``streamlog serve`` showed with its traceback."""
+    with Broker() as broker, pytest.raises(InvalidConfigurationError, match=f"{host!r} is not the"):
+        broker.listen(f"{host}:0", allow_remote=True)
+
+
 @pytest.fixture
 def two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     """As most systems have it: localhost is ::1 and 127.0.0.1."""
