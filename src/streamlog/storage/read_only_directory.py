@@ -92,8 +92,8 @@ class ReadOnlyDirectory:
         is_changed = stamp != self._stamps.get(META_NAME)
         if is_changed:
             self.manifest = read_checkpoint(self._filesystem, path, META_NAME)
-            self._stamps[META_NAME] = stamp
         self.look_again()
+        self._stamps[META_NAME] = stamp  # last: whatever was raised before has META looked at again
         return is_changed
 
     def look_again(self) -> None:

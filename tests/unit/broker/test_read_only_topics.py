@@ -237,3 +237,21 @@ def test_all_topics_are_told_after_one_look(world: World, monkeypatch: pytest.Mo
     assert names == reader.topics(include_internal=True)
     assert {"t0", "t1", "t2"} <= set(names)
     assert len(looks) == 2, "one each"
+
+
+def test_topics_that_changed_are_taken_over_though_the_look_at_them_failed_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """META counted as read when STATE could not be: the new topics were not seen before the next change of any."""
+    reader = world.reader()
+    world.write(b"first")
+    world.writer.create_topic("new")
+
+    def fail(_: ReadOnlyDirectory) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReadOnlyDirectory, "look_again", fail)
+        with pytest.raises(OSError, match="too many open files"):
+            reader.topics()
+    assert "new" in reader.topics()
