@@ -64,7 +64,13 @@ class GroupCommit:
                     failure = error
                     self.fail(error)
         finally:
-            self._leave(waiter, reached)
+            try:
+                self._leave(waiter, reached)
+            except (
+                BaseException
+            ):  # Ctrl-C, perhaps before its first line: nobody must be left asleep
+                self._leave(waiter, reached)
+                raise
         if failure is not None:
             raise self.error() from failure
 
@@ -82,7 +88,11 @@ class GroupCommit:
             self._take_turn(waiter)
             yield
         finally:
-            self._leave(waiter, 0)
+            try:
+                self._leave(waiter, 0)
+            except BaseException:
+                self._leave(waiter, 0)
+                raise
 
     def _take_turn(self, waiter: _Waiter) -> None:
         """Wait until nobody has the turn, and give it to *waiter*, or until what it waits for is durable.
@@ -107,14 +117,7 @@ class GroupCommit:
             raise self.error()
 
     def _leave(self, waiter: _Waiter, reached: int) -> None:
-        """End the turn of *waiter*, if it has it, and its waiting. Ctrl-C in the middle of that must leave nobody asleep."""
-        try:
-            self._leave_once(waiter, reached)
-        except BaseException:
-            self._leave_once(waiter, reached)
-            raise
-
-    def _leave_once(self, waiter: _Waiter, reached: int) -> None:
+        """End the turn of *waiter*, if it has it, and its waiting. Done again after Ctrl-C in the middle of it."""
         if waiter.is_waiting:  # Ctrl-C
             with self._lock:
                 if waiter in self._waiting:

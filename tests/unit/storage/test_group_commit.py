@@ -11,6 +11,7 @@ import pytest
 from streamlog.errors import DurabilityError
 from streamlog.storage import group_commit
 from streamlog.storage.group_commit import GroupCommit
+from tests.support.interrupts import interrupted_at, moments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -414,3 +415,23 @@ def test_a_pause_that_is_interrupted_at_its_end_keeps_nobody_out(
     disk.end_offset = 1
     disk.go_on.release()
     group.wait_for(1)
+
+
+@pytest.mark.parametrize("call", ["wait_for", "paused"])
+def test_ctrl_c_at_any_moment_leaves_the_turn_to_the_next(call: str) -> None:
+    def make() -> tuple[GroupCommit, Callable[[], None]]:
+        group = GroupCommit(lambda: 5, lambda: "t-0")
+
+        def pause() -> None:
+            with group.paused():
+                pass
+
+        return group, pause if call == "paused" else lambda: group.wait_for(5)
+
+    all_moments = moments(make()[1], of_each=1)
+    assert len(all_moments) > 10
+    for moment in all_moments:
+        group, work = make()
+        interrupted_at(moment, work)
+        group._check()
+        group.wait_for(5)
