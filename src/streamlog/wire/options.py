@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from streamlog.broker.topic_checks import MAX_PARTITIONS_PER_CALL
 from streamlog.config.kinds import INT_MAX
 from streamlog.errors import InvalidConfigurationError
 from streamlog.wire.address import is_loopback, is_unspecified, split_address
@@ -73,10 +74,14 @@ def read_options(
             raise InvalidConfigurationError(
                 f"listen: {name}: expected a whole number from {least} on, found {number!r}"
             )
-    if node_id is not None and node_id > INT_MAX:
-        raise InvalidConfigurationError(
-            f"listen: node_id: expected at most {INT_MAX}, found {node_id}"
-        )
+    for name, most, number in (
+        ("node_id", INT_MAX, node_id),  # no answer could hold it
+        ("default_partitions", MAX_PARTITIONS_PER_CALL, default_partitions),  # none could be made
+    ):
+        if number is not None and number > most:
+            raise InvalidConfigurationError(
+                f"listen: {name}: expected at most {most}, found {number}"
+            )
     for name, flag in (("auto_create", auto_create), ("allow_remote", allow_remote)):
         if flag is not None and type(flag) is not bool:
             raise InvalidConfigurationError(

@@ -50,9 +50,12 @@ def test_flag_that_is_neither_true_nor_false_is_refused(name: str, found: Any) -
     assert str(caught.value) == f"listen: {name}: expected True or False, found {found!r}"
 
 
-def test_node_id_that_no_answer_can_hold_is_refused() -> None:
-    """It was taken, and then each answer that had to name it ended the connection."""
+@pytest.mark.parametrize(("name", "most"), [("node_id", 2**31 - 1), ("default_partitions", 10_000)])
+def test_number_that_no_answer_can_hold_and_no_topic_can_have_is_refused(
+    name: str, most: int
+) -> None:
+    """They were taken, and then each answer that had to name the one ended the connection, and no topic could be created with the other."""
     with Broker() as broker:
-        broker.listen(node_id=2**31 - 1)
-        with pytest.raises(InvalidConfigurationError, match="node_id: expected at most 2147483647"):
-            broker.listen(node_id=2**31)
+        broker.listen(**{name: most})
+        with pytest.raises(InvalidConfigurationError, match=f"{name}: expected at most {most}, "):
+            broker.listen(**{name: most + 1})
