@@ -417,6 +417,7 @@ def test_a_pause_that_is_interrupted_at_its_end_keeps_nobody_out(
     group.wait_for(1)
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("call", ["wait_for", "paused"])
 def test_ctrl_c_at_any_moment_leaves_the_turn_to_the_next(call: str) -> None:
     def make() -> tuple[GroupCommit, Callable[[], None]]:
