@@ -64,13 +64,13 @@ class GroupCommit:
                     failure = error
                     self.fail(error)
         finally:
-            try:
-                self._leave(waiter, reached)
-            except (
-                BaseException
-            ):  # Ctrl-C, perhaps before its first line: nobody must be left asleep
-                self._leave(waiter, reached)
-                raise
+            if waiter.turn is not None or waiter.is_waiting:  # most were helped by another's turn
+                try:
+                    self._leave(waiter, reached)
+                except BaseException:
+                    # Ctrl-C, perhaps before its first line: nobody must be left asleep.
+                    self._leave(waiter, reached)
+                    raise
         if failure is not None:
             raise self.error() from failure
 
